@@ -1,0 +1,2 @@
+//! The door between the SIP parser and the BEAM.
+rustler::init!("Elixir.Sippet.Parser");
