@@ -1,0 +1,146 @@
+//! The character classes of the grammar, as one table of bits.
+
+/// A set of octets: one or more bits of [`TABLE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class(u16);
+
+impl Class {
+    /// `DIGIT`
+    pub(crate) const DIGIT: Class = Class(1);
+    /// `WSP = SP / HTAB`: what is left of `LWS` once the folds are gone.
+    pub(crate) const WSP: Class = Class(1 << 1);
+    /// `token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")`
+    pub(crate) const TOKEN: Class = Class(1 << 2);
+    /// `word`, of which a Call-ID is made: token and `( ) < > : \ " / [ ] ? { }`
+    pub(crate) const WORD: Class = Class(1 << 3);
+    /// `hostname`, `IPv4address`: alphanum, `-`, `.`; and `_`, which the field uses and DNS carries.
+    pub(crate) const HOST: Class = Class(1 << 4);
+    /// `user`, `password` but for `escaped`: unreserved, `& = + $ , ; ? /` and the colon between the two
+    pub(crate) const USERINFO: Class = Class(1 << 5);
+    /// `uri-parameters` but for `escaped`: unreserved, `[ ] / : & + $` and the `;` and `=` between them
+    pub(crate) const URI_PARAM: Class = Class(1 << 6);
+    /// `headers` of a URI but for `escaped`: unreserved, `[ ] / ? : + $` and the `&` and `=` between them
+    pub(crate) const URI_HEADER: Class = Class(1 << 7);
+    /// `uric` of RFC 2396 but for `escaped`: unreserved and reserved; and the `[ ] #` of RFC 3986
+    pub(crate) const URIC: Class = Class(1 << 8);
+    /// `qdtext`: what stands in quotes but for `"` and `\`; any octet from 0x80 up, UTF-8 or not
+    pub(crate) const QDTEXT: Class = Class(1 << 9);
+    /// `TEXT-UTF8char` and blanks: all but control characters
+    pub(crate) const TEXT: Class = Class(1 << 10);
+    /// A parameter's value without quotes: `token`, `host`, and what else the field sends there;
+    /// all visible octets but `" , ; < > \`
+    pub(crate) const VALUE: Class = Class(1 << 11);
+    /// Octets of an unquoted display name: tokens, the blanks between them, and raw UTF-8, which
+    /// softphones send there.
+    pub(crate) const DISPLAY: Class = Class(1 << 12);
+    /// `ctext` but for the quoted pair and the nested comment
+    pub(crate) const COMMENT: Class = Class(1 << 13);
+    /// `HEXDIG`
+    pub(crate) const HEX: Class = Class(1 << 14);
+    /// `scheme` after its first letter: alphanum, `+`, `-`, `.`
+    pub(crate) const SCHEME: Class = Class(1 << 15);
+
+    /// Whether the set has this octet.
+    #[inline(always)]
+    pub(crate) fn has(self, octet: u8) -> bool {
+        TABLE[octet as usize] & self.0 != 0
+    }
+}
+
+const UNRESERVED: &[u8] = b"-_.!~*'()";
+
+static TABLE: [u16; 256] = table();
+
+const fn table() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        table[octet] = classes(octet as u8);
+        octet += 1;
+    }
+    table
+}
+
+const fn classes(octet: u8) -> u16 {
+    let alphanum = octet.is_ascii_alphanumeric();
+    let unreserved = alphanum || among(UNRESERVED, octet);
+    let token = alphanum || among(b"-.!%*_+`'~", octet);
+    let blank = octet == b' ' || octet == b'\t';
+    let visible = octet > 0x20 && octet < 0x7F;
+    let text = visible || blank || octet >= 0x80;
+    bit(Class::DIGIT, octet.is_ascii_digit())
+        | bit(Class::WSP, blank)
+        | bit(Class::TOKEN, token)
+        | bit(Class::WORD, token || among(b"()<>:\\\"/[]?{}", octet))
+        | bit(Class::HOST, alphanum || among(b"-._", octet))
+        | bit(Class::USERINFO, unreserved || among(b"&=+$,;?/:", octet))
+        | bit(Class::URI_PARAM, unreserved || among(b"[]/:&+$;=", octet))
+        | bit(Class::URI_HEADER, unreserved || among(b"[]/?:+$&=", octet))
+        | bit(Class::URIC, unreserved || among(b";/?:@&=+$,[]#", octet))
+        | bit(Class::QDTEXT, text && octet != b'"' && octet != b'\\')
+        | bit(Class::TEXT, text)
+        | bit(Class::VALUE, visible && !among(b"\",;<>\\", octet))
+        | bit(Class::DISPLAY, token || blank || octet >= 0x80)
+        | bit(Class::COMMENT, text && !among(b"()\\", octet))
+        | bit(Class::HEX, octet.is_ascii_hexdigit())
+        | bit(Class::SCHEME, alphanum || among(b"+-.", octet))
+}
+
+const fn bit(class: Class, member: bool) -> u16 {
+    if member { class.0 } else { 0 }
+}
+
+const fn among(set: &[u8], octet: u8) -> bool {
+    let mut index = 0;
+    while index < set.len() {
+        if set[index] == octet {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(class: Class) -> String {
+        (0x21..0x7F)
+            .filter(|octet| class.has(*octet))
+            .map(char::from)
+            .collect()
+    }
+
+    #[test]
+    fn rfc3261_25_1_token() {
+        let alphanum = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let mut expected: Vec<char> = format!("-.!%*_+`'~{alphanum}").chars().collect();
+        expected.sort();
+        assert_eq!(
+            members(Class::TOKEN),
+            expected.into_iter().collect::<String>()
+        );
+        assert!(!Class::TOKEN.has(b' ') && !Class::TOKEN.has(0x80) && !Class::TOKEN.has(0));
+    }
+
+    #[test]
+    fn rfc3261_25_1_quoted_text_has_no_control_character() {
+        for octet in 0..0x20 {
+            assert_eq!(Class::QDTEXT.has(octet), octet == b'\t', "{octet}");
+            assert_eq!(Class::TEXT.has(octet), octet == b'\t', "{octet}");
+        }
+        assert!(!Class::QDTEXT.has(0x7F) && !Class::TEXT.has(0x7F));
+        assert!(Class::QDTEXT.has(0xC3));
+    }
+
+    #[test]
+    fn rfc3261_19_1_2_component_sets() {
+        for octet in b"@<>\" %#^`{|}" {
+            assert!(!Class::USERINFO.has(*octet), "{octet}");
+            assert!(!Class::URI_PARAM.has(*octet), "{octet}");
+            assert!(!Class::URI_HEADER.has(*octet), "{octet}");
+        }
+        assert!(Class::URI_HEADER.has(b'?') && !Class::URI_PARAM.has(b'?'));
+    }
+}

@@ -1,0 +1,120 @@
+//! Folded headers (RFC 3261 §7.3.1): a copy of the text in which each fold is one blank.
+
+use crate::error::{Error, Reason};
+use crate::limits;
+use crate::lines::{is_escaped, line_end};
+
+/// The copy, and where its pieces come from.
+#[derive(Debug, Default)]
+pub(crate) struct Unfolded {
+    pub(crate) text: Vec<u8>,
+    /// Position in the copy and in the input of each piece that was taken over whole.
+    pieces: Vec<(usize, usize)>,
+}
+
+impl Unfolded {
+    /// Copies the start line and the header lines of `input` from `start` on, up to the blank line.
+    pub(crate) fn fill(&mut self, input: &[u8], start: usize) -> Result<Option<usize>, Error> {
+        self.text.clear();
+        self.pieces.clear();
+        let mut at = start;
+        let mut begins = true;
+        loop {
+            let line = line_end(input, at, &mut false)?;
+            if line.end - start > limits::HEADERS_BYTES {
+                return Err(Error::new(Reason::HeadersTooLarge, at));
+            }
+            self.push(input, at, line.end);
+            let Some(next) = line.next else {
+                return Ok(None);
+            };
+            // The rest of a folded line may be empty; that is no blank line.
+            if begins && line.end == at {
+                self.text.extend_from_slice(b"\r\n");
+                return Ok(Some(next));
+            }
+            at = self.end_line(input, line.end, next)?;
+            begins = at == next;
+        }
+    }
+
+    fn push(&mut self, input: &[u8], start: usize, end: usize) {
+        self.pieces.push((self.text.len(), start));
+        self.text.extend_from_slice(&input[start..end]);
+    }
+
+    /// Ends the line, or, where the next one goes on with it, puts the one blank there.
+    fn end_line(&mut self, input: &[u8], end: usize, next: usize) -> Result<usize, Error> {
+        let blanks = blanks(&input[next..]);
+        if blanks == 0 {
+            self.text.extend_from_slice(b"\r\n");
+            return Ok(next);
+        }
+        // RFC3261§25.1 - a quoted-pair escapes neither CR nor LF. Whether the `\` stands in quotes is not
+        // known here; nobody folds a line behind one elsewhere either.
+        if is_escaped(input, end) {
+            return Err(Error::new(Reason::ControlCharacter, end));
+        }
+        // RFC3261§25.1 - LWS = [*WSP CRLF] 1*WSP: the blanks before the fold are part of it.
+        while matches!(self.text.last(), Some(b' ' | b'\t')) {
+            self.text.pop();
+        }
+        self.text.push(b' ');
+        Ok(next + blanks)
+    }
+
+    /// The position in the input of a position in the copy.
+    pub(crate) fn origin(&self, position: usize) -> usize {
+        let piece = self.pieces.partition_point(|(copy, _)| *copy <= position);
+        match piece.checked_sub(1).map(|index| self.pieces[index]) {
+            Some((copy, input)) => input + (position - copy),
+            None => position,
+        }
+    }
+}
+
+fn blanks(text: &[u8]) -> usize {
+    text.iter()
+        .take_while(|octet| matches!(octet, b' ' | b'\t'))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3261_7_3_1_a_fold_is_one_blank() {
+        let input = b"X y\r\nA: b \t\r\n \t c\r\n\t\r\n d\r\nB: e\n\r\nbody";
+        let mut unfolded = Unfolded::default();
+        assert_eq!(unfolded.fill(input, 0), Ok(Some(input.len() - 4)));
+        assert_eq!(unfolded.text, b"X y\r\nA: b c d\r\nB: e\r\n\r\n");
+        let d = unfolded
+            .text
+            .iter()
+            .position(|octet| *octet == b'd')
+            .unwrap();
+        assert_eq!(input[unfolded.origin(d)], b'd');
+        let e = unfolded
+            .text
+            .iter()
+            .position(|octet| *octet == b'e')
+            .unwrap();
+        assert_eq!(input[unfolded.origin(e)], b'e');
+    }
+
+    #[test]
+    fn rfc3261_25_1_a_quoted_pair_escapes_no_line_end() {
+        let mut unfolded = Unfolded::default();
+        assert!(
+            unfolded
+                .fill(b"X y\r\nA: \"b\\\r\n c\"\r\n\r\n", 0)
+                .is_err()
+        );
+        assert!(
+            unfolded
+                .fill(b"X y\r\nA: \"b\\\\\r\n c\"\r\n\r\n", 0)
+                .is_ok()
+        );
+    }
+}

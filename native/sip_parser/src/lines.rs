@@ -1,0 +1,304 @@
+//! Header framing (RFC 3261 §7.3.1): from text to named lines, grouped by header.
+
+use crate::chars::Class;
+use crate::cursor::Cursor;
+use crate::error::{Error, Reason};
+use crate::limits;
+use crate::table::{self, HeaderId, ROW_COUNT};
+use crate::tree::{Range, Span};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+
+/// One header line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    /// The value without the blanks around it.
+    pub(crate) value: Span,
+    /// The next line of the same header, or [`NO_LINE`].
+    next: u32,
+}
+
+const NO_LINE: u32 = u32::MAX;
+
+/// A header with all its lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Its row, where the table knows it.
+    pub id: Option<HeaderId>,
+    /// The name as the first of its lines spells it.
+    pub name: Span,
+    first: u32,
+    last: u32,
+    /// The elements, if the value was parsed.
+    pub(crate) items: Option<Range>,
+}
+
+/// The lines of a message and the headers that they make, in order of appearance.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    lines: SmallVec<[Line; 40]>,
+    pub(crate) headers: SmallVec<[Header; 32]>,
+    unlisted: Unlisted,
+    /// Whether a NUL stands behind a `\` somewhere: right in quotes, wrong in raw text.
+    pub(crate) escaped_nul: bool,
+}
+
+/// What the header block turned out to be.
+pub(crate) enum Block {
+    /// All lines read; the body begins at the position, if there was a blank line.
+    Read(Option<usize>),
+    /// A line is folded: unfold the text and read again.
+    Folded,
+}
+
+/// Where a line ends.
+pub(crate) struct LineEnd {
+    /// Position behind the line's text.
+    pub(crate) end: usize,
+    /// Position of the next line; none at the end of the input.
+    pub(crate) next: Option<usize>,
+}
+
+/// Number of the octets of CR and LF that come before the start line (RFC 3261 §7.5).
+pub(crate) fn leading_line_ends(input: &[u8]) -> usize {
+    input
+        .iter()
+        .take_while(|octet| matches!(octet, b'\r' | b'\n'))
+        .count()
+}
+
+/// The end of the line that begins at `from`: CRLF, or a bare LF, or the end of the input.
+#[inline]
+pub(crate) fn line_end(text: &[u8], from: usize, nul: &mut bool) -> Result<LineEnd, Error> {
+    let mut at = from;
+    while let Some(found) = memchr::memchr3(b'\n', b'\r', 0, &text[at..]) {
+        at += found;
+        match (text[at], text.get(at + 1)) {
+            (b'\n', _) => {
+                return Ok(LineEnd {
+                    end: at,
+                    next: Some(at + 1),
+                });
+            }
+            (b'\r', Some(b'\n')) => {
+                return Ok(LineEnd {
+                    end: at,
+                    next: Some(at + 2),
+                });
+            }
+            (0, _) if is_escaped(text, at) => *nul = true,
+            _ => return Err(Error::new(Reason::ControlCharacter, at)),
+        }
+        at += 1;
+    }
+    Ok(LineEnd {
+        end: text.len(),
+        next: None,
+    })
+}
+
+/// Whether an odd number of `\` stands before `at`. Each run of them is counted once at most, as what
+/// follows it is no `\`.
+pub(crate) fn is_escaped(text: &[u8], at: usize) -> bool {
+    text[..at]
+        .iter()
+        .rev()
+        .take_while(|octet| **octet == b'\\')
+        .count()
+        % 2
+        == 1
+}
+
+impl Lines {
+    pub(crate) fn clear(&mut self) {
+        self.lines.clear();
+        self.headers.clear();
+        self.unlisted.clear();
+        self.escaped_nul = false;
+    }
+
+    /// Reads the lines from `from` to the blank line or the end of `text`.
+    pub(crate) fn read(&mut self, text: &[u8], start: usize, from: usize) -> Result<Block, Error> {
+        let index = table::index();
+        // Number of the header of each row, plus one; 0 where none has come.
+        let mut seen = [0u8; ROW_COUNT];
+        let mut at = from;
+        loop {
+            match (text.get(at), text.get(at + 1)) {
+                (Some(b'\n'), _) => return Ok(Block::Read(Some(at + 1))),
+                (Some(b'\r'), Some(b'\n')) => return Ok(Block::Read(Some(at + 2))),
+                (Some(b' ' | b'\t'), _) => return Ok(Block::Folded),
+                (None, _) => return Ok(Block::Read(None)),
+                _ => {}
+            }
+            let mut cursor = Cursor::new(text, Span::new(at, text.len()));
+            let name = name(&mut cursor)?;
+            let line = line_end(text, cursor.pos(), &mut self.escaped_nul)?;
+            if line.end - start > limits::HEADERS_BYTES {
+                return Err(Error::new(Reason::HeadersTooLarge, at));
+            }
+            if self.lines.len() >= limits::HEADER_LINES {
+                return Err(Error::new(Reason::TooManyHeaders, at));
+            }
+            let value = trim(text, cursor.pos(), line.end);
+            match index.find(name.of(text)) {
+                Some(id) => self.push_listed(id, name, value, &mut seen[id.index()]),
+                None => self.push_unlisted(text, name, value),
+            }
+            match line.next {
+                Some(next) => at = next,
+                None => return Ok(Block::Read(None)),
+            }
+        }
+    }
+
+    #[inline]
+    fn push_listed(&mut self, id: HeaderId, name: Span, value: Span, seen: &mut u8) {
+        if *seen == 0 {
+            self.push_header(Some(id), name, value);
+            // At most ROW_COUNT headers are listed, but unlisted ones may stand before them.
+            *seen = u8::try_from(self.headers.len()).unwrap_or(u8::MAX);
+        } else {
+            let header = self.position(id, *seen);
+            self.append(header, value);
+        }
+    }
+
+    /// The header's place: `seen` less one, but for a header that came behind 254 others.
+    fn position(&self, id: HeaderId, seen: u8) -> usize {
+        match seen {
+            u8::MAX => self.headers[254..]
+                .iter()
+                .position(|h| h.id == Some(id))
+                .map_or(0, |n| n + 254),
+            seen => usize::from(seen) - 1,
+        }
+    }
+
+    #[inline]
+    fn push_header(&mut self, id: Option<HeaderId>, name: Span, value: Span) {
+        let line = self.lines.len() as u32;
+        self.lines.push(Line {
+            value,
+            next: NO_LINE,
+        });
+        self.headers.push(Header {
+            id,
+            name,
+            first: line,
+            last: line,
+            items: None,
+        });
+    }
+
+    fn append(&mut self, header: usize, value: Span) {
+        let line = self.lines.len() as u32;
+        self.lines.push(Line {
+            value,
+            next: NO_LINE,
+        });
+        let header = &mut self.headers[header];
+        self.lines[header.last as usize].next = line;
+        header.last = line;
+    }
+
+    /// RFC3261§7.3.1 - names are compared in any letter case: such lines join under the first spelling.
+    #[inline]
+    fn push_unlisted(&mut self, text: &[u8], name: Span, value: Span) {
+        match self.unlisted.find(text, name, &self.headers) {
+            Some(header) => self.append(header, value),
+            None => {
+                self.unlisted.insert(text, name, self.headers.len());
+                self.push_header(None, name, value);
+            }
+        }
+    }
+
+    /// The values of a header's lines, in order.
+    pub(crate) fn values(&self, header: Header) -> impl Iterator<Item = Span> + '_ {
+        let mut line = header.first;
+        core::iter::from_fn(move || {
+            let Line { value, next } = *self.lines.get(line as usize)?;
+            line = next;
+            Some(value)
+        })
+    }
+
+    /// Whether a header has over one line.
+    #[inline]
+    pub(crate) fn repeats(&self, header: Header) -> bool {
+        header.first != header.last
+    }
+
+    /// The value of a header's second line.
+    pub(crate) fn second(&self, header: Header) -> Span {
+        self.values(header).nth(1).unwrap_or_default()
+    }
+}
+
+/// `header-name HCOLON`
+#[inline]
+fn name(cursor: &mut Cursor<'_>) -> Result<Span, Error> {
+    let start = cursor.pos();
+    let name = cursor.run(Class::TOKEN);
+    // RFC3261§7.3.1 - blanks may stand before the colon.
+    cursor.skip_blanks();
+    if name.is_empty() || !cursor.take(b':') {
+        return Err(Error::new(Reason::InvalidHeaderLine, start));
+    }
+    Ok(name)
+}
+
+#[inline]
+fn trim(text: &[u8], mut start: usize, mut end: usize) -> Span {
+    while start < end && Class::WSP.has(text[start]) {
+        start += 1;
+    }
+    while start < end && Class::WSP.has(text[end - 1]) {
+        end -= 1;
+    }
+    Span::new(start, end)
+}
+
+/// Finds the headers that the table does not know. A few are compared one by one, many are hashed, so
+/// that a flood of names costs linear time.
+#[derive(Debug, Default)]
+struct Unlisted {
+    few: SmallVec<[u32; 16]>,
+    many: HashMap<Vec<u8>, u32>,
+}
+
+impl Unlisted {
+    fn clear(&mut self) {
+        self.few.clear();
+        self.many.clear();
+    }
+
+    fn find(&self, text: &[u8], name: Span, headers: &[Header]) -> Option<usize> {
+        let name = name.of(text);
+        let same = |header: &&u32| {
+            headers[**header as usize]
+                .name
+                .of(text)
+                .eq_ignore_ascii_case(name)
+        };
+        if let Some(header) = self.few.iter().find(same) {
+            return Some(*header as usize);
+        }
+        if self.many.is_empty() {
+            return None;
+        }
+        self.many
+            .get(&name.to_ascii_lowercase())
+            .map(|header| *header as usize)
+    }
+
+    fn insert(&mut self, text: &[u8], name: Span, header: usize) {
+        if self.few.len() < self.few.inline_size() {
+            self.few.push(header as u32);
+        } else {
+            self.many
+                .insert(name.of(text).to_ascii_lowercase(), header as u32);
+        }
+    }
+}

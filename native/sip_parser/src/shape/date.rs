@@ -1,0 +1,72 @@
+//! `SIP-date = rfc1123-date`, always GMT (RFC 3261 §20.17).
+
+use crate::cursor::Cursor;
+use crate::error::{Fault, Parsed};
+use crate::tree::{Date, Item, Span};
+
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+const WEEKDAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+
+/// `wkday "," SP 2DIGIT SP month SP 4DIGIT SP time SP "GMT"`: 29 octets in fixed places. That the day
+/// of the week fits the date is not asked for.
+pub(super) fn element(cursor: &mut Cursor<'_>) -> Parsed<Item> {
+    let start = cursor.pos();
+    let text: Option<&[u8; 29]> = cursor.rest().first_chunk();
+    match text.and_then(date) {
+        Some(date) => {
+            cursor.set_pos(start + 29);
+            Ok(Item::Date(date))
+        }
+        None => Err(Fault::Malformed(start)),
+    }
+}
+
+fn date(text: &[u8; 29]) -> Option<Date> {
+    let part = |start: usize, end: usize| Span::new(start, end).of(text);
+    let blanks = [4, 7, 11, 16, 25].iter().all(|at| text[*at] == b' ');
+    let marks = text[3] == b',' && text[19] == b':' && text[22] == b':' && part(26, 29) == b"GMT";
+    if !blanks
+        || !marks
+        || !WEEKDAYS
+            .iter()
+            .any(|day| day.eq_ignore_ascii_case(part(0, 3)))
+    {
+        return None;
+    }
+    let month = MONTHS
+        .iter()
+        .position(|month| month.eq_ignore_ascii_case(part(8, 11)))?;
+    let date = Date {
+        year: digits(part(12, 16))?,
+        month: month as u8 + 1,
+        day: digits(part(5, 7))? as u8,
+        hour: digits(part(17, 19))? as u8,
+        minute: digits(part(20, 22))? as u8,
+        second: digits(part(23, 25))? as u8,
+    };
+    let exists = (1..=days_in(date.year, date.month)).contains(&date.day)
+        && date.hour < 24
+        && date.minute < 60
+        && date.second < 60;
+    exists.then_some(date)
+}
+
+fn digits(text: &[u8]) -> Option<u16> {
+    text.iter().try_fold(0, |value: u16, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| value * 10 + u16::from(digit - b'0'))
+    })
+}
+
+fn days_in(year: u16, month: u8) -> u8 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}

@@ -1,0 +1,15 @@
+//! `priv-value *( ";" priv-value )` (RFC 3323 §4.2).
+
+use crate::cursor::Cursor;
+use crate::error::Parsed;
+use crate::tree::{Item, Tree};
+
+pub(super) fn list(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
+    loop {
+        let token = cursor.token()?;
+        tree.items.push(Item::Token(token));
+        if !cursor.take_separator(b';') {
+            return Ok(());
+        }
+    }
+}
