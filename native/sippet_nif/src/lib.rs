@@ -1,2 +1,149 @@
-//! The door between the SIP parser and the BEAM.
-rustler::init!("Elixir.Sippet.Parser");
+//! The door between the SIP parser and the BEAM: `Sippet.Parser` on the other side.
+//!
+//! It holds no grammar. What the parser found becomes terms of the documented shapes, errors become tuples.
+#![deny(unsafe_code)]
+
+mod atoms;
+mod encode;
+mod refuse;
+mod term;
+mod words;
+
+use atoms::Atoms;
+use encode::Encoder;
+use rustler::{Binary, Env, Error, NifResult, Term};
+use sha2::{Digest, Sha512_256};
+use sip_parser::{Frame, HeaderId, Parser, Resume};
+use term::{Maker, Raw};
+use words::Words;
+
+rustler::init!("Elixir.Sippet.Parser", load = load);
+
+/// Refuses a library that was built from another table than its caller.
+fn load(env: Env<'_>, table_hash: Term<'_>) -> bool {
+    Atoms::load(Maker::new(env));
+    table_hash
+        .decode()
+        .is_ok_and(|hash: u32| hash == sip_parser::TABLE_HASH)
+}
+
+fn words<'a>(make: Maker<'a>, literals: Term<'a>) -> NifResult<Words<'a>> {
+    let elements = make.elements(literals.into()).ok_or(Error::BadArg)?;
+    Words::new(elements).ok_or(Error::BadArg)
+}
+
+#[rustler::nif]
+fn parse<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> NifResult<Term<'a>> {
+    parse_message(env, input, literals)
+}
+
+/// The same for input that would hold a scheduler for too long.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn parse_dirty<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> NifResult<Term<'a>> {
+    parse_message(env, input, literals)
+}
+
+fn parse_message<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> NifResult<Term<'a>> {
+    let make = Maker::new(env);
+    let words = words(make, literals)?;
+    let octets = input.as_slice();
+    let whole = Raw::from(input.to_term(env));
+    let mut parser = Parser::new();
+    let raw = match parser.parse(octets) {
+        Ok(message) => {
+            let binary = (!message.is_unfolded()).then_some(whole);
+            Encoder::new(make, words, message.text(), binary).message(&message, whole)?
+        }
+        Err(error) => refuse::message(make, words, octets, error),
+    };
+    Ok(make.term(env, raw))
+}
+
+#[rustler::nif]
+fn parse_uri<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> NifResult<Term<'a>> {
+    let make = Maker::new(env);
+    let words = words(make, literals)?;
+    let octets = input.as_slice();
+    let whole = Raw::from(input.to_term(env));
+    let raw = match sip_parser::parse_uri(octets) {
+        Ok(uri) => Encoder::new(make, words, octets, Some(whole)).uri(&uri)?,
+        Err(error) => refuse::text(make, words, octets, error),
+    };
+    Ok(make.term(env, raw))
+}
+
+/// The values of one header, by its row number in the table.
+#[rustler::nif]
+fn parse_values<'a>(
+    env: Env<'a>,
+    row: usize,
+    values: Vec<Binary<'a>>,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let make = Maker::new(env);
+    let words = words(make, literals)?;
+    let id = HeaderId::all().nth(row).ok_or(Error::BadArg)?;
+    let lines: Vec<&[u8]> = values.iter().map(Binary::as_slice).collect();
+    let mut parser = Parser::new();
+    let raw = match parser.parse_values(id, &lines) {
+        Ok(values) => {
+            let encoder = Encoder::new(make, words, values.text(), None);
+            let value = encoder.value(id, values.items(), &values)?;
+            make.tuple(&[Atoms::get().ok.into(), value])
+        }
+        Err(error) => refuse::text(make, words, &lines.concat(), error),
+    };
+    Ok(make.term(env, raw))
+}
+
+/// `{:complete, octets}` or `{:partial, resume}`; `resume` is a number to be given back.
+#[rustler::nif]
+fn frame<'a>(
+    env: Env<'a>,
+    buffer: Binary<'a>,
+    resume: u64,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let make = Maker::new(env);
+    let words = words(make, literals)?;
+    let atoms = Atoms::get();
+    let octets = buffer.as_slice();
+    let resume = Resume {
+        scanned: resume as u32,
+        total: (resume >> 32) as u32,
+    };
+    let raw = match sip_parser::frame(octets, resume) {
+        Ok(Frame::Complete(length)) => {
+            make.tuple(&[atoms.complete.into(), make.integer(length as u32)])
+        }
+        Ok(Frame::Partial(Resume { scanned, total })) => {
+            let resume = u64::from(total) << 32 | u64::from(scanned);
+            make.tuple(&[atoms.partial.into(), make.long(resume)])
+        }
+        Err(error) => refuse::message(make, words, octets, error),
+    };
+    Ok(make.term(env, raw))
+}
+
+/// CRC-32 of the header table that this library was built with.
+#[rustler::nif]
+fn table_hash() -> u32 {
+    sip_parser::TABLE_HASH
+}
+
+/// SHA-512/256 (FIPS 180-4 §5.3.6.2), which RFC 7616 wants and OTP 25 has not.
+#[rustler::nif]
+fn sha512_256_nif<'a>(env: Env<'a>, input: Binary<'a>) -> Term<'a> {
+    digest(env, input)
+}
+
+/// The same for input that would hold a scheduler for too long.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn sha512_256_dirty<'a>(env: Env<'a>, input: Binary<'a>) -> Term<'a> {
+    digest(env, input)
+}
+
+fn digest<'a>(env: Env<'a>, input: Binary<'a>) -> Term<'a> {
+    let make = Maker::new(env);
+    make.term(env, make.binary(&Sha512_256::digest(input.as_slice())))
+}

@@ -1,0 +1,93 @@
+defmodule Sippet.Parser do
+  @moduledoc false
+  # The Elixir side of the NIF door: plain terms in, plain terms out. Nobody but Sippet.Message, Sippet.URI,
+  # Sippet.Headers and Sippet.DigestAuth comes here.
+
+  alias Sippet.Headers.Table
+
+  @compile {:autoload, false}
+  @on_load :load
+
+  @words Path.expand("../../native/sippet_nif/words.tbl", __DIR__)
+  @external_resource @words
+
+  # What stands in nearly every message is given to the parser as literals of this module: those cost the
+  # result neither a copy nor a word of heap, nor does sending them to another process.
+  @literals List.to_tuple(
+              [""] ++
+                Enum.map(Table.rows(), & &1.name) ++
+                for(
+                  line <- String.split(File.read!(@words), "\n", trim: true),
+                  not String.starts_with?(line, "#"),
+                  do: line
+                )
+            )
+
+  # Octets up to which a call stays on a normal scheduler; see bench/README.md for the measurement that
+  # keeps the worst message of this size well under a millisecond.
+  @normal 16_384
+
+  @typep refusal ::
+           {:error,
+            {reason :: atom, header :: binary | nil, line :: pos_integer,
+             offset :: non_neg_integer, excerpt :: binary, request :: request | nil}}
+  @typep request :: {method :: atom | binary, [{name :: binary, value :: binary}]}
+  @typep version :: {non_neg_integer, non_neg_integer}
+
+  @spec parse(binary) ::
+          {:request, atom | binary, struct, version, map, binary | nil}
+          | {:response, version, 100..699, binary, map, binary | nil}
+          | refusal
+  def parse(message) when byte_size(message) <= @normal, do: parse(message, @literals)
+  def parse(message), do: parse_dirty(message, @literals)
+
+  @spec parse_uri(binary) :: struct | refusal
+  def parse_uri(text), do: parse_uri(text, @literals)
+
+  for {%{name: name, shape: shape}, row} <- Enum.with_index(Table.rows()), shape != :raw do
+    defp row(unquote(name)), do: unquote(row)
+  end
+
+  # The name is the registered spelling of a row that has a shape.
+  @spec parse_header(binary, [binary]) :: {:ok, term} | refusal
+  def parse_header(name, values), do: parse_values(row(name), values, @literals)
+
+  # `resume` is 0, or what an earlier call on the beginning of the same buffer gave.
+  @spec frame(binary, non_neg_integer) ::
+          {:complete, pos_integer} | {:partial, non_neg_integer} | refusal
+  def frame(buffer, resume), do: frame(buffer, resume, @literals)
+
+  # SHA-512/256, which OTP 25's :crypto lacks: 32 octets.
+  @spec sha512_256(iodata) :: <<_::256>>
+  def sha512_256(data) do
+    data = IO.iodata_to_binary(data)
+    if byte_size(data) <= @normal, do: sha512_256_nif(data), else: sha512_256_dirty(data)
+  end
+
+  @spec table_hash() :: non_neg_integer
+  def table_hash, do: :erlang.nif_error(:not_loaded)
+
+  def parse(_message, _literals), do: :erlang.nif_error(:not_loaded)
+  def parse_dirty(_message, _literals), do: :erlang.nif_error(:not_loaded)
+  def parse_uri(_text, _literals), do: :erlang.nif_error(:not_loaded)
+  def parse_values(_row, _values, _literals), do: :erlang.nif_error(:not_loaded)
+  def frame(_buffer, _resume, _literals), do: :erlang.nif_error(:not_loaded)
+  def sha512_256_nif(_data), do: :erlang.nif_error(:not_loaded)
+  def sha512_256_dirty(_data), do: :erlang.nif_error(:not_loaded)
+
+  # `Table.hash/0` goes along, so that a library built from another table is refused.
+  def load do
+    :code.purge(__MODULE__)
+    path = Path.join(:code.priv_dir(:sippet), "native/sippet_nif")
+
+    with {:error, {reason, text}} <- :erlang.load_nif(String.to_charlist(path), Table.hash()) do
+      :logger.error("Sippet: #{explain(reason, text)} Run `mix compile --force`. (#{path})")
+      {:error, {reason, text}}
+    end
+  end
+
+  defp explain(:load, _text),
+    do: "the native library was built from another version of headers.tbl."
+
+  defp explain(_reason, text), do: "the native library can't be loaded: #{text}"
+end

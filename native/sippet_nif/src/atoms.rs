@@ -1,0 +1,210 @@
+//! Every atom that a result can have. All are made when the library is loaded, none ever from input.
+
+use crate::term::{Atom, Maker, Raw};
+use once_cell::sync::OnceCell;
+use sip_parser::{HeaderId, Level, ROW_COUNT, Reason};
+
+static ATOMS: OnceCell<Atoms> = OnceCell::new();
+
+/// The methods that are atoms, as they are written on the wire: `Sippet.Message.known_methods/0`.
+const METHODS: [&str; 17] = [
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "INFO",
+    "INVITE",
+    "MESSAGE",
+    "NOTIFY",
+    "OPTIONS",
+    "PRACK",
+    "PUBLISH",
+    "PULL",
+    "PUSH",
+    "REFER",
+    "REGISTER",
+    "STORE",
+    "SUBSCRIBE",
+    "UPDATE",
+];
+
+/// The transports that are atoms, with the port that a sent-by without one means (RFC 3261 §18.2.2), or 0:
+/// `Sippet.Message.known_protocols/0`.
+const PROTOCOLS: [(&str, u16); 10] = [
+    ("AMQP", 0),
+    ("DCCP", 0),
+    ("DTLS", 0),
+    ("SCTP", 5060),
+    ("STOMP", 0),
+    ("TCP", 5060),
+    ("TLS", 5061),
+    ("UDP", 5060),
+    ("WS", 0),
+    ("WSS", 0),
+];
+
+/// The atoms, and the order in which the VM keeps them as keys.
+pub(crate) struct Atoms {
+    pub(crate) nil: Atom,
+    pub(crate) ok: Atom,
+    pub(crate) error: Atom,
+    pub(crate) request: Atom,
+    pub(crate) response: Atom,
+    pub(crate) complete: Atom,
+    pub(crate) partial: Atom,
+    pub(crate) calendar: Atom,
+    methods: [Atom; METHODS.len()],
+    protocols: [Atom; PROTOCOLS.len()],
+    reasons: [Atom; Reason::ALL.len()],
+    /// Per row of the header table: the key's place among all keys, for typed headers.
+    rank: [u8; ROW_COUNT],
+    /// The keys of typed headers, in the VM's order.
+    pub(crate) keys: Vec<Atom>,
+    pub(crate) uri: Struct<8>,
+    pub(crate) date: Struct<9>,
+}
+
+/// The keys of a struct in the VM's order, and where the fields go that are given in another.
+pub(crate) struct Struct<const N: usize> {
+    name: Atom,
+    keys: [Atom; N],
+    /// For each key in the VM's order the number of its field; 0 is `__struct__`.
+    fields: [u8; N],
+}
+
+impl<const N: usize> Struct<N> {
+    fn new(maker: Maker<'_>, name: &str, fields: [&str; N]) -> Struct<N> {
+        let given = fields.map(|field| maker.atom(field));
+        let keys = in_order(maker, &given);
+        let number = |key: Atom| given.iter().position(|other| *other == key).unwrap_or(0) as u8;
+        Struct {
+            name: maker.atom(name),
+            keys: std::array::from_fn(|place| keys[place]),
+            fields: std::array::from_fn(|place| number(keys[place])),
+        }
+    }
+
+    /// Makes the struct from its fields in the order of [`Struct::new`], the first one being its name.
+    #[inline]
+    pub(crate) fn make<'a>(&self, maker: Maker<'a>, mut fields: [Raw<'a>; N]) -> Option<Raw<'a>> {
+        fields[0] = self.name.into();
+        let keys = self.keys.map(Raw::from);
+        let values = self.fields.map(|field| fields[usize::from(field)]);
+        maker.map(&keys, &values)
+    }
+}
+
+/// Sorts atoms as the VM sorts the keys of a map. A small map tells the order; there are more headers than
+/// such a map holds, so each pair is asked for.
+fn in_order(maker: Maker<'_>, atoms: &[Atom]) -> Vec<Atom> {
+    let mut sorted = atoms.to_vec();
+    sorted.sort_by(|one, other| {
+        if one == other {
+            return std::cmp::Ordering::Equal;
+        }
+        let pair = [Raw::from(*one), Raw::from(*other)];
+        let map = maker.map(&pair, &pair);
+        match map.and_then(|map| maker.key_order(map).first().copied()) == Some(pair[0]) {
+            true => std::cmp::Ordering::Less,
+            false => std::cmp::Ordering::Greater,
+        }
+    });
+    sorted
+}
+
+impl Atoms {
+    /// Makes them all; called once, by the load callback.
+    pub(crate) fn load(maker: Maker<'_>) {
+        ATOMS.get_or_init(|| Atoms::new(maker));
+    }
+
+    /// The atoms; they are there from the load on.
+    #[inline]
+    pub(crate) fn get() -> &'static Atoms {
+        ATOMS.get().expect("the load callback has run")
+    }
+
+    fn new(maker: Maker<'_>) -> Atoms {
+        let atom = |name: &str| maker.atom(name);
+        let lower = |name: &str| maker.atom(&name.to_ascii_lowercase());
+        let typed = || HeaderId::all().filter(|id| id.row().level != Level::Extension);
+        let key = |id: HeaderId| lower(&id.row().name.replace('-', "_"));
+        let keys = in_order(maker, &typed().map(key).collect::<Vec<_>>());
+        let mut rank = [u8::MAX; ROW_COUNT];
+        for id in typed() {
+            let place = keys.iter().position(|other| *other == key(id));
+            rank[id.index()] = place.unwrap_or(usize::MAX) as u8;
+        }
+        Atoms {
+            nil: atom("nil"),
+            ok: atom("ok"),
+            error: atom("error"),
+            request: atom("request"),
+            response: atom("response"),
+            complete: atom("complete"),
+            partial: atom("partial"),
+            calendar: atom("Elixir.Calendar.ISO"),
+            methods: METHODS.map(lower),
+            protocols: PROTOCOLS.map(|(name, _)| lower(name)),
+            reasons: Reason::ALL.map(|reason| atom(reason.name())),
+            rank,
+            keys,
+            uri: Struct::new(
+                maker,
+                "Elixir.Sippet.URI",
+                [
+                    "__struct__",
+                    "scheme",
+                    "userinfo",
+                    "authority",
+                    "parameters",
+                    "headers",
+                    "host",
+                    "port",
+                ],
+            ),
+            date: Struct::new(
+                maker,
+                "Elixir.NaiveDateTime",
+                [
+                    "__struct__",
+                    "calendar",
+                    "year",
+                    "month",
+                    "day",
+                    "hour",
+                    "minute",
+                    "second",
+                    "microsecond",
+                ],
+            ),
+        }
+    }
+
+    /// RFC3261§7.1 - methods are case-sensitive: only the exact text is a known one.
+    #[inline]
+    pub(crate) fn method(&self, text: &[u8]) -> Option<Atom> {
+        let place = METHODS
+            .iter()
+            .position(|method| method.as_bytes() == text)?;
+        Some(self.methods[place])
+    }
+
+    /// The transport in any letter case, and its default port.
+    #[inline]
+    pub(crate) fn protocol(&self, text: &[u8]) -> Option<(Atom, u16)> {
+        let same = |(name, _): &(&str, u16)| name.as_bytes().eq_ignore_ascii_case(text);
+        let place = PROTOCOLS.iter().position(same)?;
+        Some((self.protocols[place], PROTOCOLS[place].1))
+    }
+
+    pub(crate) fn reason(&self, reason: Reason) -> Atom {
+        let place = Reason::ALL.iter().position(|other| *other == reason);
+        self.reasons[place.unwrap_or(0)]
+    }
+
+    /// The place of a typed header's key among [`Atoms::keys`].
+    #[inline]
+    pub(crate) fn rank(&self, id: HeaderId) -> usize {
+        usize::from(self.rank[id.index()])
+    }
+}

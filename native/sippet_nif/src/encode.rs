@@ -1,0 +1,463 @@
+//! From the syntax tree to the terms of the documented shapes.
+
+use crate::atoms::Atoms;
+use crate::term::{Maker, Raw};
+use crate::words::Words;
+use rustler::{Error, NifResult};
+use sip_parser::{
+    Date, HeaderId, Item, Message, Param, Range, Repeat, Span, StartLine, Text, Uri, UriId,
+    UriKind, Values, Via, unescape,
+};
+use smallvec::SmallVec;
+
+/// Octets up to which text is copied into a binary of its own. Longer text stays a part of the datagram: that
+/// is made faster, but costs more words, and each is counted when it is sent to another process.
+/// `bench/README.md` has the measurement.
+const COPIED: usize = 64;
+
+type Terms<'a, const N: usize> = SmallVec<[Raw<'a>; N]>;
+
+/// What the terms of one call are made of.
+pub(crate) struct Encoder<'a, 't> {
+    pub(crate) make: Maker<'a>,
+    pub(crate) atoms: &'static Atoms,
+    pub(crate) words: Words<'a>,
+    /// The text that spans point into.
+    text: &'t [u8],
+    /// The binary whose octets the text is, if it is one.
+    binary: Option<Raw<'a>>,
+}
+
+/// Where parameters and URIs of an element are found.
+pub(crate) trait Nodes {
+    fn params(&self, range: Range) -> &[Param];
+    fn uri(&self, id: UriId) -> &Uri;
+}
+
+impl Nodes for Message<'_> {
+    fn params(&self, range: Range) -> &[Param] {
+        self.params(range)
+    }
+    fn uri(&self, id: UriId) -> &Uri {
+        self.uri(id)
+    }
+}
+
+impl Nodes for Values<'_> {
+    fn params(&self, range: Range) -> &[Param] {
+        self.params(range)
+    }
+    fn uri(&self, id: UriId) -> &Uri {
+        self.uri(id)
+    }
+}
+
+/// A map that the parser has already kept free of doubled keys could not be made.
+fn broken() -> Error {
+    Error::Term(Box::new("a key stands twice"))
+}
+
+impl<'a, 't> Encoder<'a, 't> {
+    pub(crate) fn new(
+        make: Maker<'a>,
+        words: Words<'a>,
+        text: &'t [u8],
+        binary: Option<Raw<'a>>,
+    ) -> Encoder<'a, 't> {
+        Encoder {
+            make,
+            atoms: Atoms::get(),
+            words,
+            text,
+            binary,
+        }
+    }
+
+    /// `{:request, method, uri, version, headers, body}` or `{:response, version, status, reason, headers, body}`
+    pub(crate) fn message(&self, message: &Message<'_>, input: Raw<'a>) -> NifResult<Raw<'a>> {
+        let headers = self.headers(message)?;
+        let body = match message.body() {
+            None => self.atoms.nil.into(),
+            Some([]) => self.words.empty(),
+            Some(body) => self
+                .make
+                .sub_binary(input, message.body_offset(), body.len()),
+        };
+        Ok(match message.start_line() {
+            StartLine::Request {
+                method,
+                uri,
+                version,
+            } => self.make.tuple(&[
+                self.atoms.request.into(),
+                self.method(*method),
+                self.uri(uri)?,
+                self.version(*version),
+                headers,
+                body,
+            ]),
+            StartLine::Response {
+                version,
+                status,
+                reason,
+            } => self.make.tuple(&[
+                self.atoms.response.into(),
+                self.version(*version),
+                self.make.integer(u32::from(*status)),
+                self.word(*reason),
+                headers,
+                body,
+            ]),
+        })
+    }
+
+    /// The map of headers. Typed keys are put in the VM's order first, so that it need not sort them.
+    fn headers(&self, message: &Message<'_>) -> NifResult<Raw<'a>> {
+        let nil = Raw::from(self.atoms.nil);
+        let mut typed = [nil; 64];
+        let mut present = 0u64;
+        let mut raw_keys: Terms<'a, 32> = SmallVec::new();
+        let mut raw_values: Terms<'a, 32> = SmallVec::new();
+        for header in message.headers() {
+            match (header.id, message.items(header)) {
+                (Some(id), Some(items)) => {
+                    let rank = self.atoms.rank(id);
+                    typed[rank] = self.value(id, items, message)?;
+                    present |= 1 << rank;
+                }
+                (id, _) => {
+                    raw_keys.push(self.name(id, header.name));
+                    raw_values.push(self.raw_values(message.values(header)));
+                }
+            }
+        }
+        let mut keys: Terms<'a, 64> = SmallVec::new();
+        let mut values: Terms<'a, 64> = SmallVec::new();
+        while present != 0 {
+            let rank = present.trailing_zeros() as usize;
+            keys.push(self.atoms.keys[rank].into());
+            values.push(typed[rank]);
+            present &= present - 1;
+        }
+        keys.extend_from_slice(&raw_keys);
+        values.extend_from_slice(&raw_values);
+        self.make.map(&keys, &values).ok_or_else(broken)
+    }
+
+    /// The registered spelling, or, for a name not registered, the first letter of each word in upper case and
+    /// the rest as sent.
+    fn name(&self, id: Option<HeaderId>, name: Span) -> Raw<'a> {
+        if let Some(id) = id {
+            return self.words.name(id);
+        }
+        let name = name.of(self.text);
+        self.make.binary_with(name.len(), |octets| {
+            octets.copy_from_slice(name);
+            let mut starts = true;
+            for octet in octets {
+                if starts {
+                    octet.make_ascii_uppercase();
+                }
+                starts = *octet == b'-';
+            }
+        })
+    }
+
+    fn raw_values(&self, values: impl Iterator<Item = Span>) -> Raw<'a> {
+        let values: Terms<'a, 8> = values.map(|value| self.word(value)).collect();
+        self.make.list(&values)
+    }
+
+    /// One typed header: a list of its elements, or the one element.
+    pub(crate) fn value(
+        &self,
+        id: HeaderId,
+        items: &[Item],
+        nodes: &impl Nodes,
+    ) -> NifResult<Raw<'a>> {
+        match (id.row().repeat, items) {
+            (_, [Item::Star]) => Ok(self.star()),
+            (Repeat::One, [item]) if id.row().shape != sip_parser::Shape::Privacy => {
+                self.item(item, nodes)
+            }
+            _ => {
+                let elements: Result<Terms<'a, 32>, Error> =
+                    items.iter().map(|item| self.item(item, nodes)).collect();
+                Ok(self.make.list(&elements?))
+            }
+        }
+    }
+
+    fn item(&self, item: &Item, nodes: &impl Nodes) -> NifResult<Raw<'a>> {
+        let params = |range: &Range| self.params(nodes.params(*range));
+        Ok(match item {
+            Item::Via(via) => self.via(via, nodes)?,
+            Item::Address {
+                display,
+                uri,
+                params: range,
+            } => self.make.tuple(&[
+                self.unescaped(*display),
+                self.uri(nodes.uri(*uri))?,
+                params(range)?,
+            ]),
+            Item::Token(span) => self.word(*span),
+            Item::Text(span) => self.span(*span),
+            Item::Integer(value) => self.make.integer(*value),
+            Item::Cseq { number, method } => self
+                .make
+                .tuple(&[self.make.integer(*number), self.method(*method)]),
+            Item::TokenParams {
+                token,
+                params: range,
+            } => self.make.tuple(&[self.word(*token), params(range)?]),
+            Item::Media {
+                main,
+                sub,
+                params: range,
+            } => {
+                let kind = self.make.tuple(&[self.lower(*main), self.lower(*sub)]);
+                self.make.tuple(&[kind, params(range)?])
+            }
+            Item::UriParams { uri, params: range } => self
+                .make
+                .tuple(&[self.uri(nodes.uri(*uri))?, params(range)?]),
+            Item::Auth {
+                scheme,
+                params: range,
+                token68,
+            } => {
+                let params = match token68 {
+                    Some(token) => self
+                        .make
+                        .map(&[self.words.empty()], &[self.span(*token)])
+                        .ok_or_else(broken)?,
+                    None => params(range)?,
+                };
+                self.make.tuple(&[self.word(*scheme), params])
+            }
+            Item::Params(range) => params(range)?,
+            Item::Date(date) => self.date(date)?,
+            Item::IntegerParams {
+                value,
+                params: range,
+            } => self
+                .make
+                .tuple(&[self.make.integer(*value), params(range)?]),
+            Item::Rack {
+                response,
+                cseq,
+                method,
+            } => self.make.tuple(&[
+                self.make.integer(*response),
+                self.make.integer(*cseq),
+                self.method(*method),
+            ]),
+            Item::RetryAfter {
+                seconds,
+                comment,
+                params: range,
+            } => self.make.tuple(&[
+                self.make.integer(*seconds),
+                self.unescaped(*comment),
+                params(range)?,
+            ]),
+            Item::Timestamp { time, delay } => self
+                .make
+                .tuple(&[self.make.float(*time), self.make.float(*delay)]),
+            Item::Version { major, minor } => self.version((*major, *minor)),
+            Item::Warning { code, agent, text } => self.make.tuple(&[
+                self.make.integer(u32::from(*code)),
+                self.span(*agent),
+                self.unescaped(*text),
+            ]),
+            Item::WordParams {
+                word,
+                params: range,
+            } => self.make.tuple(&[self.unescaped(*word), params(range)?]),
+            Item::Star => self.star(),
+        })
+    }
+
+    fn star(&self) -> Raw<'a> {
+        self.words
+            .find(b"*")
+            .unwrap_or_else(|| self.make.binary(b"*"))
+    }
+
+    fn via(&self, via: &Via, nodes: &impl Nodes) -> NifResult<Raw<'a>> {
+        let transport = via.transport.of(self.text);
+        let (protocol, default_port) = match self.atoms.protocol(transport) {
+            Some((atom, port)) => (atom.into(), port),
+            None => (self.span(via.transport), 0),
+        };
+        let port = via.port.unwrap_or(default_port);
+        let sent_by = self
+            .make
+            .tuple(&[self.span(via.host), self.make.integer(u32::from(port))]);
+        let params = nodes.params(via.params);
+        let params = self.params_with(params, |param| self.via_value(param))?;
+        Ok(self
+            .make
+            .tuple(&[self.version(via.version), protocol, sent_by, params]))
+    }
+
+    /// RFC5118§4.5 - `received` may come in the brackets of an IPv6 reference; it is kept without.
+    fn via_value(&self, param: &Param) -> Raw<'a> {
+        let span = param.value.span;
+        let bracketed = span.len() > 2
+            && span.of(self.text)[0] == b'['
+            && param.name.of(self.text).eq_ignore_ascii_case(b"received");
+        match bracketed {
+            true => self.span(Span {
+                start: span.start + 1,
+                end: span.end - 1,
+            }),
+            false => self.param_value(param),
+        }
+    }
+
+    fn params(&self, params: &[Param]) -> NifResult<Raw<'a>> {
+        self.params_with(params, |param| self.param_value(param))
+    }
+
+    #[inline]
+    fn params_with(
+        &self,
+        params: &[Param],
+        value: impl Fn(&Param) -> Raw<'a>,
+    ) -> NifResult<Raw<'a>> {
+        let mut keys: Terms<'a, 16> = SmallVec::new();
+        let mut values: Terms<'a, 16> = SmallVec::new();
+        for param in params {
+            keys.push(self.lower(param.name));
+            values.push(value(param));
+        }
+        self.make.map(&keys, &values).ok_or_else(broken)
+    }
+
+    #[inline]
+    fn param_value(&self, param: &Param) -> Raw<'a> {
+        match param.value.escaped {
+            true => self.unescaped(param.value),
+            false => self.word(param.value.span),
+        }
+    }
+
+    pub(crate) fn uri(&self, uri: &Uri) -> NifResult<Raw<'a>> {
+        let nil = Raw::from(self.atoms.nil);
+        let sip = matches!(uri.kind, UriKind::Sip | UriKind::Sips);
+        let default_port = if uri.kind == UriKind::Sips {
+            5061
+        } else {
+            5060
+        };
+        let some = |span: Span| {
+            if span.is_empty() {
+                nil
+            } else {
+                self.span(span)
+            }
+        };
+        let (host, port) = match sip {
+            true => {
+                let port = uri.port.unwrap_or(default_port);
+                (self.span(uri.host), self.make.integer(u32::from(port)))
+            }
+            false => (nil, nil),
+        };
+        let fields = [
+            nil,
+            self.lower(uri.scheme),
+            uri.userinfo.map_or(nil, |span| self.span(span)),
+            self.span(uri.authority),
+            some(uri.parameters),
+            some(uri.headers),
+            host,
+            port,
+        ];
+        self.atoms.uri.make(self.make, fields).ok_or_else(broken)
+    }
+
+    fn date(&self, date: &Date) -> NifResult<Raw<'a>> {
+        let number = |value: u16| self.make.integer(u32::from(value));
+        let zero = number(0);
+        let fields = [
+            zero,
+            self.atoms.calendar.into(),
+            number(date.year),
+            number(date.month.into()),
+            number(date.day.into()),
+            number(date.hour.into()),
+            number(date.minute.into()),
+            number(date.second.into()),
+            self.make.tuple(&[zero, zero]),
+        ];
+        self.atoms.date.make(self.make, fields).ok_or_else(broken)
+    }
+
+    fn version(&self, (major, minor): (u16, u16)) -> Raw<'a> {
+        self.make.tuple(&[
+            self.make.integer(major.into()),
+            self.make.integer(minor.into()),
+        ])
+    }
+
+    #[inline]
+    pub(crate) fn method(&self, span: Span) -> Raw<'a> {
+        match self.atoms.method(span.of(self.text)) {
+            Some(atom) => atom.into(),
+            None => self.span(span),
+        }
+    }
+
+    /// Text as it stands.
+    #[inline]
+    fn span(&self, span: Span) -> Raw<'a> {
+        self.text(span, span.of(self.text))
+    }
+
+    #[inline]
+    fn text(&self, span: Span, text: &[u8]) -> Raw<'a> {
+        match self.binary {
+            Some(binary) if text.len() > COPIED => {
+                self.make
+                    .sub_binary(binary, span.start as usize, text.len())
+            }
+            _ if text.is_empty() => self.words.empty(),
+            _ => self.make.binary(text),
+        }
+    }
+
+    /// Text that is likely one of the words.
+    #[inline]
+    fn word(&self, span: Span) -> Raw<'a> {
+        let text = span.of(self.text);
+        match self.words.find(text) {
+            Some(word) => word,
+            None => self.text(span, text),
+        }
+    }
+
+    /// Text in lower case.
+    #[inline]
+    fn lower(&self, span: Span) -> Raw<'a> {
+        let text = span.of(self.text);
+        if !text.iter().any(u8::is_ascii_uppercase) {
+            return self.word(span);
+        }
+        self.make.binary_with(text.len(), |octets| {
+            octets.copy_from_slice(text);
+            octets.make_ascii_lowercase();
+        })
+    }
+
+    /// Text without the `\` of its quoted pairs.
+    fn unescaped(&self, text: Text) -> Raw<'a> {
+        if !text.escaped {
+            return self.span(text.span);
+        }
+        let octets: SmallVec<[u8; 128]> = unescape(text.span.of(self.text)).collect();
+        self.make.binary(&octets)
+    }
+}

@@ -1,0 +1,60 @@
+//! `{:error, {reason, header, line, offset, excerpt, request}}`: what was wrong, and what an answer needs.
+
+use crate::atoms::Atoms;
+use crate::term::{Maker, Raw};
+use crate::words::Words;
+use sip_parser::{Error, salvage};
+
+/// Octets of the offending text that an error carries.
+const EXCERPT: usize = 80;
+
+/// A message's refusal; for a request with its method and the lines that an answer copies.
+#[cold]
+pub(crate) fn message<'a>(
+    make: Maker<'a>,
+    words: Words<'a>,
+    input: &[u8],
+    error: Error,
+) -> Raw<'a> {
+    let atoms = Atoms::get();
+    let request = match salvage(input) {
+        None => atoms.nil.into(),
+        Some(salvage) => {
+            let lines: Vec<Raw<'a>> = salvage
+                .lines
+                .iter()
+                .map(|(id, value)| make.tuple(&[words.name(*id), make.binary(value)]))
+                .collect();
+            let method = atoms
+                .method(salvage.method)
+                .map_or_else(|| make.binary(salvage.method), Raw::from);
+            make.tuple(&[method, make.list(&lines)])
+        }
+    };
+    refusal(make, words, input, error, request)
+}
+
+/// The refusal of text that is no message.
+#[cold]
+pub(crate) fn text<'a>(make: Maker<'a>, words: Words<'a>, input: &[u8], error: Error) -> Raw<'a> {
+    refusal(make, words, input, error, Atoms::get().nil.into())
+}
+
+fn refusal<'a>(
+    make: Maker<'a>,
+    words: Words<'a>,
+    input: &[u8],
+    error: Error,
+    request: Raw<'a>,
+) -> Raw<'a> {
+    let atoms = Atoms::get();
+    let details = make.tuple(&[
+        atoms.reason(error.reason).into(),
+        error.header.map_or(atoms.nil.into(), |id| words.name(id)),
+        make.integer(error.line(input) as u32),
+        make.integer(error.offset as u32),
+        make.binary(error.excerpt(input, EXCERPT)),
+        request,
+    ]);
+    make.tuple(&[atoms.error.into(), details])
+}
