@@ -123,5 +123,32 @@ defmodule Sippet.Headers.Table do
   @spec describe(atom) :: String.t()
   def describe(shape), do: Map.fetch!(unquote(Macro.escape(@shapes)), shape)
 
+  @doc """
+  The rows that `wanted?` picks as a Markdown table.
+  """
+  @spec markdown((row -> boolean)) :: String.t()
+  def markdown(wanted?) do
+    lines = for row <- @rows, wanted?.(row), do: Enum.join(cells(row), " | ")
+
+    ["header | compact | key | value | source", "---|---|---|---|---" | lines]
+    |> Enum.map_join("\n", &"| #{&1} |")
+  end
+
+  defp cells(row),
+    do: [
+      row.name,
+      row.compact || "",
+      row.key && "`:#{row.key}`",
+      "`#{value(row)}`",
+      source(row.rfc)
+    ]
+
+  defp value(%{repeat: :list, shape: :contact}), do: describe(:contact)
+  defp value(%{repeat: :list, shape: shape}), do: "[#{describe(shape)}, ...]"
+  defp value(%{repeat: :list0, shape: shape}), do: "[#{describe(shape)}, ...] or []"
+  defp value(%{repeat: :one, shape: shape}), do: describe(shape)
+
+  defp source(rfc), do: if(rfc =~ ~r/^\d+$/, do: "RFC #{rfc}", else: rfc)
+
   defp index, do: unquote(Macro.escape(@index))
 end

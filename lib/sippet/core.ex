@@ -1,0 +1,88 @@
+defmodule Sippet.Core do
+  @moduledoc """
+  The behaviour that users of a stack implement: what shall happen with a request, a response, an error.
+
+      defmodule MyCore do
+        use Sippet.Core
+        alias Sippet.Message
+
+        @impl true
+        def receive_request(%Message{start_line: %{method: :ack}}, _key), do: :ok
+
+        def receive_request(request, key, stack) when key != nil do
+          Sippet.send(stack, Message.to_response(request, 200))
+        end
+      end
+
+  A callback that is defined with one more argument gets the stack's name as its last one, and the shorter form
+  is not called. Return values are ignored.
+
+  ## Where callbacks run
+
+  Each runs in a process of its own, never in a transaction's or a transport's: it may take its time, and wait.
+  The callbacks of one transaction run one after another, in order; across transactions no order is promised, as
+  UDP promises none.
+
+  A callback that raises, throws or exits is counted (`Sippet.stats/1`) and logged at a limited rate. If it was
+  handling a request that has no final response yet, the stack answers 500 to it. The request is not
+  given to the core again.
+
+  ## What a key is
+
+  Requests come with the `Sippet.Transactions.Server.Key` of their server transaction. An ACK for a 2xx has no
+  transaction, so its key is `nil` (RFC 3261 §17), as is the key of a 2xx that no client transaction knows
+  (a retransmission of the far end that wants its ACK again, RFC 3261 §13.2.2.4).
+  """
+
+  alias Sippet.Message
+  alias Sippet.Transactions.{Client, Server}
+
+  @doc """
+  A request came. `server_key` is `nil` for an ACK of a 2xx.
+
+  A CANCEL comes with a key of its own; `Sippet.Transactions.Server.Key.invite/1` leads to that of the INVITE.
+  """
+  @callback receive_request(
+              incoming_request :: Message.request(),
+              server_key :: Server.Key.t() | nil
+            ) ::
+              any
+
+  @doc """
+  A response came for the request of `client_key`; or one to a transaction that is gone, with `nil`.
+  """
+  @callback receive_response(
+              incoming_response :: Message.response(),
+              client_key :: Client.Key.t() | nil
+            ) :: any
+
+  @doc """
+  Something went wrong with a transaction.
+
+  Reasons of the stack's own: `:timeout` (RFC 3261 §8.1.3.1: to be treated as a 408), `:no_ack` (no ACK came for a
+  final response, §17.2.1, §13.3.1.4), `:no_answer` (the core never answered an INVITE). Any other is a
+  transport's (§8.1.3.1: to be treated as a 503).
+  """
+  @callback receive_error(reason :: term, key :: Client.Key.t() | Server.Key.t()) :: any
+
+  @doc false
+  defmacro __using__(_options) do
+    quote location: :keep do
+      @behaviour Sippet.Core
+
+      @doc false
+      def receive_request(_request, _key),
+        do: raise("attempted to call Core but no receive_request/2 was provided")
+
+      @doc false
+      def receive_response(_response, _key),
+        do: raise("attempted to call Core but no receive_response/2 was provided")
+
+      @doc false
+      def receive_error(_reason, _key),
+        do: raise("attempted to call Core but no receive_error/2 was provided")
+
+      defoverridable Sippet.Core
+    end
+  end
+end

@@ -1,0 +1,73 @@
+defmodule Sippet.Options do
+  @moduledoc false
+  # Options are checked once, against a schema that also renders their documentation.
+
+  @typep type ::
+           :atom
+           | :module
+           | :boolean
+           | :positive
+           | :port
+           | {:custom, (term -> boolean), String.t()}
+  @type schema :: [
+          {atom, [type: type, default: term, required: boolean, doc: String.t()]}
+        ]
+
+  @doc """
+  Gives the options with their defaults as a map, or raises `ArgumentError`.
+  """
+  @spec validate!(keyword, schema) :: map
+  def validate!(options, schema) do
+    unless Keyword.keyword?(options),
+      do: raise(ArgumentError, "expected a keyword list of options, got: #{inspect(options)}")
+
+    case Keyword.keys(options) -- Keyword.keys(schema) do
+      [] -> Map.new(schema, fn {name, row} -> {name, fetch!(options, name, row)} end)
+      unknown -> raise ArgumentError, "unknown options: #{inspect(unknown)}; #{known(schema)}"
+    end
+  end
+
+  defp known(schema), do: "known ones are #{inspect(Keyword.keys(schema))}"
+
+  defp fetch!(options, name, row) do
+    case Keyword.fetch(options, name) do
+      {:ok, value} ->
+        if member?(row[:type], value) or (not row[:required] and value == row[:default]),
+          do: value,
+          else: raise(ArgumentError, expected(name, row[:type], value))
+
+      :error ->
+        if row[:required],
+          do: raise(ArgumentError, "expected #{inspect(name)} option to be present"),
+          else: row[:default]
+    end
+  end
+
+  defp expected(name, type, value),
+    do: "expected #{inspect(name)} to be #{describe(type)}, got: #{inspect(value)}"
+
+  defp member?(:atom, value), do: is_atom(value) and value != nil
+  defp member?(:module, value), do: is_atom(value) and value != nil and Code.ensure_loaded?(value)
+  defp member?(:boolean, value), do: is_boolean(value)
+  defp member?(:positive, value), do: is_integer(value) and value > 0
+  defp member?(:port, value), do: value in 0..65_535
+  defp member?({:custom, member?, _text}, value), do: member?.(value)
+
+  defp describe(:atom), do: "an atom"
+  defp describe(:module), do: "a module that can be loaded"
+  defp describe(:boolean), do: "a boolean"
+  defp describe(:positive), do: "a positive integer"
+  defp describe(:port), do: "an integer in 0..65535"
+  defp describe({:custom, _member?, text}), do: text
+
+  @doc """
+  The options as a Markdown list.
+  """
+  @spec docs(schema) :: String.t()
+  def docs(schema) do
+    Enum.map_join(schema, "\n", fn {name, row} ->
+      note = if row[:required], do: "required", else: "default `#{inspect(row[:default])}`"
+      "  * `#{inspect(name)}` (#{describe(row[:type])}; #{note}): #{row[:doc]}"
+    end)
+  end
+end

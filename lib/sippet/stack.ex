@@ -1,0 +1,106 @@
+defmodule Sippet.Stack do
+  @moduledoc false
+  # What the parts of a running stack share: its options, counters, core and transports.
+  #
+  # The struct never changes while the stack runs and is read on every message, so it lies in
+  # `:persistent_term`. Core and transports change: they are rows of a table that the stack's supervisor owns, so
+  # that they outlive each part that reads them.
+
+  alias Sippet.{Telemetry, Transport}
+
+  @enforce_keys [:name, :options, :counters, :telemetry, :board, :log_budget]
+  defstruct [:name, :options, :counters, :telemetry, :board, :log_budget]
+
+  @type t :: %__MODULE__{
+          name: atom,
+          options: map,
+          counters: :counters.counters_ref(),
+          telemetry: module | nil,
+          board: :ets.tid(),
+          log_budget: :atomics.atomics_ref()
+        }
+
+  # Lines a second that a stack may log about what the network or a core did.
+  @log_lines 5
+
+  @doc """
+  Makes the stack's struct and table; the table belongs to the caller.
+  """
+  @spec create(atom, map) :: t
+  def create(name, options) do
+    board = :ets.new(__MODULE__, [:public, read_concurrency: true])
+    :ets.insert(board, [{:core, options[:core]}, {:transports, []}])
+
+    stack = %__MODULE__{
+      name: name,
+      options: options,
+      counters: Telemetry.new_counters(),
+      telemetry: if(Code.ensure_loaded?(:telemetry), do: :telemetry),
+      board: board,
+      log_budget: :atomics.new(2, [])
+    }
+
+    :persistent_term.put({__MODULE__, name}, stack)
+    stack
+  end
+
+  @doc """
+  The stack of this name; `ArgumentError` where none was started.
+  """
+  @spec fetch!(atom) :: t
+  def fetch!(name) do
+    case :persistent_term.get({__MODULE__, name}, nil) do
+      nil -> raise ArgumentError, "no stack named #{inspect(name)} was started"
+      stack -> stack
+    end
+  end
+
+  @doc """
+  The stack of this name, or nothing.
+  """
+  @spec find(atom) :: t | nil
+  def find(name), do: :persistent_term.get({__MODULE__, name}, nil)
+
+  @spec core(t) :: module | nil
+  def core(stack), do: read(stack, :core, nil)
+
+  @spec put_core(t, module) :: :ok
+  def put_core(stack, module) do
+    :ets.insert(stack.board, {:core, module})
+    :ok
+  end
+
+  @spec transports(t) :: [Transport.t()]
+  def transports(stack), do: read(stack, :transports, [])
+
+  @doc """
+  Only `Sippet.Stack.Board` calls this: one process changes the list.
+  """
+  @spec put_transports(t, [Transport.t()]) :: :ok
+  def put_transports(stack, transports) do
+    :ets.insert(stack.board, {:transports, transports})
+    :ok
+  end
+
+  # The table is gone with the stack's supervisor: what still runs then finds neither core nor transport.
+  defp read(stack, row, default) do
+    :ets.lookup_element(stack.board, row, 2)
+  rescue
+    ArgumentError -> default
+  end
+
+  @doc """
+  Logs what `text` gives, but not more than #{@log_lines} lines a second: the network must not fill the log. What
+  was not logged was counted.
+  """
+  @spec log(t, :logger.level(), (() -> iodata)) :: :ok
+  def log(%__MODULE__{log_budget: budget, name: name}, level, text) do
+    second = System.monotonic_time(:second)
+
+    if :atomics.exchange(budget, 1, second) != second, do: :atomics.put(budget, 2, 0)
+
+    if :atomics.add_get(budget, 2, 1) <= @log_lines,
+      do: :logger.log(level, "~ts: ~ts", [inspect(name), text.()]),
+      else: :ok
+  end
+end

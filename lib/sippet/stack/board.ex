@@ -1,0 +1,56 @@
+defmodule Sippet.Stack.Board do
+  @moduledoc false
+  # Keeps the list of a stack's transports: who registers is watched, who dies is taken off the list. The list
+  # itself lies in the supervisor's table, so a restart of this process loses none.
+
+  use GenServer
+
+  alias Sippet.{Stack, Transport}
+
+  @spec start_link(Stack.t()) :: GenServer.on_start()
+  def start_link(stack), do: GenServer.start_link(__MODULE__, stack, name: name(stack.name))
+
+  @doc """
+  The registered name of a stack's board. Stacks are named by programmers, so the atom is theirs too.
+  """
+  @spec name(atom) :: atom
+  def name(stack), do: Module.concat(stack, Board)
+
+  @spec register(atom, Transport.t()) :: :ok | {:error, :already_registered}
+  def register(stack, %Transport{} = transport),
+    do: GenServer.call(name(stack), {:register, transport})
+
+  @impl true
+  def init(stack) do
+    for transport <- Stack.transports(stack), do: Process.monitor(transport.pid)
+    {:ok, stack}
+  end
+
+  @impl true
+  def handle_call({:register, transport}, _from, stack) do
+    # A predecessor may be dead while its `:DOWN` is still under way.
+    alive = Enum.filter(Stack.transports(stack), &Process.alive?(&1.pid))
+
+    if conflict?(alive, transport) do
+      {:reply, {:error, :already_registered}, stack}
+    else
+      Process.monitor(transport.pid)
+      Stack.put_transports(stack, alive ++ [transport])
+      {:reply, :ok, stack}
+    end
+  end
+
+  # One transport of a protocol may be without an address, as in version 1.0; those that name theirs are told
+  # apart by it.
+  defp conflict?(transports, %Transport{protocol: protocol, address: address}) do
+    Enum.any?(transports, &(&1.protocol == protocol and &1.address == address))
+  end
+
+  @impl true
+  def handle_info({:DOWN, _ref, :process, pid, _reason}, stack) do
+    Stack.put_transports(stack, Enum.reject(Stack.transports(stack), &(&1.pid == pid)))
+    {:noreply, stack}
+  end
+
+  def handle_info(_message, stack), do: {:noreply, stack}
+end

@@ -1,0 +1,106 @@
+defmodule Sippet.Telemetry do
+  # One list of events: it makes the documentation below, the counters of `Sippet.stats/1`, and the tests.
+  @events [
+    {:message_received, [:sippet, :message, :received], "a message was parsed and taken",
+     [bytes: "octets of it"], [:message, :remote]},
+    {:message_sent, [:sippet, :message, :sent], "a message was handed to a transport",
+     [bytes: "octets of it"], [:message, :remote]},
+    {:message_refused, [:sippet, :message, :refused],
+     "what came could not be parsed or is no valid request; a request was answered where that can be done",
+     [bytes: "octets of it"], [:error, :remote]},
+    {:message_dropped, [:sippet, :message, :dropped],
+     "what came was dropped: `reason` is `:keep_alive`, `:stun`, `:stray_response`, `:malformed_response`, `:malformed_ack`, `:malformed_request`, `:overload` or `:no_core`",
+     [bytes: "octets of it"], [:reason, :remote]},
+    {:transaction_started, [:sippet, :transaction, :started], "a transaction began",
+     [system_time: "native units"], [:key, :machine]},
+    {:transaction_ended, [:sippet, :transaction, :ended],
+     "a transaction ended; `reason` is `:normal`, `:timeout`, `:terminated`, `:transport_error` or what it crashed of",
+     [duration: "native units"], [:key, :machine, :reason]},
+    {:transport_error, [:sippet, :transport, :error], "a message could not be sent",
+     [system_time: "native units"], [:reason, :remote, :key]},
+    {:core_failed, [:sippet, :core, :failed], "a core's callback raised, threw or exited",
+     [system_time: "native units"], [:callback, :kind, :reason, :stacktrace]}
+  ]
+
+  @moduledoc """
+  What a stack tells of itself: events and counters.
+
+  Each event counts, whatever listens: `Sippet.stats/1` gives the counts. Where the module `:telemetry` is there
+  when a stack starts, each event is also executed there; where it is not, an event costs one addition. Sippet
+  does not depend on `:telemetry`: add it to your own dependencies to listen.
+
+  Every event's metadata has the stack's name as `:stack`, and what its row says:
+
+  | event | when | measurements | metadata |
+  |---|---|---|---|
+  #{for {_id, event, text, measurements, metadata} <- @events do
+    ["| `", inspect(event), "` | ", text, " | ", Enum.map_join(measurements, ", ", fn {name, unit} -> "`#{name}` (#{unit})" end), " | ", Enum.map_join(metadata, ", ", &"`#{&1}`"), " |\n"]
+  end}
+  `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine; `key` is a
+  `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil` outside of a transaction.
+
+      :telemetry.attach("calls", [:sippet, :transaction, :ended], &MyApp.Metrics.handle/4, nil)
+  """
+
+  alias Sippet.Stack
+
+  @ids Enum.map(@events, &elem(&1, 0))
+
+  @typedoc "The short name of an event, which is also its counter's."
+  @type id ::
+          :message_received
+          | :message_sent
+          | :message_refused
+          | :message_dropped
+          | :transaction_started
+          | :transaction_ended
+          | :transport_error
+          | :core_failed
+
+  @doc """
+  The documented events: short name, event name, measurements and metadata keys.
+
+      iex> {:core_failed, [:sippet, :core, :failed], [:system_time], metadata} =
+      ...>   List.last(Sippet.Telemetry.events())
+      iex> :callback in metadata
+      true
+  """
+  @spec events() :: [{id, [atom], [atom], [atom]}]
+  def events do
+    for {id, event, _text, measurements, metadata} <- @events,
+        do: {id, event, Keyword.keys(measurements), [:stack | metadata]}
+  end
+
+  @doc false
+  @spec new_counters() :: :counters.counters_ref()
+  def new_counters, do: :counters.new(length(@ids), [:write_concurrency])
+
+  @doc false
+  # Counts the event, and executes it with what `details` gives if somebody may listen.
+  @spec emit(Stack.t(), id, map, (() -> map)) :: :ok
+  def emit(stack, id, measurements, details)
+
+  for {{id, event, _, _, _}, index} <- Enum.with_index(@events, 1) do
+    def emit(%Stack{} = stack, unquote(id), measurements, details) do
+      :counters.add(stack.counters, unquote(index), 1)
+
+      case stack.telemetry do
+        nil -> :ok
+        module -> execute(module, unquote(event), measurements, details, stack)
+      end
+    end
+  end
+
+  defp execute(module, event, measurements, details, stack) do
+    module.execute(event, measurements, Map.put(details.(), :stack, stack.name))
+    :ok
+  end
+
+  @doc false
+  @spec counts(:counters.counters_ref()) :: %{id => non_neg_integer}
+  def counts(counters) do
+    for {id, index} <- Enum.with_index(@ids, 1),
+        into: %{},
+        do: {id, :counters.get(counters, index)}
+  end
+end
