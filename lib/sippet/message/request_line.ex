@@ -1,0 +1,83 @@
+defmodule Sippet.Message.RequestLine do
+  @moduledoc """
+  The first line of a request.
+
+    * `method` - an atom for the methods that `Sippet.Message.known_methods/0` lists, else the string as written
+    * `request_uri` - a `Sippet.URI`
+    * `version` - `{2, 0}`
+  """
+
+  alias Sippet.Headers.Vocabulary
+  alias Sippet.Serializer.Shape
+  alias Sippet.URI
+  alias Sippet.URI.Printer
+
+  defstruct method: nil, request_uri: nil, version: {2, 0}
+
+  @type t :: %__MODULE__{
+          method: Sippet.Message.method(),
+          request_uri: URI.t(),
+          version: {major :: non_neg_integer, minor :: non_neg_integer}
+        }
+
+  @doc """
+  Makes a request line of version 2.0.
+
+  A known method may be written in any letter case; a URI that is text is parsed, and raises `Sippet.ParseError` when it
+  is malformed.
+
+      iex> Sippet.Message.RequestLine.new("options", %Sippet.URI{scheme: "sip", host: "biloxi.com"})
+      %Sippet.Message.RequestLine{
+        method: :options,
+        request_uri: %Sippet.URI{scheme: "sip", host: "biloxi.com"},
+        version: {2, 0}
+      }
+
+  """
+  @spec new(Sippet.Message.method(), URI.t() | binary) :: t
+  def new(method, %URI{} = uri) when is_atom(method),
+    do: %__MODULE__{method: method, request_uri: uri}
+
+  def new(method, %URI{} = uri) when is_binary(method),
+    do: %__MODULE__{method: Vocabulary.method(method), request_uri: uri}
+
+  def new(method, uri) when is_binary(uri), do: new(method, URI.parse!(uri))
+
+  @doc """
+  The line as text, without its line end.
+
+      iex> uri = %Sippet.URI{scheme: "sip", host: "biloxi.com"}
+      iex> Sippet.Message.RequestLine.to_string(Sippet.Message.RequestLine.new(:options, uri))
+      "OPTIONS sip:biloxi.com SIP/2.0"
+
+  """
+  @spec to_string(t) :: binary
+  def to_string(%__MODULE__{} = line), do: line |> to_iodata() |> IO.iodata_to_binary()
+
+  @doc """
+  The line as iodata, without its line end; a method that is no token and a URI that can't be printed raise
+  `ArgumentError`.
+  """
+  @spec to_iodata(t) :: iodata
+  def to_iodata(%__MODULE__{method: method, request_uri: %URI{} = uri, version: {2, 0}}),
+    do: [Shape.method(method, "the request line"), ?\s, Printer.to_iodata(uri) | " SIP/2.0"]
+
+  def to_iodata(%__MODULE__{method: method, request_uri: %URI{} = uri, version: version}) do
+    where = "the request line"
+
+    [
+      Shape.method(method, where),
+      ?\s,
+      Printer.to_iodata(uri),
+      " SIP/" | Shape.version(version, where)
+    ]
+  end
+
+  def to_iodata(%__MODULE__{request_uri: uri}) do
+    raise ArgumentError, "cannot print the request line: expected a URI, got: #{inspect(uri)}"
+  end
+
+  defimpl String.Chars do
+    def to_string(line), do: Sippet.Message.RequestLine.to_string(line)
+  end
+end

@@ -1,0 +1,88 @@
+defmodule Sippet.Message.Response do
+  @moduledoc false
+  # What a response takes over from its request, and the tag that it adds.
+
+  alias Sippet.Message.RequestLine
+
+  # RFC3261§8.2.6.2 - these equal those of the request; Record-Route by §12.1.1.
+  @copied [:via, :from, :to, :call_id, :cseq, :record_route]
+
+  @secret {__MODULE__, :secret}
+
+  # Bytes of the MAC that make the tag: 96 bits, 16 characters. RFC3261§19.3 asks for 32 bits at least.
+  @tag_bytes 12
+
+  @doc """
+  The headers of the response with this status to a request. What the request lacks, the response lacks.
+  """
+  @spec headers(map, 100..699) :: map
+  # RFC3261§8.2.6.1 - a Timestamp is copied into the 100, and a 100 needs no tag
+  def headers(%{headers: headers}, 100), do: Map.take(headers, [:timestamp | @copied])
+
+  def headers(%{headers: headers} = request, _status) do
+    case Map.take(headers, @copied) do
+      %{to: {_name, _uri, %{"tag" => _tag}}} = copied ->
+        copied
+
+      %{to: {name, uri, %{} = params}} = copied ->
+        %{copied | to: {name, uri, tagged(params, request)}}
+
+      copied ->
+        copied
+    end
+  end
+
+  defp tagged(params, request), do: Map.put(params, "tag", tag(request))
+
+  # RFC3261§8.2.6.2, §19.3 - the same tag for all responses to one request, hard to guess for any other. A keyed hash of
+  # what identifies the request gives both, without state, and to a CANCEL the tag of its INVITE (§9.2): the
+  # method is left out.
+  defp tag(request) do
+    identity = :erlang.term_to_binary(identity(request))
+
+    :hmac
+    |> :crypto.mac(:sha256, secret(), identity)
+    |> binary_part(0, @tag_bytes)
+    |> Base.url_encode64(padding: false)
+  end
+
+  defp identity(%{start_line: %RequestLine{request_uri: uri}, headers: headers}) do
+    {top_via(headers), tag_of(headers[:from]), headers[:call_id], number(headers[:cseq]), uri}
+  end
+
+  # `received` and `rport` are left out: they are written after the request came in.
+  defp top_via(%{via: [{_version, _protocol, sent_by, %{} = params} | _]}),
+    do: {sent_by, params["branch"]}
+
+  defp top_via(_headers), do: nil
+
+  defp tag_of({_name, _uri, %{} = params}), do: params["tag"]
+  defp tag_of(_from), do: nil
+
+  defp number({number, _method}), do: number
+  defp number(_cseq), do: nil
+
+  defp secret do
+    case :persistent_term.get(@secret, nil) do
+      nil -> make_secret()
+      secret -> secret
+    end
+  end
+
+  # Two processes may come here at once; whoever is first under the lock decides for both.
+  defp make_secret do
+    :global.trans({@secret, self()}, &secret_under_lock/0, [node()])
+  end
+
+  defp secret_under_lock do
+    case :persistent_term.get(@secret, nil) do
+      nil ->
+        secret = :crypto.strong_rand_bytes(32)
+        :persistent_term.put(@secret, secret)
+        secret
+
+      secret ->
+        secret
+    end
+  end
+end

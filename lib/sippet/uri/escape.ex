@@ -1,0 +1,61 @@
+defmodule Sippet.URI.Escape do
+  @moduledoc false
+  # The "%" HEX HEX escapes of RFC3261§19.1.2: octet by octet, one layer at a time, and without failing on what is
+  # no escape.
+
+  @hex ~c"0123456789ABCDEF"
+
+  # RFC2396§2.2 - escaped or not, these don't mean the same
+  defguardp is_reserved(c)
+            when c in [?;, ?/, ??, ?:, ?@, ?&, ?=, ?+, ?$, ?,, ?%]
+
+  @doc """
+  Escapes each octet of which `keep?` is false.
+  """
+  @spec escape(binary, (byte -> boolean)) :: binary
+  def escape(text, keep?) do
+    for <<octet <- text>>, into: <<>> do
+      if keep?.(octet), do: <<octet>>, else: escaped(octet)
+    end
+  end
+
+  @doc """
+  Takes one layer of escapes off. A "%" that starts no escape stays as it is.
+  """
+  @spec unescape(binary) :: binary
+  def unescape(text), do: unescape(text, <<>>, fn _octet -> true end)
+
+  @doc """
+  The form that two equal texts share: what needs no escape has none, what keeps one has upper-case digits.
+  """
+  # RFC3261§19.1.4 - characters other than those in the "reserved" set are equivalent to their escapes
+  @spec normalize(binary) :: binary
+  def normalize(text), do: unescape(text, <<>>, fn octet -> not is_reserved(octet) end)
+
+  defp unescape(<<?%, a, b, rest::binary>>, acc, plain?) do
+    case octet(a, b) do
+      nil -> unescape(<<a, b, rest::binary>>, <<acc::binary, ?%>>, plain?)
+      octet -> unescape(rest, <<acc::binary, piece(octet, plain?)::binary>>, plain?)
+    end
+  end
+
+  defp unescape(<<octet, rest::binary>>, acc, plain?),
+    do: unescape(rest, <<acc::binary, octet>>, plain?)
+
+  defp unescape(<<>>, acc, _plain?), do: acc
+
+  defp piece(octet, plain?), do: if(plain?.(octet), do: <<octet>>, else: escaped(octet))
+
+  defp octet(a, b) do
+    with a when a != nil <- digit(a), b when b != nil <- digit(b), do: a * 16 + b
+  end
+
+  defp digit(c) when c in ?0..?9, do: c - ?0
+  defp digit(c) when c in ?A..?F, do: c - ?A + 10
+  defp digit(c) when c in ?a..?f, do: c - ?a + 10
+  defp digit(_c), do: nil
+
+  for {high, i} <- Enum.with_index(@hex), {low, j} <- Enum.with_index(@hex) do
+    defp escaped(unquote(i * 16 + j)), do: unquote(<<?%, high, low>>)
+  end
+end
