@@ -35,7 +35,7 @@ defmodule Sippet.Stack do
       name: name,
       options: options,
       counters: Telemetry.new_counters(),
-      telemetry: if(Code.ensure_loaded?(:telemetry), do: :telemetry),
+      telemetry: options[:telemetry] || if(Code.ensure_loaded?(:telemetry), do: :telemetry),
       board: board,
       log_budget: :atomics.new(2, [])
     }

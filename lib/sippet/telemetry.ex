@@ -3,8 +3,9 @@ defmodule Sippet.Telemetry do
   @events [
     {:message_received, [:sippet, :message, :received], "a message was parsed and taken",
      [bytes: "octets of it"], [:message, :remote]},
-    {:message_sent, [:sippet, :message, :sent], "a message was handed to a transport",
-     [bytes: "octets of it"], [:message, :remote]},
+    {:message_sent, [:sippet, :message, :sent],
+     "a message was handed to a transport, for the first time or again; `octets` is the iodata of it",
+     [bytes: "octets of it"], [:octets, :remote]},
     {:message_refused, [:sippet, :message, :refused],
      "what came could not be parsed or is no valid request; a request was answered where that can be done",
      [bytes: "octets of it"], [:error, :remote]},
@@ -27,7 +28,8 @@ defmodule Sippet.Telemetry do
 
   Each event counts, whatever listens: `Sippet.stats/1` gives the counts. Where the module `:telemetry` is there
   when a stack starts, each event is also executed there; where it is not, an event costs one addition. Sippet
-  does not depend on `:telemetry`: add it to your own dependencies to listen.
+  does not depend on `:telemetry`: add it to your own dependencies to listen. The stack's option `:telemetry`
+  names another module in its place; its `execute/3` gets the event's name, measurements and metadata.
 
   Every event's metadata has the stack's name as `:stack`, and what its row says:
 
@@ -41,8 +43,6 @@ defmodule Sippet.Telemetry do
 
       :telemetry.attach("calls", [:sippet, :transaction, :ended], &MyApp.Metrics.handle/4, nil)
   """
-
-  alias Sippet.Stack
 
   @ids Enum.map(@events, &elem(&1, 0))
 
@@ -76,12 +76,13 @@ defmodule Sippet.Telemetry do
   def new_counters, do: :counters.new(length(@ids), [:write_concurrency])
 
   @doc false
-  # Counts the event, and executes it with what `details` gives if somebody may listen.
-  @spec emit(Stack.t(), id, map, (() -> map)) :: :ok
+  # Counts the event, and executes it with what `details` gives if somebody may listen. The stack is a
+  # `Sippet.Stack`, which lies above this module.
+  @spec emit(map, id, map, (() -> map)) :: :ok
   def emit(stack, id, measurements, details)
 
   for {{id, event, _, _, _}, index} <- Enum.with_index(@events, 1) do
-    def emit(%Stack{} = stack, unquote(id), measurements, details) do
+    def emit(stack, unquote(id), measurements, details) do
       :counters.add(stack.counters, unquote(index), 1)
 
       case stack.telemetry do

@@ -1,0 +1,55 @@
+defmodule Bench do
+  @moduledoc false
+  # Times as ratios of one run: each round times every operation once, and each operation keeps its best round,
+  # so that a busy moment of the machine spoils one round of all rather than all rounds of one.
+
+  @rounds 9
+  @nanos 15_000_000
+
+  def times(operations) do
+    counts = Enum.map(operations, fn {name, fun} -> {name, fun, count(fun)} end)
+
+    for _ <- 1..@rounds, {name, fun, count} <- counts, reduce: %{} do
+      best -> Map.update(best, name, nanos(fun, count), &min(&1, nanos(fun, count)))
+    end
+  end
+
+  # A fresh process each time: no operation pays for the garbage of another.
+  def nanos(fun, count) do
+    task =
+      Task.async(fn ->
+        {micros, _} = :timer.tc(fn -> repeat(fun, count) end)
+        micros * 1000 / count
+      end)
+
+    Task.await(task, :infinity)
+  end
+
+  defp count(fun) do
+    nanos(fun, 20)
+    max(20, trunc(@nanos / nanos(fun, 50)))
+  end
+
+  defp repeat(_fun, 0), do: :ok
+
+  defp repeat(fun, count) do
+    fun.()
+    repeat(fun, count - 1)
+  end
+
+  def table(header, rows) do
+    widths =
+      [header | rows]
+      |> Enum.zip_with(fn column -> column |> Enum.map(&String.length/1) |> Enum.max() end)
+
+    for row <- [header | rows] do
+      row
+      |> Enum.zip(widths)
+      |> Enum.map_join("  ", fn {cell, width} -> String.pad_leading(cell, width) end)
+      |> IO.puts()
+    end
+  end
+
+  def ratio(number), do: :erlang.float_to_binary(number / 1, decimals: 2)
+  def whole(number), do: Integer.to_string(round(number))
+end

@@ -1,0 +1,299 @@
+defmodule Sippet do
+  @timer_options [
+    t1: [
+      type: :positive,
+      default: 500,
+      doc: "estimate of the round-trip time, in ms (RFC 3261 §17.1.1.1)"
+    ],
+    t2: [type: :positive, default: 4_000, doc: "longest interval between retransmissions, in ms"],
+    t4: [type: :positive, default: 5_000, doc: "how long a message stays in the network, in ms"]
+  ]
+
+  @options [
+             name: [
+               type: :atom,
+               required: true,
+               doc: "the stack's name, by which all functions know it"
+             ],
+             core: [
+               type: :module,
+               default: nil,
+               doc: "the `Sippet.Core`; `register_core/2` may name it later"
+             ]
+           ] ++
+             @timer_options ++
+             [
+               answer_timeout: [
+                 type: :positive,
+                 default: 200_000,
+                 doc:
+                   "ms after which an INVITE that the core never answers gets 500, and the core `:no_answer`"
+               ],
+               max_transactions: [
+                 type: :positive,
+                 default: 200_000,
+                 doc: "transactions at a time; a new request over them gets 503 with Retry-After"
+               ],
+               telemetry: [
+                 type: :module,
+                 default: nil,
+                 doc:
+                   "a module to execute events in, in place of `:telemetry`; see `Sippet.Telemetry`"
+               ],
+               obey_maddr: [
+                 type: :boolean,
+                 default: false,
+                 doc:
+                   "whether a response goes to a unicast `maddr` of the topmost Via (RFC 3261 §18.2.2) that is " <>
+                     "not its request's source; true makes the stack send where a stranger says"
+               ]
+             ]
+
+  @moduledoc """
+  A SIP stack: transactions, routing, transports and a core that you write.
+
+      defmodule Hello do
+        use Sippet.Core
+        alias Sippet.Message
+
+        def receive_request(%Message{start_line: %{method: :ack}}, _key), do: :ok
+
+        def receive_request(request, _key, stack),
+          do: Sippet.send(stack, Message.to_response(request, 200))
+      end
+
+      children = [
+        {Sippet, name: :mystack, core: Hello},
+        {Sippet.Transports.UDP, name: :mystack, port: 5060}
+      ]
+
+      Supervisor.start_link(children, strategy: :one_for_one)
+
+  Or step by step:
+
+      Sippet.start_link(name: :mystack)
+      Sippet.Transports.UDP.start_link(name: :mystack)
+      Sippet.register_core(:mystack, Hello)
+
+  Several stacks may run side by side, and a stack may have several transports.
+
+  ## Options
+
+  #{Sippet.Options.docs(@options)}
+
+  ## Sending
+
+  `send/2` takes requests and responses. A request goes to its `target`, else to its first Route, else to its
+  Request-URI; its topmost Via is yours to write, and says where responses come to. A response goes by the server
+  transaction of its request.
+
+      request =
+        Sippet.Message.build_request(:options, "sip:biloxi.com")
+        |> Sippet.Message.put_header(:via, [
+          {{2, 0}, :udp, {"127.0.0.1", 5060}, %{"branch" => Sippet.Message.create_branch()}}
+        ])
+        |> Sippet.Message.put_header(:from, {"", Sippet.URI.parse!("sip:alice@atlanta.com"), %{"tag" => "1928"}})
+        |> Sippet.Message.put_header(:to, {"", Sippet.URI.parse!("sip:biloxi.com"), %{}})
+        |> Sippet.Message.put_header(:call_id, Sippet.Message.create_call_id())
+        |> Sippet.Message.put_header(:cseq, {1, :options})
+
+      :ok = Sippet.send(:mystack, request)
+
+  The answer comes to the core's `c:Sippet.Core.receive_response/2`.
+  """
+
+  use Supervisor
+
+  alias Sippet.{Message, Options, Router, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.Message.RequestLine
+  alias Sippet.Transactions.{Client, Server}
+
+  @typedoc "The name of a stack."
+  @type sippet :: atom
+
+  @typedoc "The key of a transaction."
+  @type key :: Client.Key.t() | Server.Key.t()
+
+  # RFC3261§8.1.1.6
+  @max_forwards 70
+
+  @doc """
+  Starts a stack; see the options above.
+
+  Raises `ArgumentError` for an option that is missing, unknown or of the wrong type.
+  """
+  @spec start_link(keyword) :: Supervisor.on_start()
+  def start_link(options) do
+    options = Options.validate!(options, @options)
+    Supervisor.start_link(__MODULE__, options, name: Module.concat(options.name, Supervisor))
+  end
+
+  @doc """
+  A child specification; its id has the stack's name, so that several stacks fit one supervisor.
+  """
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options) do
+    %{
+      id: {__MODULE__, Keyword.get(options, :name)},
+      start: {__MODULE__, :start_link, [options]},
+      type: :supervisor
+    }
+  end
+
+  @impl true
+  def init(options) do
+    stack = Stack.create(options.name, options)
+    children = [{Stack.Board, stack} | Transactions.children(stack)]
+
+    # A part that is killed comes back while calls go on: that many in a row are no reason to give up.
+    Supervisor.init(children, strategy: :one_for_one, max_restarts: 50, max_seconds: 5)
+  end
+
+  @doc """
+  Sends a request or a response.
+
+  A request starts a client transaction: `:ok`, or `{:error, reason}` with
+
+    * `:already_started` - a transaction of this branch and method is in progress;
+    * `:no_transport` - no registered transport fits, or the request names no host to go to; nothing is started;
+    * `:overload` - the stack has as many transactions as it may have.
+
+  An ACK for a 2xx goes straight to the transport; `{:error, reason}` is the transport's then. A request without
+  Max-Forwards gets 70 (RFC 3261 §8.1.1.6).
+
+  A response goes to its server transaction: `:ok`, or `{:error, :no_transaction}`.
+
+  Raises `ArgumentError` for what is no valid message.
+  """
+  @spec send(sippet, Message.t()) :: :ok | {:error, term}
+  def send(sippet, message) do
+    stack = Stack.fetch!(sippet)
+
+    case message do
+      %Message{start_line: %RequestLine{}} = request ->
+        request = Message.put_new_header(request, :max_forwards, @max_forwards)
+        Router.send_request(stack, valid!(request))
+
+      response ->
+        Transactions.send_response(stack, valid!(response))
+    end
+  end
+
+  defp valid!(message) do
+    case Message.validate(message) do
+      :ok ->
+        message
+
+      {:error, text} ->
+        raise ArgumentError, "expected :message argument to be a valid SIP message: #{text}"
+    end
+  end
+
+  @doc """
+  Repeats a 2xx to an INVITE until its ACK comes (RFC 3261 §13.3.1.4).
+
+  Call it beside `send/2` with the same response. The intervals are T1, doubled up to T2. When no ACK of the dialog
+  has come after 64·T1, the core gets `receive_error(:no_ack, key)`, and should end the dialog with a BYE.
+  """
+  @spec retransmit_2xx(sippet, Message.response()) :: :ok | {:error, :no_transaction}
+  def retransmit_2xx(sippet, response),
+    do: Transactions.retransmit_2xx(Stack.fetch!(sippet), response)
+
+  @doc """
+  Whether a request without a To tag is one that came by another path already (RFC 3261 §8.2.2.2): then the core
+  answers 482.
+  """
+  @spec merged?(sippet, Message.request()) :: boolean
+  def merged?(sippet, request), do: Transactions.merged?(Stack.fetch!(sippet), request)
+
+  @doc """
+  Whether the protocol of the topmost Via is a reliable one.
+
+  Raises `ArgumentError` where no transport of that protocol is registered.
+  """
+  @spec reliable?(sippet, Message.t()) :: boolean
+  def reliable?(sippet, %Message{headers: %{via: [{_version, protocol, _sent_by, _params} | _]}}) do
+    transports = Stack.transports(Stack.fetch!(sippet))
+
+    case Enum.find(transports, &(&1.protocol == protocol)) do
+      %Transport{reliable?: reliable?} -> reliable?
+      nil -> raise ArgumentError, "protocol not registered"
+    end
+  end
+
+  @doc """
+  Registers the calling process as a transport, until it ends.
+
+  Without options there may be one of a protocol, as in version 1.0. A transport that names its local address
+  may stand beside others of its protocol:
+
+    * `:address` - `{ip, port}`, where it listens;
+    * `:via` - `{module, handle}`, a `Sippet.Transport` and what its `c:Sippet.Transport.send_message/4` gets.
+  """
+  @spec register_transport(sippet, Message.protocol(), boolean, keyword) ::
+          :ok | {:error, :already_registered}
+  def register_transport(sippet, protocol, reliable?, options \\ [])
+      when is_boolean(reliable?) and (is_atom(protocol) or is_binary(protocol)) do
+    %{address: address, via: {module, handle}} = Options.validate!(options, transport_options())
+
+    Stack.Board.register(sippet, %Transport{
+      protocol: protocol,
+      reliable?: reliable?,
+      pid: self(),
+      address: address,
+      module: module,
+      handle: handle
+    })
+  end
+
+  defp transport_options do
+    [
+      address: [type: {:custom, &address?/1, "{ip, port}"}, default: nil],
+      via: [type: {:custom, &via?/1, "{module, handle}"}, default: {nil, nil}]
+    ]
+  end
+
+  defp address?({ip, port}), do: :inet.is_ip_address(ip) and port in 0..65_535
+  defp address?(_other), do: false
+
+  defp via?({module, _handle}), do: is_atom(module) and Code.ensure_loaded?(module)
+  defp via?(_other), do: false
+
+  @doc """
+  Registers the core of a stack, in place of the one before.
+  """
+  @spec register_core(sippet, module) :: :ok
+  def register_core(sippet, module) when is_atom(module) do
+    Code.ensure_loaded(module)
+    Stack.put_core(Stack.fetch!(sippet), module)
+  end
+
+  @doc """
+  Ends a transaction at once, without telling the core. An unknown key is ignored.
+  """
+  @spec terminate(sippet, key) :: :ok
+  def terminate(sippet, key), do: Transactions.terminate(Stack.fetch!(sippet), key)
+
+  @doc """
+  The counts of the stack's events since it started (`Sippet.Telemetry` names them), and the transactions of the moment as
+  `:transactions`.
+  """
+  @spec stats(sippet) :: %{atom => non_neg_integer}
+  def stats(sippet) do
+    stack = Stack.fetch!(sippet)
+    Map.put(Telemetry.counts(stack.counters), :transactions, Transactions.count(stack))
+  end
+
+  @doc """
+  The key of a transaction, written down: `~K[branch|method]` for a client's, `~K[branch|method|host:port]` for a
+  server's. The method may be `:invite`, `INVITE` or `invite`; an IPv6 host stands in brackets.
+
+      iex> import Sippet
+      iex> ~K[z9hG4bK74b43|INVITE|atlanta.com:5060]
+      %Sippet.Transactions.Server.Key{
+        branch: "z9hG4bK74b43", method: :invite, sentby: {"atlanta.com", 5060}
+      }
+  """
+  @spec sigil_K(String.t(), charlist) :: key
+  def sigil_K(text, _modifiers), do: Transactions.parse_key!(text)
+end

@@ -1,0 +1,343 @@
+defmodule Sippet.Router do
+  @moduledoc """
+  Between transports, transactions and the core.
+
+  Transports call `handle_transport_message/4` for each message that comes in, and `receive_transport_error/3` when
+  one that went out failed later. Users of a stack call `Sippet`, not this module.
+
+  ## What becomes of a message that came in
+
+  A response goes to its client transaction, or, if it is a 2xx that no transaction knows, to the core. A request gets
+  `received` and `rport` on its topmost Via (RFC 3261 §18.2.1, RFC 3581), is validated, and goes to its server
+  transaction, or starts one. An ACK of a 2xx goes to the core, in a process of its own.
+
+  What can't be taken is answered without a transaction where that makes sense, and else dropped:
+
+  | what | answer |
+  |---|---|
+  | a malformed request, or one without a header it needs | 400, with the header in the reason phrase |
+  | a Request-URI over the limit | 414 |
+  | a message over a limit of size | 513 |
+  | a version that is not 2.0 | 505 |
+  | a CANCEL of which no INVITE is known | 481 |
+  | a new request over the limit of transactions | 503 with Retry-After |
+  | a malformed ACK, CANCEL or response; a response that nobody waits for | none |
+
+  Nothing that comes in ends the process that calls.
+  """
+
+  alias Sippet.Core.Runner
+  alias Sippet.Message
+  alias Sippet.Message.RequestLine
+  alias Sippet.Router.{NextHop, Refusal, Source}
+  alias Sippet.{ParseError, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.Transactions.{Client, Server}
+
+  # RFC3261§21.5.4 - seconds after which a request over a limit may come again
+  @retry_after 5
+
+  @doc """
+  Takes one message from a transport.
+
+  `data` is one datagram, or one message cut off a stream; `remote` is where it came from. The transport is the
+  calling process, or the one given. Always gives `:ok`.
+  """
+  @spec handle_transport_message(atom, iodata, Source.remote(), Transport.t() | nil) :: :ok
+  def handle_transport_message(sippet, data, remote, transport \\ nil) do
+    case Stack.find(sippet) do
+      nil -> :ok
+      stack -> incoming(stack, IO.iodata_to_binary(data), remote, transport || caller(stack))
+    end
+  rescue
+    # The transport is shared by all calls: a defect of the stack's own must not end it.
+    exception ->
+      log_defect(sippet, exception, __STACKTRACE__)
+  end
+
+  defp log_defect(sippet, exception, stacktrace) do
+    with %Stack{} = stack <- Stack.find(sippet) do
+      Stack.log(stack, :error, fn -> Exception.format(:error, exception, stacktrace) end)
+    end
+
+    :ok
+  end
+
+  defp caller(stack), do: Enum.find(Stack.transports(stack), &(&1.pid == self()))
+
+  defp incoming(stack, data, remote, transport) do
+    case Message.parse(data) do
+      {:ok, %Message{start_line: %RequestLine{}} = request} ->
+        request(stack, request, byte_size(data), remote, transport)
+
+      {:ok, response} ->
+        response(stack, response, byte_size(data), remote)
+
+      {:error, %ParseError{reason: :empty_message}} ->
+        drop(stack, :keep_alive, byte_size(data), remote)
+
+      {:error, error} ->
+        unparsed(stack, error, byte_size(data), remote, transport)
+    end
+  end
+
+  ## Responses
+
+  defp response(stack, response, bytes, remote) do
+    case Message.validate(response) do
+      :ok ->
+        received(stack, response, bytes, remote)
+        dispatch_response(stack, response, bytes, remote)
+
+      {:error, _text} ->
+        drop(stack, :malformed_response, bytes, remote)
+    end
+  end
+
+  defp dispatch_response(stack, response, bytes, remote) do
+    with :error <- Transactions.receive_response(stack, response, Client.Key.new(response)) do
+      stray(stack, response, bytes, remote)
+    end
+
+    :ok
+  end
+
+  # RFC3261§13.2.2.4 - a 2xx is acknowledged by the core, each time that it comes
+  defp stray(stack, %Message{start_line: %{status_code: status}} = response, _bytes, _remote)
+       when status in 200..299,
+       do: Runner.detached(stack, Stack.core(stack), :receive_response, response)
+
+  defp stray(stack, _response, bytes, remote), do: drop(stack, :stray_response, bytes, remote)
+
+  ## Requests
+
+  defp request(stack, request, bytes, remote, transport) do
+    case stamped(request, remote) do
+      {:ok, request} ->
+        judge(stack, request, bytes, remote, transport)
+
+      # RFC3261§8.2.6.2 - without a Via no answer finds its way
+      :error ->
+        drop(stack, :malformed_request, bytes, remote)
+    end
+  end
+
+  defp stamped(%Message{headers: %{via: [_ | _] = vias}} = request, remote),
+    do: {:ok, %{request | headers: %{request.headers | via: Source.stamp(vias, remote)}}}
+
+  defp stamped(_request, _remote), do: :error
+
+  defp judge(stack, request, bytes, remote, transport) do
+    case Message.validate(request) do
+      :ok ->
+        received(stack, request, bytes, remote)
+        dispatch_request(stack, request, bytes, remote, transport)
+
+      {:error, text} ->
+        invalid(stack, request, text, bytes, remote, transport)
+    end
+  end
+
+  defp invalid(stack, %Message{start_line: line} = request, text, bytes, remote, transport) do
+    refused(stack, text, bytes, remote)
+
+    cond do
+      line.method in [:ack, :cancel] -> :ok
+      # RFC3261§8.2, §21.5.6
+      line.version != {2, 0} -> refuse(stack, request, 505, nil, remote, transport)
+      true -> refuse(stack, request, 400, phrase(text), remote, transport)
+    end
+  end
+
+  # The text of a validation may quote what was sent: a phrase is one line.
+  defp phrase(text), do: "Bad Request (" <> String.replace(text, ~r/[[:cntrl:]]/, " ") <> ")"
+
+  defp dispatch_request(
+         stack,
+         %Message{start_line: %{method: :ack}} = ack,
+         _bytes,
+         _remote,
+         _transport
+       ) do
+    with :error <- Transactions.receive_request(stack, ack, Server.Key.new(ack)) do
+      Transactions.ack(stack, ack)
+      Runner.detached(stack, Stack.core(stack), :receive_request, ack)
+    end
+
+    :ok
+  end
+
+  defp dispatch_request(stack, request, bytes, remote, transport) do
+    key = Server.Key.new(request)
+
+    with :error <- Transactions.receive_request(stack, request, key) do
+      if orphan?(stack, request, key),
+        do: refuse(stack, request, 481, nil, remote, transport),
+        else: start(stack, request, bytes, remote, transport)
+    end
+
+    :ok
+  end
+
+  # RFC3261§9.2 - a CANCEL that matches no transaction is answered 481
+  defp orphan?(stack, %Message{start_line: %{method: :cancel}}, key),
+    do: not Transactions.alive?(stack, Server.Key.invite(key))
+
+  defp orphan?(_stack, _request, _key), do: false
+
+  defp start(stack, request, bytes, remote, %Transport{} = transport) do
+    destination = Source.response_destination(stack, request, remote, transport.reliable?)
+
+    case Transactions.start_server(stack, request, transport, destination) do
+      :ok -> :ok
+      # A retransmission that another process was faster with.
+      {:error, :already_started} -> :ok
+      {:error, :overload} -> overload(stack, request, bytes, remote, transport)
+    end
+  end
+
+  # A transport that has not registered cannot be answered through.
+  defp start(stack, _request, bytes, remote, nil), do: drop(stack, :no_transport, bytes, remote)
+
+  defp overload(stack, request, bytes, remote, transport) do
+    drop(stack, :overload, bytes, remote)
+
+    # RFC3261§21.5.4 - a limit is temporary, and says when to come again
+    request
+    |> Refusal.answer(503)
+    |> Message.put_header(:retry_after, {@retry_after, "", %{}})
+    |> transmit(stack, request, remote, transport)
+  end
+
+  ## Answers without a transaction
+
+  defp unparsed(stack, error, bytes, remote, transport) do
+    refused(stack, error, bytes, remote)
+
+    with {:ok, octets, response} <- Refusal.answer_unparsed(error, remote),
+         %Transport{} <- transport do
+      destination = Source.response_destination(stack, response, remote, transport.reliable?)
+      deliver(stack, transport, destination, response, octets)
+    else
+      _no_answer -> :ok
+    end
+  end
+
+  defp refuse(stack, request, status, reason, remote, transport) do
+    request |> Refusal.answer(status, reason) |> transmit(stack, request, remote, transport)
+  end
+
+  defp transmit(_response, _stack, _request, _remote, nil), do: :ok
+
+  defp transmit(response, stack, request, remote, transport) do
+    destination = Source.response_destination(stack, request, remote, transport.reliable?)
+    deliver(stack, transport, destination, response, Message.to_iodata(response))
+  end
+
+  # A transport of the 1.0 kind sends in its own process, which is the one that runs here.
+  defp deliver(stack, %Transport{module: nil} = transport, destination, response, octets) do
+    spawn(fn -> Transport.send(transport, destination, response, octets, nil) end)
+    sent(stack, transport, destination, octets)
+  end
+
+  defp deliver(stack, transport, destination, response, octets) do
+    case Transport.send(transport, destination, response, octets, nil) do
+      :ok -> sent(stack, transport, destination, octets)
+      {:error, reason} -> failed(stack, transport, destination, reason)
+    end
+  end
+
+  ## What goes out
+
+  @doc false
+  # What `Sippet.send/2` does with a valid request.
+  @spec send_request(Stack.t(), Message.request()) ::
+          :ok | {:error, :already_started | :no_transport | :overload | term}
+  def send_request(stack, request) do
+    with {:ok, transport, destination, request} <- NextHop.route(stack, request) do
+      if request.start_line.method == :ack,
+        do: send_ack(stack, request, transport, destination),
+        else: Transactions.start_client(stack, request, transport, destination)
+    end
+  end
+
+  # RFC3261§13.2.2.4 - the ACK of a 2xx goes to the transport without a transaction
+  defp send_ack(stack, ack, transport, destination) do
+    octets = Message.to_iodata(ack)
+
+    case Transport.send(transport, destination, ack, octets, nil) do
+      :ok ->
+        sent(stack, transport, destination, octets)
+
+      {:error, reason} = error ->
+        failed(stack, transport, destination, reason)
+        error
+    end
+  end
+
+  @doc """
+  Takes the failure of a message that a transport was given: the transaction of `key` ends, and the core gets
+  `reason`, whatever it is (RFC 3261 §18.4). Without a key it is counted.
+  """
+  @spec receive_transport_error(atom, Client.Key.t() | Server.Key.t() | nil, reason :: term) ::
+          :ok
+  def receive_transport_error(sippet, key, reason) do
+    case {Stack.find(sippet), key} do
+      {nil, _key} ->
+        :ok
+
+      {stack, nil} ->
+        Telemetry.emit(stack, :transport_error, now(), fn ->
+          %{reason: reason, remote: nil, key: nil}
+        end)
+
+      {stack, key} ->
+        Transactions.receive_error(stack, key, reason)
+    end
+  end
+
+  @doc """
+  Takes the word that nothing listens at an address (an ICMP error): client transactions that sent there end, and the
+  core gets `reason` for each (RFC 3261 §18.4).
+  """
+  @spec receive_unreachable(atom, Transport.destination(), reason :: term) :: :ok
+  def receive_unreachable(sippet, destination, reason) do
+    case Stack.find(sippet) do
+      nil -> :ok
+      stack -> Transactions.unreachable(stack, destination, reason)
+    end
+  end
+
+  ## Events
+
+  defp received(stack, message, bytes, remote) do
+    Telemetry.emit(stack, :message_received, %{bytes: bytes}, fn ->
+      %{message: message, remote: remote}
+    end)
+  end
+
+  defp refused(stack, error, bytes, remote) do
+    Telemetry.emit(stack, :message_refused, %{bytes: bytes}, fn ->
+      %{error: error, remote: remote}
+    end)
+  end
+
+  defp drop(stack, reason, bytes, remote) do
+    Telemetry.emit(stack, :message_dropped, %{bytes: bytes}, fn ->
+      %{reason: reason, remote: remote}
+    end)
+  end
+
+  defp sent(stack, transport, {host, port}, octets) do
+    Telemetry.emit(stack, :message_sent, %{bytes: IO.iodata_length(octets)}, fn ->
+      %{octets: octets, remote: {transport.protocol, host, port}}
+    end)
+  end
+
+  defp failed(stack, transport, {host, port}, reason) do
+    Telemetry.emit(stack, :transport_error, now(), fn ->
+      %{reason: reason, remote: {transport.protocol, host, port}, key: nil}
+    end)
+  end
+
+  defp now, do: %{system_time: System.system_time()}
+end

@@ -1,0 +1,146 @@
+defmodule Sippet.Router.NextHop do
+  @moduledoc false
+  # Where a request goes, and by which of the stack's transports.
+
+  alias Sippet.{Message, Stack, Transport, URI}
+
+  @type hop :: {Message.protocol(), String.t() | :inet.ip_address(), :inet.port_number()}
+
+  # RFC3261§18.1.1 - a request within 200 octets of the path MTU, or over 1300 where that is not known, goes by a
+  # congestion controlled transport.
+  @largest_datagram 1300
+
+  @doc """
+  The transport and the destination of a request, whose Via is rewritten where it names another transport.
+  """
+  @spec route(Stack.t(), Message.request()) ::
+          {:ok, Transport.t(), Transport.destination(), Message.request()}
+          | {:error, :no_transport}
+  def route(stack, request) do
+    with {protocol, host, port} <- hop(request),
+         transports = Stack.transports(stack),
+         %Transport{} = transport <- choose(transports, protocol, host, request) do
+      transport = shift(transport, transports, host, request)
+      {:ok, transport, {host, port}, rewrite(request, transport)}
+    else
+      nil -> {:error, :no_transport}
+    end
+  end
+
+  @doc """
+  Where the request goes: its `target`, else its first Route, else its Request-URI.
+  """
+  @spec hop(Message.request()) :: hop | nil
+  def hop(%Message{target: {protocol, host, port}}), do: {protocol, host, port}
+
+  def hop(%Message{headers: headers, start_line: %{request_uri: request_uri}}) do
+    case headers do
+      %{route: [{_name, %URI{} = uri, _params} | _]} ->
+        # RFC3261§8.1.2 - a first Route without lr is a strict router: its URI stands in the Request-URI already
+        if loose?(uri), do: of_uri(uri, headers), else: of_uri(request_uri, headers)
+
+      %{} ->
+        of_uri(request_uri, headers)
+    end
+  end
+
+  defp loose?(%URI{parameters: nil}), do: false
+
+  defp loose?(%URI{parameters: parameters}),
+    do: parameters |> parameters() |> Map.has_key?("lr")
+
+  # RFC3261§19.1.4 - parameter names are compared in any letter case
+  defp parameters(nil), do: %{}
+
+  defp parameters(text) do
+    for {name, value} <- URI.parameters_decoder(text), into: %{} do
+      {String.downcase(name, :ascii), value || ""}
+    end
+  end
+
+  defp of_uri(%URI{scheme: scheme, host: host} = uri, headers)
+       when scheme in ["sip", "sips"] and is_binary(host) do
+    parameters = parameters(uri.parameters)
+    protocol = protocol(scheme, parameters, headers)
+    {protocol, Map.get(parameters, "maddr", host), port(uri, protocol)}
+  end
+
+  # A `tel:` or another URI names no host: whoever sends it sets a Route or a target.
+  defp of_uri(_uri, _headers), do: nil
+
+  # RFC3261§26.2.2 - sips means TLS on every hop
+  defp protocol("sips", %{"transport" => transport}, _headers) do
+    case String.downcase(transport, :ascii) do
+      "ws" <> _ -> :wss
+      _ -> :tls
+    end
+  end
+
+  defp protocol("sips", _parameters, _headers), do: :tls
+  defp protocol("sip", %{"transport" => transport}, _headers), do: Message.to_protocol(transport)
+  defp protocol("sip", _parameters, %{via: [{_, protocol, _, _} | _]}), do: protocol
+  defp protocol("sip", _parameters, _headers), do: :udp
+
+  # A URI without a port has the default of its scheme; over TLS that is another (RFC3261§19.1.2).
+  defp port(%URI{scheme: "sip", port: 5060, authority: authority}, :tls) do
+    if is_binary(authority) and String.ends_with?(authority, ":5060"), do: 5060, else: 5061
+  end
+
+  defp port(%URI{port: port}, _protocol) when is_integer(port), do: port
+  defp port(%URI{scheme: scheme}, _protocol), do: URI.default_port(scheme)
+
+  # Of several transports of the protocol: one that can reach the address, and among these the one that the Via
+  # names as its own.
+  defp choose(transports, protocol, host, request) do
+    family = family(host)
+
+    candidates =
+      Enum.filter(transports, &(&1.protocol == protocol and reaches?(&1.address, family)))
+
+    Enum.find(candidates, List.first(candidates), &named?(&1, request))
+  end
+
+  defp family(host) when is_tuple(host), do: tuple_size(host)
+
+  defp family(host) do
+    case :inet.parse_strict_address(String.to_charlist(host)) do
+      {:ok, address} -> tuple_size(address)
+      {:error, _reason} -> nil
+    end
+  end
+
+  defp reaches?({address, _port}, family) when is_tuple(address) and family != nil,
+    do: tuple_size(address) == family
+
+  defp reaches?(_address, _family), do: true
+
+  defp named?(%Transport{address: {address, port}}, %Message{headers: %{via: [via | _]}}) do
+    {_version, _protocol, {host, via_port}, _params} = via
+    via_port == port and host == address |> :inet.ntoa() |> List.to_string()
+  end
+
+  defp named?(_transport, _request), do: false
+
+  # RFC3261§18.1.1 - a large request leaves UDP, if there is somewhere to go
+  defp shift(%Transport{protocol: :udp} = udp, transports, host, request) do
+    case choose(transports, :tcp, host, request) do
+      nil -> udp
+      tcp -> if large?(request), do: tcp, else: udp
+    end
+  end
+
+  defp shift(transport, _transports, _host, _request), do: transport
+
+  defp large?(request), do: IO.iodata_length(Message.to_iodata(request)) > @largest_datagram
+
+  # RFC3261§18.1.1 - the Via says by which transport the request went
+  defp rewrite(request, %Transport{protocol: protocol}) do
+    case request.headers do
+      %{via: [{_version, ^protocol, _sent_by, _params} | _]} ->
+        request
+
+      %{via: [{version, _other, sent_by, params} | vias]} ->
+        put_in(request.headers.via, [{version, protocol, sent_by, params} | vias])
+    end
+  end
+end

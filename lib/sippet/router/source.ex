@@ -1,0 +1,75 @@
+defmodule Sippet.Router.Source do
+  @moduledoc false
+  # Where a request came from: written on its topmost Via, and where its responses go.
+
+  alias Sippet.{Message, Stack}
+
+  @type remote :: {Message.protocol(), :inet.ip_address(), :inet.port_number()}
+
+  @doc """
+  Writes `received` and `rport` on the topmost Via. What the sender wrote there is not taken over, else anybody
+  could have the stack send to anybody.
+  """
+  @spec stamp([tuple], remote) :: [tuple]
+  def stamp([{version, protocol, {host, port}, params} | vias], {_protocol, ip, source_port}) do
+    params = params |> Map.delete("received") |> mark(host, ip, source_port)
+    [{version, protocol, {host, port}, params} | vias]
+  end
+
+  # RFC3581§4 - asked for by an rport without a value: the source port is filled in, and `received` too, even
+  # where the sent-by is the source address.
+  defp mark(%{"rport" => _asked} = params, _host, ip, source_port) do
+    params
+    |> Map.put("rport", Integer.to_string(source_port))
+    |> Map.put("received", text(ip))
+  end
+
+  # RFC3261§18.2.1 - where the sent-by is a name or another address, the source address is added.
+  defp mark(params, host, ip, _source_port) do
+    if same_address?(host, ip), do: params, else: Map.put(params, "received", text(ip))
+  end
+
+  defp same_address?(host, ip) do
+    case :inet.parse_strict_address(String.to_charlist(host)) do
+      {:ok, address} -> address == ip
+      {:error, _reason} -> false
+    end
+  end
+
+  defp text(ip), do: ip |> :inet.ntoa() |> List.to_string()
+
+  @doc """
+  Where the responses to a stamped request go.
+
+  On an unreliable transport that is the source address, always: `received` is it, or the sent-by equals it. A
+  `maddr` that is another address would make the stack send to whom the sender names, so it is obeyed for
+  multicast only, or where the stack's option `:obey_maddr` says so.
+  """
+  @spec response_destination(Stack.t(), Message.request(), remote, boolean) ::
+          {:inet.ip_address() | String.t(), :inet.port_number()}
+  # RFC3261§18.2.2 - on a reliable transport by the connection that the request came in by
+  def response_destination(_stack, _request, {_protocol, ip, port}, true), do: {ip, port}
+
+  def response_destination(stack, request, {_protocol, ip, _source_port}, false) do
+    [{_version, _via_protocol, {_host, port}, params} | _] = request.headers.via
+
+    case params do
+      %{"maddr" => maddr} -> {maddr(stack, maddr, ip), port}
+      # RFC3581§4 - the port is the one that the stamp has put there
+      %{"rport" => rport} -> {ip, String.to_integer(rport)}
+      %{} -> {ip, port}
+    end
+  end
+
+  defp maddr(stack, maddr, ip) do
+    case :inet.parse_strict_address(String.to_charlist(maddr)) do
+      {:ok, address} -> if multicast?(address) or obeyed?(stack), do: address, else: ip
+      {:error, _reason} -> if obeyed?(stack), do: maddr, else: ip
+    end
+  end
+
+  defp obeyed?(stack), do: Map.get(stack.options, :obey_maddr, false)
+
+  defp multicast?({first, _, _, _}), do: first in 224..239
+  defp multicast?({first, _, _, _, _, _, _, _}), do: first in 0xFF00..0xFFFF
+end
