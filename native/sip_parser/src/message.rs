@@ -59,6 +59,9 @@ impl Parser {
             Ok(parts) => parts,
             Err(error) => return Err(origin(self, error)),
         };
+        if framed.unfolded {
+            self.unfolded.settle();
+        }
         let (body, body_offset) = body(input, framed.body, content_length)?;
         let parser = &*self;
         let text = if framed.unfolded {
