@@ -1,18 +1,46 @@
 defmodule Sippet.MixProject do
   use Mix.Project
 
+  @version "2.0.0-dev"
+
   def project do
     [
       app: :sippet,
-      version: "2.0.0-dev",
+      version: @version,
       elixir: "~> 1.14",
+      description: "SIP (RFC 3261) middleware library with a parser in Rust",
+      # Last, because the compiler of the Rust parser is itself one of the modules that Elixir compiles.
+      compilers: Mix.compilers() ++ [:sippet_nif],
       elixirc_paths: elixirc_paths(Mix.env()),
-      deps: []
+      start_permanent: Mix.env() == :prod,
+      package: package(),
+      docs: [main: "readme", extras: ["README.md", "CHANGELOG.md", "LICENSE"]],
+      deps: deps()
     ]
   end
 
   def application, do: [extra_applications: [:logger, :crypto]]
 
+  def cli, do: [preferred_envs: [docs: :docs]]
+
   defp elixirc_paths(:test), do: ["lib", "test/support"]
-  defp elixirc_paths(_), do: ["lib"]
+  defp elixirc_paths(_env), do: ["lib"]
+
+  # A dependency that Hex has to fetch, even of one environment, would stop every Mix command where Hex is not
+  # installed, in this project and in those that depend on it.
+  defp deps do
+    if Code.ensure_loaded?(Hex),
+      do: [{:ex_doc, "~> 0.34", only: :docs, runtime: false}],
+      else: []
+  end
+
+  defp package do
+    [
+      licenses: ["BSD-3-Clause"],
+      links: %{},
+      files:
+        ~w(lib native/*/src native/*/Cargo.toml native/*/build.rs native/*/*.tbl
+                Cargo.toml Cargo.lock .cargo mix.exs README.md LICENSE CHANGELOG.md .formatter.exs)
+    ]
+  end
 end
