@@ -69,20 +69,26 @@ defmodule Sippet.Message.Response do
     end
   end
 
-  # Two processes may come here at once; whoever is first under the lock decides for both.
+  # Two processes may come here at once and must end with one secret. A registered name is the lock: it costs a process
+  # that lives for a moment, once per VM, where `:global` would have the loser sleep.
   defp make_secret do
-    :global.trans({@secret, self()}, &secret_under_lock/0, [node()])
+    {_pid, monitor} = spawn_monitor(&store_secret/0)
+    await_end(monitor)
+    secret()
   end
 
-  defp secret_under_lock do
-    case :persistent_term.get(@secret, nil) do
-      nil ->
-        secret = :crypto.strong_rand_bytes(32)
-        :persistent_term.put(@secret, secret)
-        secret
+  defp store_secret do
+    Process.register(self(), __MODULE__)
 
-      secret ->
-        secret
+    if :persistent_term.get(@secret, nil) == nil,
+      do: :persistent_term.put(@secret, :crypto.strong_rand_bytes(32))
+  rescue
+    ArgumentError -> __MODULE__ |> Process.monitor() |> await_end()
+  end
+
+  defp await_end(monitor) do
+    receive do
+      {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
     end
   end
 end
