@@ -20,12 +20,14 @@ defmodule Sippet.Message.Validator do
   Judges what can be judged of any message.
   """
   @spec validate(map) :: result
-  def validate(%{start_line: start_line, headers: headers, body: body}) when is_map(headers) do
+  def validate(%{start_line: start_line, headers: headers, body: body} = message)
+      when is_map(headers) do
     with :ok <- start_line(start_line),
          :ok <- required(headers),
          :ok <- essential(headers),
-         :ok <- request(start_line, headers) do
-      body(body)
+         :ok <- request(start_line, headers),
+         :ok <- body(body) do
+      target(message)
     end
   end
 
@@ -142,18 +144,42 @@ defmodule Sippet.Message.Validator do
   defp request_uri(%URI{headers: headers}) when headers not in [nil, ""],
     do: {:error, "the Request-URI has headers"}
 
-  defp request_uri(%URI{scheme: scheme, parameters: <<?;, _::binary>> = parameters})
+  defp request_uri(%URI{scheme: scheme, parameters: <<?;, rest::binary>>})
        when scheme in ["sip", "sips"] do
-    if Enum.any?(URI.parameters_decoder(parameters), &method?/1),
+    if method_parameter?(rest, rest),
       do: {:error, "the Request-URI has the parameter method"},
       else: :ok
   end
 
   defp request_uri(_uri), do: :ok
 
-  defp method?({name, _value}),
-    do: byte_size(name) == 6 and String.downcase(name, :ascii) == "method"
+  # Looks at the names in the raw text, as each request comes by here; only an escape makes decoding worth its time.
+  defp method_parameter?(<<m, e, t, h, o, d, rest::binary>>, _all)
+       when m in ~c"mM" and e in ~c"eE" and t in ~c"tT" and h in ~c"hH" and o in ~c"oO" and
+              d in ~c"dD" and (rest == "" or binary_part(rest, 0, 1) in ["=", ";"]),
+       do: true
+
+  defp method_parameter?(text, all), do: next_parameter(text, all)
+
+  defp next_parameter(<<?;, rest::binary>>, all), do: method_parameter?(rest, all)
+  defp next_parameter(<<?%, _rest::binary>>, all), do: escaped_method?(all)
+  defp next_parameter(<<_octet, rest::binary>>, all), do: next_parameter(rest, all)
+  defp next_parameter(<<>>, _all), do: false
+
+  defp escaped_method?(all) do
+    Enum.any?(URI.parameters_decoder(";" <> all), fn {name, _value} ->
+      String.downcase(name, :ascii) == "method"
+    end)
+  end
 
   defp body(body) when is_binary(body) or body == nil, do: :ok
   defp body(_body), do: {:error, "the body is no binary"}
+
+  defp target(%{target: {protocol, host, port}})
+       when (is_atom(protocol) or is_binary(protocol)) and
+              (is_binary(host) or is_tuple(host)) and port in 0..65_535,
+       do: :ok
+
+  defp target(%{target: nil}), do: :ok
+  defp target(message), do: {:error, "malformed target: #{shown(message[:target])}"}
 end
