@@ -787,10 +787,10 @@ defmodule Sippet.Message do
   """
   @spec to_iodata(t) :: iodata
   def to_iodata(%__MODULE__{start_line: line, headers: headers, body: nil}),
-    do: [start_line(line), "\r\n", Serializer.headers(headers, 0) | "\r\n"]
+    do: [start_line(line), Serializer.headers(headers, 0) | "\r\n\r\n"]
 
   def to_iodata(%__MODULE__{start_line: line, headers: headers, body: body}) when is_binary(body),
-    do: [start_line(line), "\r\n", Serializer.headers(headers, byte_size(body)), "\r\n" | body]
+    do: [start_line(line), Serializer.headers(headers, byte_size(body)), "\r\n\r\n" | body]
 
   def to_iodata(%__MODULE__{body: body}),
     do: raise(ArgumentError, "cannot print the body: expected a binary, got: #{inspect(body)}")

@@ -21,8 +21,13 @@ defmodule Sippet.Octets do
   # What would end a URI between "<" and ">", or in a request line.
   defguardp is_uri(c) when c > 0x20 and c != ?< and c != ?> and c != 0x7F
 
-  # What would end the host in a Via line.
-  defguardp is_host(c) when is_uri(c) and c != ?; and c != ?, and c != ?" and c != ?/
+  # RFC3261§25.1 - host, and "_", which is no host's by the grammar and many a host's in the field
+  defguardp is_host(c)
+            when c in ?a..?z or c in ?0..?9 or c == ?. or c == ?- or c in ?A..?Z or c == ?_
+
+  # What no text holds, looked for in four octets at once: one below 0x20 borrows into its highest bit.
+  defguardp is_line4(x)
+            when Bitwise.band(Bitwise.band(x - 0x20202020, Bitwise.bnot(x)), 0x80808080) == 0
 
   @doc """
   Whether `text` is a token: not empty, and of token characters alone.
@@ -54,9 +59,7 @@ defmodule Sippet.Octets do
 
   def text!(text, where), do: refuse!(text, where, "text")
 
-  defp line?(<<a, b, c, d, rest::binary>>) when a >= 32 and b >= 32 and c >= 32 and d >= 32,
-    do: line?(rest)
-
+  defp line?(<<x::32, rest::binary>>) when is_line4(x), do: line?(rest)
   defp line?(<<c, rest::binary>>) when not is_breaking(c), do: line?(rest)
   defp line?(rest), do: rest == <<>>
 
@@ -102,17 +105,30 @@ defmodule Sippet.Octets do
 
   def host!(host, where), do: refuse!(host, where, "a host")
 
-  defp host_kind(<<?[, rest::binary>>),
-    do: if(host_kind(rest) == :ipv6, do: :name, else: :no_host)
+  defp host_kind(<<a, b, rest::binary>>) when is_host(a) and is_host(b), do: host_rest(rest)
+  defp host_kind(<<c, rest::binary>>) when is_host(c), do: host_rest(rest)
+  defp host_kind(<<?:, rest::binary>>), do: ipv6_rest(rest, "")
 
-  defp host_kind(<<?:, rest::binary>>), do: if(host_rest?(rest), do: :ipv6, else: :no_host)
-  defp host_kind(<<c>>) when is_host(c), do: :name
-  defp host_kind(<<c, ?:, rest::binary>>) when is_host(c), do: host_kind(<<?:, rest::binary>>)
-  defp host_kind(<<c, rest::binary>>) when is_host(c), do: host_kind(rest)
+  defp host_kind(<<?[, rest::binary>>),
+    do: if(reference(rest) == :ipv6, do: :name, else: :no_host)
+
   defp host_kind(_host), do: :no_host
 
-  defp host_rest?(<<c, rest::binary>>) when is_host(c), do: host_rest?(rest)
-  defp host_rest?(rest), do: rest == <<>>
+  defp host_rest(<<a, b, rest::binary>>) when is_host(a) and is_host(b), do: host_rest(rest)
+  defp host_rest(<<c, rest::binary>>) when is_host(c), do: host_rest(rest)
+  defp host_rest(<<>>), do: :name
+  defp host_rest(<<?:, rest::binary>>), do: ipv6_rest(rest, "")
+  defp host_rest(_rest), do: :no_host
+
+  defp ipv6_rest(<<c, rest::binary>>, close)
+       when c in ?0..?9 or c in ?a..?f or c in ?A..?F or c == ?: or c == ?.,
+       do: ipv6_rest(rest, close)
+
+  defp ipv6_rest(close, close), do: :ipv6
+  defp ipv6_rest(_rest, _close), do: :no_host
+
+  defp reference(<<?], _rest::binary>>), do: :no_host
+  defp reference(text), do: ipv6_rest(text, "]")
 
   @doc """
   The value of a parameter: as it is where it is a token or an IPv6 reference, else in quotes.
@@ -124,14 +140,19 @@ defmodule Sippet.Octets do
 
   def value(text, where), do: refuse!(text, where, "text")
 
-  defp ipv6_reference?(<<?[, rest::binary>>), do: ipv6_rest?(rest)
+  defp ipv6_reference?(<<?[, rest::binary>>), do: reference(rest) == :ipv6
   defp ipv6_reference?(_text), do: false
 
-  defp ipv6_rest?(<<c, rest::binary>>)
-       when c in ?0..?9 or c in ?a..?f or c in ?A..?F or c == ?: or c == ?.,
-       do: ipv6_rest?(rest)
+  @doc """
+  The value of a parameter that is an address: as it is with colons and brackets too, else like `value/2`.
+  """
+  @spec address(binary, String.t()) :: iodata
+  def address(text, where) do
+    if address?(text), do: text, else: value(text, where)
+  end
 
-  defp ipv6_rest?(rest), do: rest == "]"
+  defp address?(<<c, rest::binary>>) when is_token(c) or c in [?:, ?[, ?]], do: address?(rest)
+  defp address?(rest), do: rest == <<>>
 
   @doc """
   `text` as a quoted string, its quotes included.

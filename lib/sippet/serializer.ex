@@ -22,14 +22,14 @@ defmodule Sippet.Serializer do
   @typed Enum.filter(Table.rows(), &(&1.key != nil and &1.key != :content_length))
 
   @doc """
-  The header section of a message, without the empty line that ends it.
+  The header section of a message. A line end stands before each line, and none behind the last.
 
   Content-Length is always made of `body_size`, in octets; what stands in `headers` for it is passed over.
   """
   @spec headers(%{(atom | String.t()) => term}, non_neg_integer) :: iodata
   def headers(headers, body_size) when is_map(headers) do
     {typed, raw} = split(pairs(headers), [], [])
-    [lines(typed, raw), "Content-Length: ", Integer.to_string(body_size), "\r\n"]
+    [lines(typed, raw), "\r\nContent-Length: ", Integer.to_string(body_size)]
   end
 
   # Small maps come in the order of their keys, large ones in none.
@@ -88,6 +88,10 @@ defmodule Sippet.Serializer do
 
   def value(%{shape: shape, name: name}, value), do: Shape.refuse!(shape, value, name)
 
+  # The lists of most elements, and the simplest ones.
+  defp joined([value | rest], :token, name),
+    do: [", ", Octets.token!(value, name) | joined(rest, :token, name)]
+
   defp joined([value | rest], shape, name),
     do: [", ", Shape.print(shape, value, name) | joined(rest, shape, name)]
 
@@ -115,22 +119,28 @@ defmodule Sippet.Serializer do
     cond do
       repeat == :one ->
         defp typed(unquote(key), value),
-          do: [unquote("#{name}: "), Shape.unquote(print)(value, unquote(name)), "\r\n"]
+          do: [unquote("\r\n#{name}: ") | Shape.unquote(print)(value, unquote(name))]
 
       shape in @line_each ->
         defp typed(unquote(key), values),
-          do: line_each(values, unquote("#{name}: "), &(Shape.unquote(print) / 2), unquote(name))
+          do:
+            line_each(
+              values,
+              unquote("\r\n#{name}: "),
+              &(Shape.unquote(print) / 2),
+              unquote(name)
+            )
 
       true ->
         if repeat == :list, do: defp(typed(unquote(key), []), do: [])
 
         defp typed(unquote(key), value),
-          do: [unquote("#{name}: "), value(unquote(Macro.escape(row)), value), "\r\n"]
+          do: [unquote("\r\n#{name}: ") | value(unquote(Macro.escape(row)), value)]
     end
   end
 
   defp line_each([value | rest], prefix, print, name),
-    do: [prefix, print.(value, name), "\r\n" | line_each(rest, prefix, print, name)]
+    do: [prefix, print.(value, name) | line_each(rest, prefix, print, name)]
 
   defp line_each([], _prefix, _print, _name), do: []
 
@@ -138,18 +148,20 @@ defmodule Sippet.Serializer do
     raise ArgumentError, "cannot print #{name}: expected a list, got: #{inspect(value)}"
   end
 
-  defp raw_lines(name, value) do
+  # "Content-Length" and "l" are 14 octets and one; no other name needs the look into the table.
+  defp raw_lines(name, value) when byte_size(name) in [1, 14] do
     case Table.find(name) do
       %{key: :content_length} -> []
-      %{} -> raw(value, name)
-      nil -> raw(value, Octets.token!(name, "a header name"))
+      _ -> raw(value, Octets.token!(name, "a header name"))
     end
   end
 
-  defp raw(line, name) when is_binary(line), do: [name, ": ", Octets.text!(line, name), "\r\n"]
+  defp raw_lines(name, value), do: raw(value, Octets.token!(name, "a header name"))
+
+  defp raw(line, name) when is_binary(line), do: ["\r\n", name, ": " | Octets.text!(line, name)]
 
   defp raw([line | rest], name) when is_binary(line),
-    do: [name, ": ", Octets.text!(line, name), "\r\n" | raw(rest, name)]
+    do: ["\r\n", name, ": ", Octets.text!(line, name) | raw(rest, name)]
 
   defp raw([], _name), do: []
 

@@ -73,22 +73,15 @@ defmodule Sippet.Serializer.Shape do
   defp via_port(port, _name) when port in 1..65_535, do: [?:, Integer.to_string(port)]
   defp via_port(port, name), do: refuse!(:via, port, name)
 
-  # RFC3261§25.1 - via-received is an address without brackets; RFC5118§4.5 has one
+  # RFC3261§25.1 - via-received is an address without brackets: its colons stand without quotes (RFC5118§4.5)
   defp via_params([{address, value} | rest], name)
        when address in ["received", "maddr"] and is_binary(value) and value != "",
-       do: [[?;, address, ?=, via_address(value, name)] | via_params(rest, name)]
+       do: [[?;, address, ?=, Octets.address(value, name)] | via_params(rest, name)]
 
   defp via_params([{param, value} | rest], name),
     do: [param(param, value, name) | via_params(rest, name)]
 
   defp via_params([], _name), do: []
-
-  defp via_address(value, name) do
-    case Octets.host!(value, name) do
-      [_bracket, host, _close] -> host
-      host -> host
-    end
-  end
 
   @spec address(term, name) :: iodata
   def address({"", %URI{} = uri, params}, name) when is_map(params),
@@ -136,9 +129,13 @@ defmodule Sippet.Serializer.Shape do
   defp word(word, name), do: Octets.value(word, name)
 
   # RFC8224§4.1 - ident-info is a URI between brackets, without quotes
-  defp word_tail([{"info", <<?<, uri::binary>> = value} | rest], "Identity" = name) do
-    if String.ends_with?(uri, ">"), do: Octets.uri!(binary_part(uri, 0, byte_size(uri) - 1), name)
-    [[";info=", value] | word_tail(rest, name)]
+  defp word_tail([{"info", <<?<, uri::binary>>} | rest], "Identity" = name) do
+    if String.ends_with?(uri, ">"),
+      do: [
+        [";info=<", Octets.uri!(String.replace_suffix(uri, ">", ""), name), ?>]
+        | word_tail(rest, name)
+      ],
+      else: [param("info", "<" <> uri, name) | word_tail(rest, name)]
   end
 
   defp word_tail([{param, value} | rest], name),
@@ -285,7 +282,7 @@ defmodule Sippet.Serializer.Shape do
   def text(value, name), do: Octets.text!(value, name)
 
   @spec timestamp(term, name) :: iodata
-  def timestamp({time, delay}, name) when delay in [0, 0.0], do: decimal(time, name)
+  def timestamp({time, delay}, name) when delay == 0, do: decimal(time, name)
   def timestamp({time, delay}, name), do: [decimal(time, name), ?\s, decimal(delay, name)]
   def timestamp(value, name), do: refuse!(:timestamp, value, name)
 

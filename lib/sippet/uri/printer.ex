@@ -10,19 +10,18 @@ defmodule Sippet.URI.Printer do
   The URI as iodata; a part that could end the URI or the line raises `ArgumentError`.
   """
   @spec to_iodata(map) :: iodata
-  def to_iodata(uri) do
-    [scheme(uri.scheme), authority(uri), optional(uri.parameters) | optional(uri.headers)]
+  def to_iodata(%{parameters: parameters, headers: headers} = uri) do
+    {authority, _port} = authority(uri)
+    [scheme(uri.scheme), authority, optional(parameters) | optional(headers)]
   end
 
   @doc """
   `{userinfo, host, port}` as they are printed: the port is `nil` unless it stands in the text.
   """
   @spec parts(map) :: {binary | nil, binary | nil, :inet.port_number() | nil}
-  def parts(uri) do
-    case agreement(uri) do
-      {:agrees, port} -> {uri.userinfo, uri.host || uri.authority, port}
-      :differs -> {uri.userinfo, uri.host, written_port(uri)}
-    end
+  def parts(%{userinfo: userinfo, host: host} = uri) do
+    {_authority, port} = authority(uri)
+    {userinfo, host || uri.authority, port}
   end
 
   @doc """
@@ -41,17 +40,26 @@ defmodule Sippet.URI.Printer do
   defp optional(nil), do: []
   defp optional(text), do: Octets.uri!(text, "a URI")
 
-  defp authority(uri) do
-    case agreement(uri) do
-      {:agrees, _port} -> Octets.uri!(uri.authority, "a URI")
-      :differs -> built(uri)
+  # The authority as it is printed, and the port that stands in it.
+  defp authority(%{
+         authority: authority,
+         userinfo: userinfo,
+         host: host,
+         port: port,
+         scheme: scheme
+       }) do
+    ports = {port, written_port(port, scheme)}
+
+    case agreed(authority, userinfo, host, ports) do
+      :differs -> {built(userinfo, host, elem(ports, 1)), elem(ports, 1)}
+      written -> {Octets.uri!(authority, "a URI"), written}
     end
   end
 
-  defp built(%{userinfo: nil} = uri), do: [hostport(uri.host) | port(written_port(uri))]
+  defp built(nil, host, port), do: [hostport(host) | port(port)]
 
-  defp built(uri),
-    do: [Octets.uri!(uri.userinfo, "a URI"), ?@, hostport(uri.host) | port(written_port(uri))]
+  defp built(userinfo, host, port),
+    do: [Octets.uri!(userinfo, "a URI"), ?@ | built(nil, host, port)]
 
   defp hostport(nil), do: []
   defp hostport(host), do: Octets.host!(host, "the host of a URI")
@@ -59,52 +67,47 @@ defmodule Sippet.URI.Printer do
   defp port(nil), do: []
   defp port(port), do: [?:, Integer.to_string(port)]
 
-  defp written_port(%{port: port}) when port in [nil, 0], do: nil
+  # The port as it is printed where there is no authority to go by.
+  defp written_port(5060, "sip"), do: nil
+  defp written_port(5061, "sips"), do: nil
+  defp written_port(0, _scheme), do: nil
+  defp written_port(port, _scheme), do: port
 
-  defp written_port(%{port: port, scheme: scheme}) do
-    if scheme && default_port(scheme) == port, do: nil, else: port
+  # The port that stands in the authority, if it says what userinfo, host and port say; else :differs.
+  defp agreed(nil, _userinfo, _host, _ports), do: :differs
+  defp agreed(_authority, nil, nil, _ports), do: nil
+
+  defp agreed(authority, nil, host, ports) when is_binary(authority) and is_binary(host) do
+    size = byte_size(host)
+
+    case authority do
+      <<^host::binary-size(size), rest::binary>> -> agreed_port(rest, ports)
+      <<?[, ^host::binary-size(size), ?], rest::binary>> -> agreed_port(rest, ports)
+      _ -> :differs
+    end
   end
 
-  # Whether the authority says what userinfo, host and port say, and which port stands in it.
-  defp agreement(%{authority: nil}), do: :differs
-  defp agreement(%{host: nil, userinfo: nil}), do: {:agrees, nil}
-
-  defp agreement(%{authority: authority, userinfo: nil, host: host} = uri)
-       when is_binary(authority) and is_binary(host),
-       do: agreement(authority, host, uri)
-
-  defp agreement(%{authority: authority, userinfo: userinfo, host: host} = uri)
-       when is_binary(authority) and is_binary(host) and is_binary(userinfo) do
+  defp agreed(authority, userinfo, host, ports)
+       when is_binary(authority) and is_binary(userinfo) and is_binary(host) do
     size = byte_size(userinfo)
 
     case authority do
-      <<^userinfo::binary-size(size), ?@, rest::binary>> -> agreement(rest, host, uri)
+      <<^userinfo::binary-size(size), ?@, rest::binary>> -> agreed(rest, nil, host, ports)
       _ -> :differs
     end
   end
 
-  defp agreement(_uri), do: :differs
+  defp agreed(_authority, _userinfo, _host, _ports), do: :differs
 
-  defp agreement(hostport, host, uri) do
-    size = byte_size(host)
+  defp agreed_port("", {_port, nil}), do: nil
+  defp agreed_port(":5060", {5060, _written}), do: 5060
 
-    case hostport do
-      <<^host::binary-size(size), rest::binary>> -> agreed_port(rest, uri)
-      <<?[, ^host::binary-size(size), ?], rest::binary>> -> agreed_port(rest, uri)
-      _ -> :differs
-    end
-  end
-
-  defp agreed_port("", uri) do
-    if written_port(uri) == nil, do: {:agrees, nil}, else: :differs
-  end
-
-  defp agreed_port(<<?:, digits::binary>>, %{port: port}) do
+  defp agreed_port(<<?:, digits::binary>>, {port, _written}) do
     case Integer.parse(digits) do
-      {^port, ""} -> {:agrees, port}
+      {^port, ""} -> port
       _ -> :differs
     end
   end
 
-  defp agreed_port(_rest, _uri), do: :differs
+  defp agreed_port(_rest, _ports), do: :differs
 end
