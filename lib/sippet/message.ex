@@ -730,7 +730,8 @@ defmodule Sippet.Message do
   Returns the text of each, for `parse/1`, then what is left, and how far the rest was looked at: given back as
   `resume` with the rest and more behind it, that part is not read again. `{:error, error}` says that no message can start
   here, and that the stream can't be understood any more. When complete messages stand before the trouble, they are
-  returned first, and the error is what the next call gives; so call until there are no messages.
+  returned first, and the error is what the next call gives; so call until there are no messages. Line ends before a
+  message are dropped (RFC 3261 §7.5), so that a peer that keeps a connection open by them fills no buffer.
 
       iex> one = "OPTIONS sip:biloxi.com SIP/2.0\\r\\nContent-Length: 2\\r\\n\\r\\nhi"
       iex> {:ok, [^one], rest, resume} = Sippet.Message.split(one <> "OPTIONS sip:biloxi.com SI")
@@ -744,6 +745,12 @@ defmodule Sippet.Message do
   @spec split(binary, non_neg_integer) ::
           {:ok, [binary], rest :: binary, resume :: non_neg_integer} | {:error, ParseError.t()}
   def split(buffer, resume \\ 0) when is_binary(buffer), do: split(buffer, resume, [])
+
+  defp split(<<"\r\n", rest::binary>>, resume, messages),
+    do: split(rest, max(resume - 2, 0), messages)
+
+  defp split(<<"\n", rest::binary>>, resume, messages),
+    do: split(rest, max(resume - 1, 0), messages)
 
   defp split(buffer, resume, messages) do
     case Parser.frame(buffer, resume) do
