@@ -1,0 +1,259 @@
+defmodule Sippet.Transactions do
+  @moduledoc false
+  # The transaction layer as the router and the face see it: start one, hand it what came or what shall go, end it.
+  #
+  # A transaction in progress is a process in the stack's registry, or a row on the shelf; whoever has something for it
+  # goes by its key and need not know which.
+
+  alias Sippet.Message
+  alias Sippet.Message.StatusLine
+  alias Sippet.{Stack, Telemetry, Transport}
+
+  alias Sippet.Transactions.{Client, Dialogs, Key, Machine, Packet, Server, Shelf}
+
+  @type key :: Client.Key.t() | Server.Key.t()
+
+  @doc """
+  What a stack's supervisor starts.
+  """
+  @spec children(Stack.t()) :: [Supervisor.child_spec() | {module, term}]
+  def children(stack), do: [{Sippet.Transactions.Supervisor, stack}]
+
+  @doc """
+  Reads a key as `Sippet.sigil_K/2` has it; raises `ArgumentError` for any other text.
+  """
+  @spec parse_key!(String.t()) :: key
+  def parse_key!(text) do
+    case Key.read!(text) do
+      {branch, method} -> Client.Key.new(branch, method)
+      {branch, method, sent_by} -> Server.Key.new(branch, method, sent_by)
+    end
+  end
+
+  ## Start
+
+  @doc """
+  Sends a request, and takes care of it from then on. Not for an ACK, which has no transaction of its own.
+
+  Raises `ArgumentError` for a request that can't be printed.
+  """
+  @spec start_client(Stack.t(), Message.request(), Transport.t(), Transport.destination()) ::
+          :ok | {:error, :already_started | :overload}
+  def start_client(stack, request, transport, {host, port}) do
+    data = %Machine{
+      stack: stack,
+      module: client(request.start_line.method),
+      key: Client.Key.new(request),
+      transport: transport,
+      destination: {address(host), port},
+      packet: Packet.new(request)
+    }
+
+    with :ok <- start(data), do: cancelled(stack, data.key)
+  end
+
+  defp client(:invite), do: Client.Invite
+  defp client(_method), do: Client.NonInvite
+
+  # RFC3261§9.1 - from a CANCEL on, its INVITE has 64*T1
+  defp cancelled(stack, %Client.Key{method: :cancel} = key) do
+    post(stack, Client.Key.invite(key), :cancelled)
+    :ok
+  end
+
+  defp cancelled(_stack, _key), do: :ok
+
+  @doc """
+  Gives a request to the core, and its responses to `destination`.
+  """
+  @spec start_server(Stack.t(), Message.request(), Transport.t(), Transport.destination()) ::
+          :ok | {:error, :already_started | :overload}
+  def start_server(stack, request, transport, {host, port}) do
+    start(%Machine{
+      stack: stack,
+      module: server(request.start_line.method),
+      key: Server.Key.new(request),
+      transport: transport,
+      destination: {address(host), port},
+      request: request
+    })
+  end
+
+  defp server(:invite), do: Server.Invite
+  defp server(_method), do: Server.NonInvite
+
+  defp start(%Machine{stack: stack} = data) do
+    if count(stack) < stack.options.max_transactions,
+      do: started(Machine.start(data)),
+      else: {:error, :overload}
+  end
+
+  defp started({:ok, _pid}), do: :ok
+  defp started(:ignore), do: {:error, :already_started}
+  defp started({:error, :overload} = error), do: error
+
+  ## What came
+
+  @doc """
+  Hands a request to the transaction that it repeats, or an ACK to its INVITE's.
+  """
+  @spec receive_request(Stack.t(), Message.request(), Server.Key.t()) :: :ok | :error
+  def receive_request(stack, request, key), do: post(stack, key, {:request, request})
+
+  @spec receive_response(Stack.t(), Message.response(), Client.Key.t()) :: :ok | :error
+  def receive_response(stack, response, key), do: post(stack, key, {:response, response})
+
+  @doc """
+  Takes an ACK that no transaction took: a 2xx of its dialog is not repeated any more.
+  """
+  @spec ack(Stack.t(), Message.request()) :: :ok
+  def ack(stack, request) do
+    case Dialogs.waiting(stack, request) do
+      nil -> :ok
+      pid -> :gen_statem.cast(pid, {:acked, Dialogs.id(request)})
+    end
+  end
+
+  ## What shall go
+
+  @doc """
+  Sends the core's response by the transaction of its request.
+
+  Raises `ArgumentError` for a response that can't be printed: in the caller, and not in the machine.
+  """
+  @spec send_response(Stack.t(), Message.response()) :: :ok | {:error, :no_transaction}
+  def send_response(stack, response), do: pass(stack, response, :answer)
+
+  @doc """
+  Has a 2xx to an INVITE repeated until its ACK comes (RFC 3261 §13.3.1.4).
+
+  It begins T1 from now; where the 2xx was not sent yet it is sent first. Raises `ArgumentError` for any other response.
+  """
+  @spec retransmit_2xx(Stack.t(), Message.response()) :: :ok | {:error, :no_transaction}
+  def retransmit_2xx(stack, response) do
+    with %Message{
+           start_line: %StatusLine{status_code: status},
+           headers: %{cseq: {_number, :invite}}
+         }
+         when status in 200..299 <- response do
+      pass(stack, response, :repeat)
+    else
+      _other ->
+        raise ArgumentError, "expected a 2xx response to an INVITE, got: #{inspect(response)}"
+    end
+  end
+
+  defp pass(stack, response, event) do
+    packet = Packet.new(response)
+
+    case post(stack, Dialogs.key(stack, response), {event, packet}) do
+      :ok -> :ok
+      :error -> {:error, :no_transaction}
+    end
+  end
+
+  ## What went wrong
+
+  @doc """
+  Takes the failure of a message that a transport took, and could not send after all.
+  """
+  @spec receive_error(Stack.t(), key, term) :: :ok
+  def receive_error(stack, key, reason) do
+    failed(stack, reason, nil, key)
+    post(stack, key, {:error, reason})
+    :ok
+  end
+
+  @doc """
+  Takes the word that nothing can be sent to a destination: client transactions that wait for an answer from there
+  end (RFC 3261 §18.4).
+  """
+  @spec unreachable(Stack.t(), Transport.destination(), term) :: :ok
+  def unreachable(stack, {host, port}, reason) do
+    destination = {address(host), port}
+    failed(stack, reason, {nil, host, port}, nil)
+
+    for pid <- clients(stack, destination), do: :gen_statem.cast(pid, {:unreachable, reason})
+    :ok
+  end
+
+  defp clients(stack, destination) do
+    Registry.select(stack.name, [
+      {{:_, :"$1", :"$2"}, [{:"=:=", :"$2", {:const, destination}}], [:"$1"]}
+    ])
+  end
+
+  defp failed(stack, reason, remote, key) do
+    Telemetry.emit(stack, :transport_error, %{system_time: System.system_time()}, fn ->
+      %{reason: reason, remote: remote, key: key}
+    end)
+  end
+
+  @doc """
+  Ends a transaction at once; an unknown key is ignored.
+  """
+  @spec terminate(Stack.t(), key) :: :ok
+  def terminate(stack, key) do
+    post(stack, key, :terminate)
+    :ok
+  end
+
+  ## What is there
+
+  @doc """
+  Whether a request is one that another transaction in progress has too, having come by another path (RFC 3261 §8.2.2.2).
+  """
+  @spec merged?(Stack.t(), Message.request()) :: boolean
+  def merged?(stack, request),
+    do: Shelf.merged?(stack, Shelf.merge(request), Server.Key.new(request))
+
+  @doc """
+  Whether a transaction of this key is in progress.
+  """
+  @spec alive?(Stack.t(), key) :: boolean
+  def alive?(stack, key), do: find(stack, key) != nil
+
+  @doc """
+  How many transactions are in progress.
+  """
+  @spec count(Stack.t()) :: non_neg_integer
+  def count(stack), do: Registry.count(stack.name) + Shelf.count(stack)
+
+  ## By key
+
+  defp post(stack, key, event) do
+    case find(stack, key) do
+      nil -> :error
+      pid when is_pid(pid) -> :gen_statem.cast(pid, event)
+      machine -> wake(stack, key, machine, event)
+    end
+  end
+
+  # Another process may be faster to wake it, and then takes it back for us.
+  defp wake(stack, key, machine, event) do
+    with :ignore <- Machine.wake(stack, key, machine, event),
+         [{pid, _value}] <- Registry.lookup(stack.name, key) do
+      :gen_statem.cast(pid, event)
+    else
+      {:ok, _pid} -> :ok
+      _gone -> :error
+    end
+  end
+
+  defp find(stack, key) do
+    case Registry.lookup(stack.name, key) do
+      [{pid, _value}] -> pid
+      [] -> Shelf.machine(stack, key)
+    end
+  end
+
+  # A destination is compared: an address is one, however it is written.
+  defp address(host) when is_binary(host) do
+    case host |> :binary.bin_to_list() |> :inet.parse_strict_address() do
+      {:ok, address} -> address
+      {:error, :einval} -> host
+    end
+  end
+
+  defp address(address), do: address
+end

@@ -1,0 +1,401 @@
+defmodule Sippet.Transactions.Machine do
+  @moduledoc false
+  # What the four state machines share: their data, how they start and end, how they send, and how the core hears
+  # of things. The machines themselves hold what the RFC's figures show.
+  #
+  # A machine in a finished state, that only waits out its last timer, goes to the shelf (Sippet.Transactions.Shelf)
+  # as soon as no callback of the core runs any more, and its process ends. A message for it makes a process
+  # of it again.
+
+  alias Sippet.Core.Runner
+  alias Sippet.{Message, Stack, Telemetry, Transport}
+  alias Sippet.Transactions.{Client, Dialogs, Key, Packet, Server, Shelf, Supervisor, Timers}
+
+  @enforce_keys [:stack, :module, :key, :transport, :destination]
+  defstruct [
+    :stack,
+    :module,
+    :key,
+    :transport,
+    :destination,
+    :request,
+    :packet,
+    :runner,
+    :handling,
+    :started,
+    :deadline,
+    :interval,
+    :merge,
+    :tag,
+    :ended,
+    told?: false,
+    acks: %{}
+  ]
+
+  @typedoc """
+  The data of a machine.
+
+    * `request` - of a server transaction, until its final response
+    * `packet` - what was sent last, or is to be sent first
+    * `handling` - the callback that has the request
+    * `deadline` - monotonic milliseconds at which a finished state ends; `nil` in all others
+    * `interval` - for how long the timer that repeats `packet` was set last
+    * `merge` - the request's row among those that merged requests are told by
+    * `tag` - the To tag of the final response
+    * `told?` - whether the core knows that `packet` could not be sent
+    * `acks` - the 2xx of an INVITE by their To tags: whether their ACK came, is awaited, or they are repeated till then
+  """
+  @type t :: %__MODULE__{
+          stack: Stack.t(),
+          module: module,
+          key: Client.Key.t() | Server.Key.t(),
+          transport: Transport.t(),
+          destination: Transport.destination(),
+          request: Message.request() | nil,
+          packet: Packet.t() | nil,
+          runner: Runner.t() | nil,
+          handling: reference | nil,
+          started: integer | nil,
+          deadline: integer | nil,
+          interval: pos_integer | nil,
+          merge: Shelf.merge() | nil,
+          tag: String.t() | nil,
+          ended: term,
+          told?: boolean,
+          acks: %{(String.t() | nil) => :acked | :awaited | :repeated}
+        }
+
+  @typep result :: :gen_statem.event_handler_result(atom)
+
+  ## Start
+
+  # A machine lives for milliseconds as a rule: with room for its request from the start it ends without a
+  # garbage collection. One that lives longer, while a call rings, hibernates.
+  @start [spawn_opt: [min_heap_size: 1_598], hibernate_after: 1_000]
+
+  @doc """
+  Starts a machine for `data`, or wakes the one that lies on the shelf and hands it `event`.
+
+  `:ignore` says that there is one with this key already, or that there is none to wake.
+  """
+  @spec start(t) :: {:ok, pid} | :ignore | {:error, :overload}
+  def start(%__MODULE__{} = data), do: start_child(data.stack, data.key, data.module, data)
+
+  @spec wake(Stack.t(), struct, module, term) :: {:ok, pid} | :ignore | {:error, :overload}
+  def wake(stack, key, module, event),
+    do: start_child(stack, key, module, {:wake, stack, key, event})
+
+  defp start_child(stack, key, module, seed) do
+    supervisor = {:via, PartitionSupervisor, {Supervisor.machines(stack.name), key}}
+
+    child = %{
+      id: __MODULE__,
+      start: {__MODULE__, :start_link, [module, seed]},
+      restart: :temporary
+    }
+
+    DynamicSupervisor.start_child(supervisor, child)
+  catch
+    # The supervisors are about to start again, or the stack has ended.
+    :exit, _reason -> {:error, :overload}
+  end
+
+  @doc false
+  @spec start_link(module, term) :: :gen_statem.start_ret()
+  def start_link(module, seed), do: :gen_statem.start_link(module, seed, @start)
+
+  @doc """
+  What a machine's `init/1` does. The key is registered when it returns, so that what comes again finds the machine;
+  all other work is left to the event `:start`.
+  """
+  @spec init(t | tuple, atom) :: :gen_statem.init_result(atom) | :ignore
+  def init(%__MODULE__{stack: stack, key: key} = data, state) do
+    with {:ok, _owner} <- Registry.register(stack.name, key, destination(data)),
+         nil <- Shelf.machine(stack, key) do
+      {:ok, state, started(data), [{:next_event, :internal, :start}]}
+    else
+      _taken -> :ignore
+    end
+  end
+
+  def init({:wake, stack, key, event}, _state) do
+    with {:ok, _owner} <- Registry.register(stack.name, key, nil),
+         {row, merge} <- Shelf.take(stack, key) do
+      {state, data} = unpack(stack, row, merge)
+      Shelf.claim(stack, merge, key)
+      {:ok, state, data, [{:next_event, :cast, event}]}
+    else
+      _gone -> :ignore
+    end
+  end
+
+  # An ICMP error (RFC3261§18.4) finds client transactions by where they send.
+  defp destination(%__MODULE__{key: %Client.Key{}, destination: destination}), do: destination
+  defp destination(%__MODULE__{}), do: nil
+
+  defp started(%__MODULE__{stack: stack, request: request} = data) do
+    merge = request && Shelf.merge(request)
+    Shelf.claim(stack, merge, data.key)
+    if request, do: Dialogs.answers(stack, request, data.key)
+
+    Telemetry.emit(stack, :transaction_started, %{system_time: System.system_time()}, fn ->
+      %{key: data.key, machine: data.module}
+    end)
+
+    runner = Runner.new(stack, Stack.core(stack))
+    %{data | runner: runner, merge: merge, started: System.monotonic_time()}
+  end
+
+  ## Sending
+
+  @doc """
+  Sends octets to where the transaction sends all of its.
+  """
+  @spec transmit(t, Packet.t()) :: :ok | {:error, term}
+  def transmit(%__MODULE__{} = data, %Packet{message: message, octets: octets}) do
+    with {:error, reason} = error <-
+           Transport.send(data.transport, data.destination, message, octets, data.key) do
+      details = fn -> %{reason: reason, remote: remote(data), key: data.key} end
+      Telemetry.emit(data.stack, :transport_error, %{system_time: System.system_time()}, details)
+      error
+    else
+      :ok ->
+        details = fn -> %{octets: octets, remote: remote(data)} end
+        Telemetry.emit(data.stack, :message_sent, %{bytes: byte_size(octets)}, details)
+    end
+  end
+
+  defp remote(%__MODULE__{transport: transport, destination: {host, port}}),
+    do: {transport.protocol, host, port}
+
+  @doc """
+  Sends a response, which stays at hand for when it is asked for again.
+  """
+  @spec answer(t, Packet.t()) :: t
+  def answer(data, packet), do: repeat(%{data | packet: packet, told?: false})
+
+  @doc """
+  Sends the last response again.
+  """
+  @spec repeat(t) :: t
+  def repeat(%__MODULE__{packet: packet} = data) do
+    case transmit(data, packet) do
+      :ok -> data
+      {:error, reason} -> undelivered(data, reason)
+    end
+  end
+
+  @doc """
+  Tells the core that a response did not get out, once for each response.
+
+  A server transaction stays as it is then (RFC 3261 §17.2.4 as of RFC 6026 §8.8), and goes on to absorb what comes again.
+  """
+  @spec undelivered(t, term) :: t
+  def undelivered(%__MODULE__{told?: true} = data, _reason), do: data
+
+  def undelivered(data, reason),
+    do: tell(%{data | told?: true}, :receive_error, reason)
+
+  ## The core
+
+  @spec tell(t, Runner.callback(), term) :: t
+  def tell(data, callback, argument), do: tell(data, callback, argument, data.key)
+
+  @spec tell(t, Runner.callback(), term, struct | nil) :: t
+  def tell(%__MODULE__{runner: runner} = data, callback, argument, key),
+    do: %{data | runner: Runner.run(runner, callback, argument, key)}
+
+  @doc """
+  Gives the core the request that the transaction is for.
+  """
+  @spec hand_over(t) :: t
+  def hand_over(%__MODULE__{request: request} = data) do
+    data = tell(data, :receive_request, request)
+    %{data | handling: data.runner.running}
+  end
+
+  ## Timers
+
+  @doc """
+  What sets a timer as the table has it; nothing where it is not set.
+  """
+  @spec timer(t, Timers.name(), :state_timeout | {:timeout, term}) :: [:gen_statem.action()]
+  def timer(data, name, type) do
+    case first(data, name) do
+      :never -> []
+      ms -> [{type, ms, name}]
+    end
+  end
+
+  @doc """
+  What sets a timer again that repeats the last packet; the interval goes on from that in the data.
+  """
+  @spec repeating(t, Timers.name()) :: {t, [:gen_statem.action()]}
+  def repeating(%__MODULE__{interval: nil} = data, name) do
+    case first(data, name) do
+      :never -> {data, []}
+      ms -> {%{data | interval: ms}, [{{:timeout, name}, ms, name}]}
+    end
+  end
+
+  def repeating(%__MODULE__{interval: interval, stack: stack} = data, name) do
+    ms = Timers.next(name, stack.options, interval)
+    {%{data | interval: ms}, [{{:timeout, name}, ms, name}]}
+  end
+
+  @spec stop_timers([term]) :: [:gen_statem.action()]
+  def stop_timers(names), do: for(name <- names, do: {{:timeout, name}, :cancel})
+
+  defp first(data, name), do: Timers.first(name, data.stack.options, data.transport.reliable?)
+
+  ## Finished states
+
+  @doc """
+  Drops what a finished transaction does not need; `packet` is what it may have to send again.
+  """
+  @spec finished(t, Packet.t() | nil) :: t
+  def finished(data, packet) do
+    packet = packet && Packet.slim(packet, data.transport)
+    %{data | request: nil, handling: nil, interval: nil, packet: packet}
+  end
+
+  @doc """
+  What a finished state does when it is entered: the named timer ends it.
+  """
+  @spec wait_out(t, Timers.name()) :: :gen_statem.state_enter_result(atom)
+  def wait_out(%__MODULE__{deadline: nil} = data, name),
+    do: wait_out(%{data | deadline: now() + first(data, name)}, name)
+
+  def wait_out(%__MODULE__{deadline: deadline} = data, name) do
+    timer = {:state_timeout, deadline, name, abs: true}
+    {:keep_state, data, [timer, {{:timeout, :shelve}, 0, :shelve}]}
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+
+  @doc """
+  Puts a finished transaction on the shelf, or keeps it while there is a reason to.
+  """
+  @spec shelve(atom, t) :: result
+  def shelve(_state, %__MODULE__{runner: %{running: ref}} = data) when ref != nil,
+    do: {:keep_state, data}
+
+  def shelve(state, data) do
+    # The second name of an RFC 2543 transaction, and an ACK that is awaited, need the process.
+    if Key.rfc2543?(data.key) or Enum.any?(data.acks, fn {_tag, ack} -> ack != :acked end) do
+      {:keep_state, data}
+    else
+      Shelf.put(data.stack, pack(state, data), data.merge)
+      {:stop, {:shutdown, :shelved}, data}
+    end
+  end
+
+  defp pack(state, data) do
+    kept = {data.transport, data.destination, data.packet, data.tag, data.told?, data.acks}
+    {data.key, data.deadline, data.started, data.module, state, kept}
+  end
+
+  defp unpack(stack, {key, deadline, started, module, state, kept}, merge) do
+    {transport, destination, packet, tag, told?, acks} = kept
+
+    data = %__MODULE__{
+      stack: stack,
+      module: module,
+      key: key,
+      transport: transport,
+      destination: destination,
+      packet: packet,
+      runner: Runner.new(stack, Stack.core(stack)),
+      started: started,
+      deadline: deadline,
+      merge: merge,
+      tag: tag,
+      told?: told?,
+      acks: acks
+    }
+
+    {state, data}
+  end
+
+  ## Events that all states take alike
+
+  @doc """
+  Takes what a state itself does not: the end of a callback, the wish to end, and whatever else comes, which is ignored.
+  """
+  @spec common(:gen_statem.event_type(), term, atom, t) :: result
+  def common({:timeout, :shelve}, :shelve, state, data), do: shelve(state, data)
+  def common(:cast, :terminate, _state, data), do: stop(data, :terminated)
+
+  def common(:info, {:DOWN, ref, :process, _pid, reason}, state, data) do
+    case Runner.done(data.runner, ref, reason) do
+      :unknown -> :keep_state_and_data
+      {outcome, runner} -> called(outcome, ref, state, %{data | runner: runner})
+    end
+  end
+
+  def common(_type, _event, _state, _data), do: :keep_state_and_data
+
+  # The core failed while it had a request that is not answered yet.
+  defp called(:failed, ref, _state, %__MODULE__{handling: ref, request: request} = data)
+       when request != nil do
+    {:keep_state, data, [{:next_event, :cast, {:answer, error(request)}}]}
+  end
+
+  defp called(_outcome, _ref, _state, %__MODULE__{deadline: nil} = data), do: {:keep_state, data}
+  defp called(_outcome, _ref, state, data), do: shelve(state, data)
+
+  @doc """
+  The answer for a core that gave none.
+  """
+  @spec error(Message.request()) :: Packet.t()
+  def error(request), do: request |> Message.to_response(500) |> Packet.new()
+
+  ## End
+
+  @doc """
+  Ends a client transaction that has nothing to hope for, and tells the core.
+  """
+  @spec fail(t, term, :timeout | :transport_error) :: result
+  def fail(data, reason, why), do: data |> tell(:receive_error, reason) |> stop(why)
+
+  @doc """
+  Ends a transaction. Its process stays, without the key, while callbacks wait for others to end.
+  """
+  @spec stop(t, term) :: result
+  def stop(%__MODULE__{runner: %{waiting: []}} = data, why), do: {:stop, {:shutdown, why}, data}
+  def stop(data, why), do: {:next_state, :terminated, %{data | ended: why}}
+
+  @doc """
+  The state of the process that outlives its transaction.
+  """
+  @spec terminated(:enter | :gen_statem.event_type(), term, t) :: result
+  def terminated(:enter, _state, data) do
+    Registry.unregister(data.stack.name, data.key)
+    leave(data, data.ended)
+    :keep_state_and_data
+  end
+
+  def terminated(:info, {:DOWN, ref, :process, _pid, reason}, data) do
+    case Runner.done(data.runner, ref, reason) do
+      {_outcome, %{waiting: []} = runner} -> {:stop, :normal, %{data | runner: runner}}
+      {_outcome, runner} -> {:keep_state, %{data | runner: runner}}
+      :unknown -> :keep_state_and_data
+    end
+  end
+
+  def terminated(_type, _event, _data), do: :keep_state_and_data
+
+  @doc """
+  What a machine's `terminate/3` does, also after a crash.
+  """
+  @spec terminate(term, atom, t) :: :ok
+  def terminate({:shutdown, :shelved}, _state, _data), do: :ok
+  def terminate(_reason, :terminated, _data), do: :ok
+  def terminate({:shutdown, why}, _state, data), do: leave(data, why)
+  def terminate(reason, _state, data), do: leave(data, reason)
+
+  defp leave(data, why) do
+    Shelf.disclaim(data.stack, data.merge, data.key)
+    Shelf.ended(data.stack, data.key, data.module, data.started, why)
+  end
+end

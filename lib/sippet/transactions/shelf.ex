@@ -1,0 +1,198 @@
+defmodule Sippet.Transactions.Shelf do
+  @moduledoc false
+  # Where a transaction waits out its last timer. All that is left to it is to absorb what comes again, for 32 s
+  # mostly, so it leaves its process for a row of a table. A message that comes for it takes it off
+  # the shelf into a process again, with the same data in the same state.
+  #
+  # The other table holds what merged requests (RFC3261§8.2.2.2) are told by: a row per request without a To tag.
+  #
+  # The process that owns the tables looks every T1 for rows whose time is over.
+
+  use GenServer
+
+  alias Sippet.{Message, Stack, Telemetry}
+  alias Sippet.Transactions.Key
+
+  @typedoc "What a machine keeps: see `Sippet.Transactions.Machine`."
+  @type row ::
+          {key :: struct, deadline :: integer, started :: integer, module, state :: atom,
+           kept :: tuple}
+
+  @typedoc "A digest of From tag, Call-ID and CSeq."
+  @type merge :: non_neg_integer
+
+  # Bits of a digest: as many as make a small integer.
+  @digest 56
+
+  @spec start_link(Stack.t()) :: GenServer.on_start()
+  def start_link(stack), do: GenServer.start_link(__MODULE__, stack)
+
+  ## Rows
+
+  @spec put(Stack.t(), row, merge | nil) :: :ok
+  def put(stack, row, merge) do
+    {rows, index, merges} = tables(stack)
+    :ets.insert(rows, put_elem(row, 5, {merge, elem(row, 5)}))
+    :ets.insert(index, {{elem(row, 1), elem(row, 0)}})
+    if merge, do: :ets.insert(merges, {merge, owner(elem(row, 0)), :shelved})
+    :ok
+  end
+
+  @doc """
+  Takes the row off: of several that try, one gets it.
+  """
+  @spec take(Stack.t(), struct) :: {row, merge | nil} | nil
+  def take(stack, key) do
+    {rows, _index, _merges} = tables(stack)
+
+    case :ets.take(rows, key) do
+      [row] -> parted(row)
+      [] -> nil
+    end
+  end
+
+  defp parted(row) do
+    {merge, kept} = elem(row, 5)
+    {put_elem(row, 5, kept), merge}
+  end
+
+  @spec machine(Stack.t(), struct) :: module | nil
+  def machine(stack, key) do
+    {rows, _index, _merges} = tables(stack)
+    :ets.lookup_element(rows, key, 4)
+  rescue
+    ArgumentError -> nil
+  end
+
+  @spec count(Stack.t()) :: non_neg_integer
+  def count(stack), do: stack |> tables() |> elem(0) |> :ets.info(:size)
+
+  ## Merged requests
+
+  @doc """
+  The digest of a request, or nothing for one with a To tag: it belongs to a dialog, and can't be merged.
+  """
+  @spec merge(Message.request()) :: merge | nil
+  def merge(%Message{headers: %{to: {_name, _uri, %{"tag" => _tag}}}}), do: nil
+
+  def merge(%Message{headers: headers}) do
+    identity = {Key.tag(headers[:from]), headers[:call_id], headers[:cseq]}
+    <<digest::size(@digest), _rest::bits>> = :erlang.md5(:erlang.term_to_binary(identity))
+    digest
+  end
+
+  @doc """
+  The calling machine is the first, or one more, that has this request.
+  """
+  @spec claim(Stack.t(), merge | nil, struct) :: :ok
+  def claim(_stack, nil, _key), do: :ok
+
+  def claim(stack, merge, key) do
+    {_rows, _index, merges} = tables(stack)
+
+    unless other?(merges, merge, owner(key)),
+      do: :ets.insert(merges, {merge, owner(key), self()})
+
+    :ok
+  end
+
+  @spec disclaim(Stack.t(), merge | nil, struct) :: :ok
+  def disclaim(_stack, nil, _key), do: :ok
+
+  def disclaim(stack, merge, key) do
+    {_rows, _index, merges} = tables(stack)
+    :ets.match_delete(merges, {merge, owner(key), :_})
+    :ok
+  end
+
+  @doc """
+  Whether another transaction than that of `key` has the request of this digest.
+  """
+  @spec merged?(Stack.t(), merge | nil, struct) :: boolean
+  def merged?(_stack, nil, _key), do: false
+
+  def merged?(stack, merge, key) do
+    {_rows, _index, merges} = tables(stack)
+    other?(merges, merge, owner(key))
+  end
+
+  defp other?(merges, merge, owner) do
+    case :ets.lookup(merges, merge) do
+      [{_merge, other, holder}] when other != owner -> holds?(holder)
+      _none_or_own -> false
+    end
+  end
+
+  # A machine that was killed could not take its row back.
+  defp holds?(:shelved), do: true
+  defp holds?(pid), do: Process.alive?(pid)
+
+  defp owner(key), do: :erlang.phash2(key)
+
+  defp tables(stack), do: :ets.lookup_element(stack.board, __MODULE__, 2)
+
+  ## The process
+
+  @impl true
+  def init(stack) do
+    options = [:public, read_concurrency: true, write_concurrency: true]
+    rows = :ets.new(__MODULE__, [:set | options])
+    index = :ets.new(__MODULE__, [:ordered_set, :public, write_concurrency: true])
+    merges = :ets.new(__MODULE__, [:set | options])
+    :ets.insert(stack.board, {__MODULE__, {rows, index, merges}})
+    {:ok, stack, stack.options.t1}
+  end
+
+  @impl true
+  def handle_info(_message, stack) do
+    {_rows, index, merges} = tables(stack)
+    sweep(stack, index, System.monotonic_time(:millisecond))
+    if :ets.info(merges, :size) > living(stack), do: purge(merges)
+    {:noreply, stack, stack.options.t1}
+  end
+
+  defp living(stack), do: Registry.count(stack.name) + count(stack)
+
+  defp sweep(stack, index, now) do
+    case :ets.first(index) do
+      {deadline, key} when deadline <= now ->
+        :ets.delete(index, {deadline, key})
+        expire(stack, key, deadline)
+        sweep(stack, index, now)
+
+      _later_or_none ->
+        :ok
+    end
+  end
+
+  # A row that was taken off meanwhile, or put back by another transaction of the same key, is not this one.
+  defp expire(stack, key, deadline) do
+    {rows, _index, _merges} = tables(stack)
+
+    with [{_key, ^deadline, _started, _machine, _state, _kept}] <- :ets.lookup(rows, key),
+         {{_key, _deadline, started, machine, _state, _kept}, merge} <- take(stack, key) do
+      disclaim(stack, merge, key)
+      ended(stack, key, machine, started, :normal)
+    else
+      _gone -> :ok
+    end
+  end
+
+  @doc """
+  Tells of the end of a transaction that started at `started`, in native units.
+  """
+  @spec ended(Stack.t(), struct, module, integer, term) :: :ok
+  def ended(stack, key, machine, started, reason) do
+    duration = System.monotonic_time() - started
+
+    Telemetry.emit(stack, :transaction_ended, %{duration: duration}, fn ->
+      %{key: key, machine: machine, reason: reason}
+    end)
+  end
+
+  defp purge(merges) do
+    for {_merge, _owner, pid} = row when is_pid(pid) <- :ets.tab2list(merges),
+        not Process.alive?(pid),
+        do: :ets.delete_object(merges, row)
+  end
+end
