@@ -105,7 +105,7 @@ defmodule Sippet do
   use Supervisor
 
   alias Sippet.{Message, Options, Router, Stack, Telemetry, Transactions, Transport}
-  alias Sippet.Message.RequestLine
+  alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Transactions.{Client, Server}
 
   @typedoc "The name of a stack."
@@ -179,8 +179,9 @@ defmodule Sippet do
     end
   end
 
+  # That it prints too shows a moment later, when the transaction's octets are made: also in this process.
   defp valid!(message) do
-    case Message.validate(message) do
+    case Validator.validate(message) do
       :ok ->
         message
 

@@ -28,7 +28,7 @@ defmodule Sippet.Router do
 
   alias Sippet.Core.Runner
   alias Sippet.Message
-  alias Sippet.Message.RequestLine
+  alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Router.{NextHop, Refusal, Source}
   alias Sippet.{ParseError, Stack, Telemetry, Transactions, Transport}
   alias Sippet.Transactions.{Client, Server}
@@ -83,7 +83,7 @@ defmodule Sippet.Router do
   ## Responses
 
   defp response(stack, response, bytes, remote) do
-    case Message.validate(response) do
+    case Validator.validate(response) do
       :ok ->
         received(stack, response, bytes, remote)
         dispatch_response(stack, response, bytes, remote)
@@ -127,7 +127,7 @@ defmodule Sippet.Router do
   defp stamped(_request, _remote), do: :error
 
   defp judge(stack, request, bytes, remote, transport) do
-    case Message.validate(request) do
+    case Validator.validate(request) do
       :ok ->
         received(stack, request, bytes, remote)
         dispatch_request(stack, request, bytes, remote, transport)
