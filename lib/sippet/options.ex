@@ -32,7 +32,7 @@ defmodule Sippet.Options do
   defp fetch!(options, name, row) do
     case Keyword.fetch(options, name) do
       {:ok, value} ->
-        if member?(row[:type], value) or (not row[:required] and value == row[:default]),
+        if member?(row[:type], value) or (!row[:required] and value == row[:default]),
           do: value,
           else: raise(ArgumentError, expected(name, row[:type], value))
 
