@@ -1,0 +1,170 @@
+defmodule Sippet.Transports.UDP do
+  @options [
+    name: [type: :atom, required: true, doc: "the stack that the transport belongs to"],
+    port: [type: :port, default: 5060, doc: "the local port; 0 lets the system choose one"],
+    address: [
+      type: {:custom, &__MODULE__.address?/1, "an address or {address, family} tuple"},
+      default: "0.0.0.0",
+      doc:
+        "the local address: text, or text with `:inet` or `:inet6`, as in `{\"::\", :inet6}`; a host name is resolved once"
+    ],
+    recbuf: [
+      type: :positive,
+      default: 4_194_304,
+      doc:
+        "octets asked for as the receive buffer, where a burst waits; the system may give less (`net.core.rmem_max` on Linux)"
+    ],
+    sndbuf: [
+      type: :positive,
+      default: 1_048_576,
+      doc: "octets asked for as the send buffer; the system may give less"
+    ],
+    batch: [
+      type: :positive,
+      default: 100,
+      doc: "datagrams taken in one go, before the process looks after its other messages"
+    ],
+    stun: [
+      type: {:custom, &__MODULE__.stun?/1, ":answer or :ignore"},
+      default: :answer,
+      doc: "whether STUN Binding requests are answered (RFC 5626 §8) or dropped"
+    ],
+    retry: [
+      type: {:custom, &__MODULE__.retry?/1, "false or a positive number of milliseconds"},
+      default: false,
+      doc:
+        "`false`: a port that can't be bound ends the start; a number of ms: it is tried again after that time, as in version 1.0 (10,000 there)"
+    ]
+  ]
+
+  @moduledoc """
+  SIP over UDP, IPv4 or IPv6.
+
+      children = [
+        {Sippet, name: :mystack, core: MyCore},
+        {Sippet.Transports.UDP, name: :mystack, port: 5060},
+        {Sippet.Transports.UDP, name: :mystack, port: 5060, address: {"::", :inet6}}
+      ]
+
+  A stack may have several: one for each family and address. An IPv6 transport takes no IPv4 traffic. The port that
+  the system chose is told by `sockname/1`.
+
+  ## Options
+
+  #{Sippet.Options.docs(@options)}
+
+  ## Receiving
+
+  One process takes the datagrams, at most `:batch` at a time: under load they wait in the socket's buffer, where the
+  kernel drops what is too much. Datagrams of any size that UDP allows are taken whole. These never reach the
+  stack's parser, and are counted as `:message_dropped` (`Sippet.Telemetry`):
+
+    * nothing but CR and LF, and empty ones: `:keep_alive`;
+    * STUN: `:stun`, answered or not. A Binding request (RFC 8489, RFC 5626 §8) is answered from the same socket
+      with the address that it came from.
+
+  If the stack is not there, or is restarted, the transport keeps its socket and registers again as soon as it can.
+  What comes meanwhile waits in the socket's buffer.
+
+  ## Sending
+
+  Datagrams leave from the process that sends, which also resolves host names. Errors are the system's, like
+  `{:error, :emsgsize}` for what doesn't fit a datagram (65,507 octets over IPv4).
+
+  On Linux an ICMP error of an unreachable destination ends the client transactions that sent there with the
+  error's name, like `:econnrefused` (RFC 3261 §18.4). Other systems don't tell; transactions time out there.
+  """
+
+  @behaviour Sippet.Transport
+
+  alias Sippet.{Options, Stack}
+  alias Sippet.Transports.UDP.{Server, Socket}
+
+  @doc """
+  Starts the transport; see the options above.
+
+  Gives `{:error, reason}` if the port can't be bound, like `:eaddrinuse` or `:eacces`, unless `:retry` is set.
+  Raises `ArgumentError` for an option that is missing, unknown or of the wrong type, and for an address that can't be
+  resolved.
+  """
+  @spec start_link(keyword) :: GenServer.on_start()
+  def start_link(options), do: start_link(options, Sippet.Router)
+
+  @doc false
+  # Tests hand in where datagrams go.
+  @spec start_link(keyword, module) :: GenServer.on_start()
+  def start_link(options, router) do
+    options = Options.validate!(options, @options)
+    {family, ip} = resolve!(options.address)
+    more = %{router: router, family: family, ip: ip}
+    GenServer.start_link(Server, Map.merge(options, more))
+  end
+
+  @doc """
+  A child specification; its id has the stack's name, the address and the port, so that several fit one supervisor.
+
+  Two with port 0 on one address need ids of their own (`Supervisor.child_spec/2`).
+  """
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options) do
+    defaults = [port: @options[:port][:default], address: @options[:address][:default]]
+    given = Keyword.merge(defaults, options)
+
+    %{
+      id: {__MODULE__, given[:name], given[:address], given[:port]},
+      start: {__MODULE__, :start_link, [options]}
+    }
+  end
+
+  @doc """
+  The local address and port of a transport, given by its process or as the first one of a stack.
+
+  `{:error, :not_bound}` while a transport with `:retry` has no port, or where the stack has no UDP transport.
+  """
+  @spec sockname(pid | atom) ::
+          {:ok, {:inet.ip_address(), :inet.port_number()}} | {:error, term}
+  def sockname(transport) when is_pid(transport), do: GenServer.call(transport, :sockname)
+
+  def sockname(stack) when is_atom(stack) do
+    case Enum.find(Stack.transports(Stack.fetch!(stack)), &(&1.module == __MODULE__)) do
+      nil -> {:error, :not_bound}
+      transport -> Socket.sockname(transport.handle)
+    end
+  end
+
+  @doc false
+  @impl Sippet.Transport
+  def send_message(%Socket{} = socket, destination, octets, _key),
+    do: Socket.send(socket, destination, octets)
+
+  @doc false
+  @spec address?(term) :: boolean
+  def address?({address, family}), do: is_binary(address) and family in [:inet, :inet6]
+  def address?(address), do: is_binary(address)
+
+  @doc false
+  @spec stun?(term) :: boolean
+  def stun?(value), do: value in [:answer, :ignore]
+
+  @doc false
+  @spec retry?(term) :: boolean
+  def retry?(value), do: value == false or (is_integer(value) and value > 0)
+
+  defp resolve!({address, family}) do
+    case :inet.getaddr(String.to_charlist(address), family) do
+      {:ok, ip} ->
+        {family, ip}
+
+      {:error, reason} ->
+        raise ArgumentError,
+              ":address contains an invalid IP or DNS name, got: #{inspect(reason)}"
+    end
+  end
+
+  defp resolve!(address) do
+    case :inet.parse_ipv6strict_address(String.to_charlist(address)) do
+      {:ok, ip} -> {:inet6, ip}
+      {:error, _reason} -> resolve!({address, :inet})
+    end
+  end
+end
