@@ -1,0 +1,282 @@
+# What `script/demo` runs; the shell script says how.
+
+defmodule Demo.Wire do
+  # Stands in for `:telemetry` in the demo's stacks: each message that a stack sends is told to the demo.
+
+  def execute([:sippet, :message, :sent], _measurements, %{stack: stack, octets: octets}) do
+    octets = IO.iodata_to_binary(octets)
+    send(Demo, {:wire, stack, Sippet.Message.parse!(octets)})
+  end
+
+  def execute(_event, _measurements, _metadata), do: :ok
+end
+
+defmodule Demo.Server do
+  # Registers who knows the password, and answers every call.
+
+  use Sippet.Core
+
+  alias Sippet.{DigestAuth, Message, URI}
+  alias Sippet.Transports.UDP
+
+  @realm "demo.invalid"
+  @sdp """
+  v=0\r
+  o=- 1 1 IN IP4 127.0.0.1\r
+  s=-\r
+  c=IN IP4 127.0.0.1\r
+  t=0 0\r
+  m=audio 9 RTP/AVP 0\r
+  """
+
+  @impl true
+  def receive_request(%Message{start_line: %{method: method}} = request, key, stack),
+    do: answer(method, request, key, stack)
+
+  @impl true
+  def receive_response(_response, _key), do: :ok
+
+  @impl true
+  def receive_error(_reason, _key), do: :ok
+
+  defp answer(:register, request, _key, stack) do
+    response =
+      case DigestAuth.verify(request, @realm, &password/1) do
+        {:ok, _user} -> request |> Message.to_response(200) |> bindings(request)
+        {:error, :stale} -> challenge(request, stale: true)
+        {:error, _reason} -> challenge(request, [])
+      end
+
+    Sippet.send(stack, response)
+  end
+
+  defp answer(:invite, request, _key, stack) do
+    for status <- [180, 200] do
+      response = request |> Message.to_response(status) |> put_contact(stack)
+      Sippet.send(stack, if(status == 200, do: put_sdp(response), else: response))
+      if status == 200, do: Sippet.retransmit_2xx(stack, put_sdp(response))
+    end
+  end
+
+  defp answer(:ack, _request, _key, _stack), do: :ok
+
+  defp answer(:cancel, request, _key, stack),
+    do: Sippet.send(stack, Message.to_response(request, 200))
+
+  defp answer(method, request, _key, stack) when method in [:bye, :options],
+    do: Sippet.send(stack, Message.to_response(request, 200))
+
+  # RFC3261§8.2.1 - a method that is not supported gets 405 with those that are
+  defp answer(_method, request, _key, stack) do
+    response =
+      request
+      |> Message.to_response(405)
+      |> Message.put_header(:allow, ~w(INVITE ACK CANCEL BYE OPTIONS REGISTER))
+
+    Sippet.send(stack, response)
+  end
+
+  defp password("alice"), do: {:ok, "secret"}
+  defp password(_user), do: :error
+
+  defp challenge(request, options) do
+    {:ok, response} = DigestAuth.make_response(request, 401, @realm, options)
+    response
+  end
+
+  defp bindings(response, request) do
+    response
+    |> Message.put_header(:contact, Message.get_header(request, :contact, []))
+    |> Message.put_header(:expires, 3600)
+  end
+
+  defp put_contact(response, stack) do
+    {:ok, {_ip, port}} = UDP.sockname(stack)
+    Message.put_header(response, :contact, [{"", URI.parse!("sip:bob@127.0.0.1:#{port}"), %{}}])
+  end
+
+  defp put_sdp(response) do
+    %{Message.put_header(response, :content_type, {{"application", "sdp"}, %{}}) | body: @sdp}
+  end
+end
+
+defmodule Demo.Caller do
+  # Hands what comes to the demo's own process, which plays the call.
+
+  use Sippet.Core
+
+  @impl true
+  def receive_request(request, key), do: send(Demo, {:request, request, key})
+
+  @impl true
+  def receive_response(response, _key), do: send(Demo, {:response, response})
+
+  @impl true
+  def receive_error(reason, key), do: send(Demo, {:error, reason, key})
+end
+
+defmodule Demo.Call do
+  # A registration and a call, message by message.
+
+  alias Sippet.{DigestAuth, Message, URI}
+
+  def play(caller_port, server_port) do
+    {:ok, _} = register(caller_port, server_port)
+    {:ok, ok} = invite(caller_port, server_port)
+    :ok = ack(ok, caller_port)
+    {:ok, _} = bye(ok, caller_port)
+    :ok
+  end
+
+  defp register(caller_port, server_port) do
+    request = request(:register, "sip:127.0.0.1:#{server_port}", caller_port, 1)
+
+    with {:ok, %{start_line: %{status_code: 401}} = challenge} <- exchange(request),
+         {:ok, request} <- DigestAuth.make_request(request, challenge, &credentials/1) do
+      request
+      |> Message.put_header(:cseq, {2, :register})
+      |> Message.put_header(:via, via(caller_port))
+      |> exchange()
+    end
+  end
+
+  defp credentials(_realm), do: {:ok, "alice", "secret"}
+
+  defp invite(caller_port, server_port) do
+    request = request(:invite, "sip:bob@127.0.0.1:#{server_port}", caller_port, 1)
+    exchange(request)
+  end
+
+  # RFC3261§13.2.2.4, §12.2.1.1 - within the dialog: the far end's Contact, its To, the same Call-ID
+  defp ack(ok, caller_port), do: Sippet.send(:alice, in_dialog(ok, :ack, 1, caller_port))
+  defp bye(ok, caller_port), do: exchange(in_dialog(ok, :bye, 2, caller_port))
+
+  defp in_dialog(%Message{headers: headers}, method, number, caller_port) do
+    [{_name, uri, _params} | _] = headers.contact
+
+    method
+    |> Message.build_request(uri)
+    |> Message.put_header(:via, via(caller_port))
+    |> Message.put_header(:from, headers.from)
+    |> Message.put_header(:to, headers.to)
+    |> Message.put_header(:call_id, headers.call_id)
+    |> Message.put_header(:cseq, {number, method})
+  end
+
+  defp request(method, uri, caller_port, number) do
+    address = URI.parse!("sip:alice@127.0.0.1")
+
+    method
+    |> Message.build_request(uri)
+    |> Message.put_header(:via, via(caller_port))
+    |> Message.put_header(:from, {"Alice", address, %{"tag" => Message.create_tag()}})
+    |> Message.put_header(
+      :to,
+      {"", if(method == :register, do: address, else: URI.parse!(uri)), %{}}
+    )
+    |> Message.put_header(:call_id, Message.create_call_id())
+    |> Message.put_header(:cseq, {number, method})
+    |> Message.put_header(:contact, [{"", URI.parse!("sip:alice@127.0.0.1:#{caller_port}"), %{}}])
+  end
+
+  defp via(port),
+    do: [
+      {{2, 0}, :udp, {"127.0.0.1", port}, %{"branch" => Message.create_branch(), "rport" => ""}}
+    ]
+
+  defp exchange(request) do
+    :ok = Sippet.send(:alice, request)
+    final()
+  end
+
+  defp final do
+    receive do
+      {:response, %Message{start_line: %{status_code: status}}} when status < 200 -> final()
+      {:response, response} -> {:ok, response}
+      {:error, reason, _key} -> {:error, reason}
+    after
+      5_000 -> {:error, :no_answer}
+    end
+  end
+end
+
+defmodule Demo.Ladder do
+  # The messages of the wire, each in full and then all as a ladder.
+
+  @width 44
+
+  def print(wire) do
+    for {stack, message} <- wire do
+      IO.puts("\n── #{stack} sends #{title(message)}")
+      IO.inspect(message, pretty: true, limit: :infinity, printable_limit: 200, width: 100)
+    end
+
+    IO.puts("\n  alice" <> String.duplicate(" ", @width - 8) <> "server")
+    for {stack, message} <- wire, do: IO.puts("    |" <> rung(stack, title(message)) <> "|")
+  end
+
+  defp rung(:alice, title), do: line(title) <> ">"
+  defp rung(:server, title), do: "<" <> line(title)
+
+  defp line(title) do
+    title = " #{title} "
+    left = div(@width - 6 - String.length(title), 2)
+    String.pad_trailing(String.duplicate("-", left) <> title, @width - 6, "-")
+  end
+
+  def title(%{start_line: %{method: method}}) when is_atom(method),
+    do: method |> Atom.to_string() |> String.upcase()
+
+  def title(%{start_line: %{method: method}}), do: method
+  def title(%{start_line: line}), do: "#{line.status_code} #{line.reason_phrase}"
+end
+
+defmodule Demo do
+  alias Sippet.Transports.UDP
+
+  def main([]) do
+    Process.register(self(), Demo)
+    server_port = start(:server, Demo.Server, 0)
+    caller_port = start(:alice, Demo.Caller, 0)
+    outcome = Demo.Call.play(caller_port, server_port)
+    Demo.Ladder.print(wire([]))
+    IO.puts("\nThe call was set up and ended: #{inspect(outcome)}")
+  end
+
+  def main(["--listen"]) do
+    # Nobody draws a ladder here: the wire's messages go to a process that drops them.
+    Process.register(spawn(fn -> Process.sleep(:infinity) end), Demo)
+    port = start(:server, Demo.Server, 5060, [])
+    IO.puts("Answering calls on 127.0.0.1:#{port} (UDP). Ctrl-C ends.")
+    Process.sleep(:infinity)
+  end
+
+  def main([path]) do
+    case Sippet.Message.parse(File.read!(path)) do
+      {:ok, message} ->
+        IO.inspect(message, pretty: true, limit: :infinity)
+
+      {:error, error} ->
+        IO.puts(:stderr, "#{path}: #{Exception.message(error)}")
+        System.halt(1)
+    end
+  end
+
+  defp start(name, core, port, options \\ [telemetry: Demo.Wire]) do
+    {:ok, _} = Sippet.start_link([name: name, core: core] ++ options)
+    {:ok, transport} = UDP.start_link(name: name, port: port, address: "127.0.0.1")
+    {:ok, {_ip, port}} = UDP.sockname(transport)
+    port
+  end
+
+  # What was sent, in order; the last answer may still be under way to here.
+  defp wire(sent) do
+    receive do
+      {:wire, stack, message} -> wire([{stack, message} | sent])
+    after
+      100 -> Enum.reverse(sent)
+    end
+  end
+end
+
+Demo.main(System.argv())
