@@ -56,7 +56,8 @@ defmodule Sippet do
         use Sippet.Core
         alias Sippet.Message
 
-        def receive_request(%Message{start_line: %{method: :ack}}, _key), do: :ok
+        # An ACK has no transaction, and is not answered.
+        def receive_request(_ack, nil, _stack), do: :ok
 
         def receive_request(request, _key, stack),
           do: Sippet.send(stack, Message.to_response(request, 200))

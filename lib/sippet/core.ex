@@ -7,11 +7,15 @@ defmodule Sippet.Core do
         alias Sippet.Message
 
         @impl true
-        def receive_request(%Message{start_line: %{method: :ack}}, _key), do: :ok
+        # An ACK has no transaction, and is not answered.
+        def receive_request(_ack, nil, _stack), do: :ok
+        def receive_request(request, _key, stack), do: Sippet.send(stack, Message.to_response(request, 200))
 
-        def receive_request(request, key, stack) when key != nil do
-          Sippet.send(stack, Message.to_response(request, 200))
-        end
+        @impl true
+        def receive_response(_response, _key), do: :ok
+
+        @impl true
+        def receive_error(_reason, _key), do: :ok
       end
 
   A callback that is defined with one more argument gets the stack's name as its last one, and the shorter form
@@ -65,6 +69,17 @@ defmodule Sippet.Core do
   """
   @callback receive_error(reason :: term, key :: Client.Key.t() | Server.Key.t()) :: any
 
+  @doc "As `c:receive_request/2`, with the stack's name."
+  @callback receive_request(Message.request(), Server.Key.t() | nil, sippet :: atom) :: any
+
+  @doc "As `c:receive_response/2`, with the stack's name."
+  @callback receive_response(Message.response(), Client.Key.t() | nil, sippet :: atom) :: any
+
+  @doc "As `c:receive_error/2`, with the stack's name."
+  @callback receive_error(reason :: term, Client.Key.t() | Server.Key.t(), sippet :: atom) :: any
+
+  @optional_callbacks receive_request: 3, receive_response: 3, receive_error: 3
+
   @doc false
   defmacro __using__(_options) do
     quote location: :keep do
@@ -82,7 +97,7 @@ defmodule Sippet.Core do
       def receive_error(_reason, _key),
         do: raise("attempted to call Core but no receive_error/2 was provided")
 
-      defoverridable Sippet.Core
+      defoverridable receive_request: 2, receive_response: 2, receive_error: 2
     end
   end
 end
