@@ -3,12 +3,12 @@ defmodule Sippet.DigestAuth.Nonce do
   # A nonce that needs no memory: when it was made, something random, and a MAC of both and of the realm. Nobody
   # without the secret can make one, and its age shows. All of its octets count, so that one nonce has one spelling.
 
+  alias Sippet.Secret
+
   # 33 octets are 44 characters of Base64 to the last bit.
   @random 10
   @mac 16
   @characters 44
-
-  @secret {__MODULE__, :secret}
 
   @typedoc "What tells one nonce from any other; the time is in microseconds since 1970."
   @type id :: {issued :: non_neg_integer, random :: binary}
@@ -48,23 +48,7 @@ defmodule Sippet.DigestAuth.Nonce do
 
   defp mac(stamp, realm, secret) do
     :hmac
-    |> :crypto.mac(:sha256, secret || vm_secret(), ["sippet nonce", stamp, realm])
+    |> :crypto.mac(:sha256, secret || Secret.fetch(__MODULE__), ["sippet nonce", stamp, realm])
     |> binary_part(0, @mac)
-  end
-
-  defp vm_secret do
-    case :persistent_term.get(@secret, nil) do
-      nil -> :global.trans({@secret, self()}, &secret_under_lock/0, [node()])
-      secret -> secret
-    end
-  end
-
-  # Two processes may come here at once; whoever is first under the lock decides for both.
-  defp secret_under_lock do
-    with nil <- :persistent_term.get(@secret, nil) do
-      secret = :crypto.strong_rand_bytes(32)
-      :persistent_term.put(@secret, secret)
-      secret
-    end
   end
 end

@@ -3,11 +3,10 @@ defmodule Sippet.Message.Response do
   # What a response takes over from its request, and the tag that it adds.
 
   alias Sippet.Message.RequestLine
+  alias Sippet.Secret
 
   # RFC3261§8.2.6.2 - these equal those of the request; Record-Route by §12.1.1.
   @copied [:via, :from, :to, :call_id, :cseq, :record_route]
-
-  @secret {__MODULE__, :secret}
 
   # Bytes of the MAC that make the tag: 96 bits, 16 characters. RFC3261§19.3 asks for 32 bits at least.
   @tag_bytes 12
@@ -41,7 +40,7 @@ defmodule Sippet.Message.Response do
     identity = :erlang.term_to_binary(identity(request))
 
     :hmac
-    |> :crypto.mac(:sha256, secret(), identity)
+    |> :crypto.mac(:sha256, Secret.fetch(__MODULE__), identity)
     |> binary_part(0, @tag_bytes)
     |> Base.url_encode64(padding: false)
   end
@@ -61,34 +60,4 @@ defmodule Sippet.Message.Response do
 
   defp number({number, _method}), do: number
   defp number(_cseq), do: nil
-
-  defp secret do
-    case :persistent_term.get(@secret, nil) do
-      nil -> make_secret()
-      secret -> secret
-    end
-  end
-
-  # Two processes may come here at once and must end with one secret. A registered name is the lock: it costs a process
-  # that lives for a moment, once per VM, where `:global` would have the loser sleep.
-  defp make_secret do
-    {_pid, monitor} = spawn_monitor(&store_secret/0)
-    await_end(monitor)
-    secret()
-  end
-
-  defp store_secret do
-    Process.register(self(), __MODULE__)
-
-    if :persistent_term.get(@secret, nil) == nil,
-      do: :persistent_term.put(@secret, :crypto.strong_rand_bytes(32))
-  rescue
-    ArgumentError -> __MODULE__ |> Process.monitor() |> await_end()
-  end
-
-  defp await_end(monitor) do
-    receive do
-      {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
-    end
-  end
 end
