@@ -315,7 +315,7 @@ defmodule Sippet.Message do
       70
 
   """
-  @spec put_new_lazy_header(t, header, (() -> value)) :: t
+  @spec put_new_lazy_header(t, header, (... -> value)) :: t
   def put_new_lazy_header(message, header, fun) when is_function(fun, 0) do
     if has_header?(message, header), do: message, else: put_header(message, header, fun.())
   end

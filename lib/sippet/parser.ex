@@ -81,13 +81,15 @@ defmodule Sippet.Parser do
     path = Path.join(:code.priv_dir(:sippet), "native/sippet_nif")
 
     with {:error, {reason, text}} <- :erlang.load_nif(String.to_charlist(path), Table.hash()) do
-      :logger.error("Sippet: #{explain(reason, text)} Run `mix compile --force`. (#{path})")
+      :logger.error("Sippet: #{explain(reason, text)} (#{path})")
       {:error, {reason, text}}
     end
   end
 
   defp explain(:load, _text),
-    do: "the native library was built from another version of headers.tbl."
+    do:
+      "the native library was built from another version of headers.tbl: run `mix compile --force`, " <>
+        "or `mix deps.compile sippet --force` where Sippet is a dependency"
 
   defp explain(_reason, text), do: "the native library can't be loaded: #{text}"
 end

@@ -93,7 +93,7 @@ defmodule Sippet.Stack do
   Logs what `text` gives, but not more than #{@log_lines} lines a second: the network must not fill the log. What
   was not logged was counted.
   """
-  @spec log(t, :logger.level(), (() -> iodata)) :: :ok
+  @spec log(t, :logger.level(), (... -> iodata)) :: :ok
   def log(%__MODULE__{log_budget: budget, name: name}, level, text) do
     second = System.monotonic_time(:second)
 

@@ -78,7 +78,7 @@ defmodule Sippet.Telemetry do
   @doc false
   # Counts the event, and executes it with what `details` gives if somebody may listen. The stack is a
   # `Sippet.Stack`, which lies above this module.
-  @spec emit(map, id, map, (() -> map)) :: :ok
+  @spec emit(map, id, map, (... -> map)) :: :ok
   def emit(stack, id, measurements, details)
 
   for {{id, event, _, _, _}, index} <- Enum.with_index(@events, 1) do

@@ -18,7 +18,7 @@ defmodule Sippet.Transactions.Key do
 
   Those are From tag, Call-ID, the number of CSeq and the topmost Via, and what `more` gives.
   """
-  @spec branch(Message.t(), (() -> term)) :: String.t()
+  @spec branch(Message.t(), (... -> term)) :: String.t()
   def branch(%Message{headers: headers} = message, more) do
     case via(message) do
       # RFC3261§8.1.1.7 - a branch that begins with the cookie is unique, so it has to say more than the cookie
