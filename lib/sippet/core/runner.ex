@@ -74,7 +74,8 @@ defmodule Sippet.Core.Runner do
   # The exit reason is what the transaction learns; what was raised is told here, where the rate is limited.
   @spec call(Stack.t(), module | nil, callback, term, term) :: :ok | no_return
   def call(stack, core, callback, argument, key) do
-    if function_exported?(core, callback, 3),
+    # A module that is not loaded yet exports nothing.
+    if Code.ensure_loaded?(core) and function_exported?(core, callback, 3),
       do: apply(core, callback, [argument, key, stack.name]),
       else: apply(core, callback, [argument, key])
 

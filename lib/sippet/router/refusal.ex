@@ -51,7 +51,7 @@ defmodule Sippet.Router.Refusal do
     octets = [
       StatusLine.to_iodata(status_line),
       "\r\n",
-      Enum.map(vias, &["Via: ", Headers.to_iodata(:via, [&1]), "\r\n"]),
+      Enum.map(vias, &["Via: ", Headers.to_iodata("Via", [&1]), "\r\n"]),
       for(
         {name, value} <- lines,
         name != "Via",

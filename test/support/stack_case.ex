@@ -1,0 +1,86 @@
+defmodule Sippet.StackCase do
+  @moduledoc false
+  # A whole stack for a test: its core tells the test of each callback, its transport of each message sent.
+
+  use ExUnit.CaseTemplate
+
+  alias Sippet.{Message, TestCore, TestTransport}
+
+  @remote {:udp, {192, 0, 2, 7}, 4321}
+
+  using do
+    quote do
+      import Sippet.StackCase
+      alias Sippet.{Message, Router}
+    end
+  end
+
+  setup context do
+    name = Module.concat(context.module, "Stack#{System.unique_integer([:positive])}")
+    options = %{name: name, core: TestCore, test: self(), t1: 20, t2: 80, t4: 40}
+    limits = %{answer_timeout: 1_000, max_transactions: 1_000, obey_maddr: false}
+    overrides = Map.new(Map.get(context, :stack, []))
+
+    start_supervised!(%{
+      id: name,
+      start:
+        {Supervisor, :start_link, [Sippet, options |> Map.merge(limits) |> Map.merge(overrides)]},
+      type: :supervisor
+    })
+
+    if Map.get(context, :transport, true) do
+      :ok =
+        Sippet.register_transport(name, :udp, false,
+          address: {{127, 0, 0, 1}, 5060},
+          via: {TestTransport, self()}
+        )
+    end
+
+    %{stack: name}
+  end
+
+  def remote, do: @remote
+
+  # Hands the stack what a transport would.
+  def deliver(stack, text, remote \\ @remote),
+    do: Sippet.Router.handle_transport_message(stack, text, remote)
+
+  # A request as text; a header given replaces the one here, `nil` leaves it out.
+  def wire(method, headers \\ []) do
+    defaults = [
+      {"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bK#{System.unique_integer([:positive])};rport"},
+      {"From", "<sip:a@atlanta.com>;tag=1"},
+      {"To", "<sip:b@biloxi.com>"},
+      {"Call-ID", "call-#{System.unique_integer([:positive])}"},
+      {"CSeq", "1 #{method}"},
+      {"Max-Forwards", "70"}
+    ]
+
+    lines =
+      for {name, value} <- merged(defaults, headers),
+          value != nil,
+          do: [name, ": ", value, "\r\n"]
+
+    IO.iodata_to_binary([method, " sip:b@biloxi.com SIP/2.0\r\n", lines, "\r\n"])
+  end
+
+  defp merged(defaults, headers) do
+    kept = Enum.reject(defaults, fn {name, _value} -> List.keymember?(headers, name, 0) end)
+    Enum.sort_by(kept ++ headers, fn {name, _value} -> if name == "Via", do: 0, else: 1 end)
+  end
+
+  # The next message that the stack sent, parsed, and where to.
+  defmacro assert_sent(status_or_method) do
+    quote do
+      assert_receive {:sent, destination, octets, _key}, 500
+      message = Sippet.Message.parse!(octets)
+
+      case {unquote(status_or_method), message.start_line} do
+        {status, %{status_code: sent}} -> assert sent == status
+        {method, %{method: sent}} -> assert sent == method
+      end
+
+      {message, destination}
+    end
+  end
+end
