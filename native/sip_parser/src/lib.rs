@@ -30,6 +30,10 @@
 //! Streams are cut by [`frame`].
 #![forbid(unsafe_code)]
 
+// The tests of the shapes and those in `tests/` print trees by the same code.
+#[cfg(test)]
+extern crate self as sip_parser;
+
 mod chars;
 mod cursor;
 mod error;

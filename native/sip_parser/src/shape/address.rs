@@ -177,3 +177,316 @@ fn addr_spec(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<UriId> {
     }
     Ok(tree.push_uri(uri))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, reads_lines, refuses, refuses_at};
+
+    #[test]
+    fn rfc3261_20_10_contact() {
+        reads_lines(
+            "Contact",
+            &[
+                r#""Mr. Watson" <sip:watson@worcester.bell-telephone.com> ;q=0.7; expires=3600, "Mr. Watson" <mailto:watson@bell-telephone.com> ;q=0.1"#,
+                "<sips:bob@192.0.2.4>;expires=60",
+            ],
+            &[
+                r#""Mr. Watson" <sip:watson@worcester.bell-telephone.com>;q=0.7;expires=3600"#,
+                r#""Mr. Watson" <mailto:watson@bell-telephone.com>;q=0.1"#,
+                "<sips:bob@192.0.2.4>;expires=60",
+            ],
+        );
+        reads("Contact", "sip:a@h;q=1.000;lr", &["<sip:a@h>;q=1.000;lr"]);
+        reads(
+            "Contact",
+            "<sip:a;b,c?d@h;lr?e=f>",
+            &["<sip:a;b,c?d@h;lr?e=f>"],
+        );
+        reads("m", "*", &["*"]);
+    }
+
+    #[test]
+    fn rfc3261_10_3_a_star_stands_alone() {
+        refuses(
+            "Contact",
+            &["*, <sip:a@h>", "<sip:a@h>, *", "*;q=1", "* *", "**"],
+        );
+        let lines: [&[u8]; 2] = [b"*", b"<sip:a@h>"];
+        let contact = crate::HeaderId::CONTACT;
+        assert!(crate::Parser::new().parse_values(contact, &lines).is_err());
+        assert!(
+            crate::Parser::new()
+                .parse_values(contact, &[b"*", b"*"])
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn rfc3261_25_1_qvalue_and_delta_seconds() {
+        for q in ["0", "0.", "0.1", "0.999", "1", "1.", "1.0", "1.000"] {
+            reads(
+                "Contact",
+                &format!("<sip:h>;q={q}"),
+                &[&format!("<sip:h>;q={q}")],
+            );
+        }
+        for q in [
+            "2", "0.1234", "1.001", "1.0000", "-1", ".5", "0,5", "00", "x",
+        ] {
+            refuses("Contact", &[&format!("<sip:h>;q={q}")]);
+        }
+        reads(
+            "Contact",
+            "<sip:h>;Expires=4294967296",
+            &["<sip:h>;Expires=4294967296"],
+        );
+        refuses(
+            "Contact",
+            &[
+                "<sip:h>;expires=-1",
+                "<sip:h>;expires",
+                "<sip:h>;expires=1x",
+            ],
+        );
+        // The two are parameters of a Contact and of nothing else.
+        reads("From", "<sip:h>;q=9;expires=x", &["<sip:h>;q=9;expires=x"]);
+    }
+
+    #[test]
+    fn rfc3261_20_20_from() {
+        reads(
+            "From",
+            r#""A. G. Bell" <sip:agb@bell-telephone.com> ;tag=a48s"#,
+            &[r#""A. G. Bell" <sip:agb@bell-telephone.com>;tag=a48s"#],
+        );
+        reads(
+            "From",
+            "sip:+12125551212@server.phone2net.com;tag=887s",
+            &["<sip:+12125551212@server.phone2net.com>;tag=887s"],
+        );
+        reads(
+            "f",
+            "Anonymous <sip:c8oqz84zk7z@privacy.org>;tag=hyh8",
+            &[r#""Anonymous" <sip:c8oqz84zk7z@privacy.org>;tag=hyh8"#],
+        );
+    }
+
+    #[test]
+    fn rfc3261_20_39_to() {
+        reads(
+            "To",
+            "The Operator <sip:operator@cs.columbia.edu>;tag=287447",
+            &[r#""The Operator" <sip:operator@cs.columbia.edu>;tag=287447"#],
+        );
+        reads(
+            "t",
+            "sip:+12125551212@server.phone2net.com",
+            &["<sip:+12125551212@server.phone2net.com>"],
+        );
+        refuses("To", &["<sip:a@h>, <sip:b@h>", "", "*", "sip:a@h sip:b@h"]);
+    }
+
+    #[test]
+    fn rfc3261_20_31_reply_to() {
+        reads(
+            "Reply-To",
+            "Bob <sip:bob@biloxi.com>",
+            &[r#""Bob" <sip:bob@biloxi.com>"#],
+        );
+    }
+
+    #[test]
+    fn rfc3261_25_1_display_names() {
+        reads("To", r#""a\"b\\c" <sip:h>"#, &[r#""a\"b\\c" <sip:h>"#]);
+        reads(
+            "To",
+            r#""<sip:x>, y;z" <sip:h>"#,
+            &[r#""<sip:x>, y;z" <sip:h>"#],
+        );
+        reads("To", r#""" <sip:h>"#, &["<sip:h>"]);
+        reads("To", "caller<sip:h>", &[r#""caller" <sip:h>"#]);
+        reads("To", "a  b\t<sip:h>", &[r#""a  b" <sip:h>"#]);
+        reads("To", "Zoë Müller <sip:h>", &[r#""Zoë Müller" <sip:h>"#]);
+        refuses(
+            "To",
+            &[
+                "Bell, Alexander <sip:h>",
+                "\"open <sip:h>",
+                "\"a\" b <sip:h>",
+                "\"a\"",
+                "\"a\u{1b}[31m\" <sip:h>",
+                "\"a\\\r\" <sip:h>",
+                "O'Neil @ work <sip:h>",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc3261_20_10_brackets() {
+        refuses_at("To", "< sip:a@h >", 1);
+        refuses_at("To", "sip:a@h?b=c", 7);
+        refuses(
+            "To",
+            &[
+                "<sip:a@h",
+                "sip:a@h>",
+                "<<sip:a@h>>",
+                "<sip:a@h> <sip:b@h>",
+                "<>",
+                "alan@jasomi.com",
+                "sip:[::1",
+            ],
+        );
+        reads(
+            "To",
+            "<sip:[2001:db8::1]:5060;lr>",
+            &["<sip:[2001:db8::1]:5060;lr>"],
+        );
+        reads("To", "isbn:2983792873;a", &["<isbn:2983792873>;a"]);
+        reads("To", "<urn:service:sos>", &["<urn:service:sos>"]);
+    }
+
+    #[test]
+    fn rfc3261_25_1_tag_is_a_token() {
+        refuses(
+            "From",
+            &[
+                "<sip:h>;tag=",
+                "<sip:h>;tag",
+                "<sip:h>;tag=\"\"",
+                "<sip:h>;tag=a;TAG=b",
+            ],
+        );
+        reads("From", "<sip:h>;tag=~'+`*%!-.", &["<sip:h>;tag=~'+`*%!-."]);
+    }
+
+    #[test]
+    fn rfc3261_20_30_record_route() {
+        reads(
+            "Record-Route",
+            "<sip:server10.biloxi.com;lr>, <sip:bigbox3.site3.atlanta.com;lr>",
+            &[
+                "<sip:server10.biloxi.com;lr>",
+                "<sip:bigbox3.site3.atlanta.com;lr>",
+            ],
+        );
+        refuses(
+            "Record-Route",
+            &["sip:p1.example.com;lr", "<sip:a>,", ", <sip:a>", ""],
+        );
+    }
+
+    #[test]
+    fn rfc3261_20_34_route() {
+        reads(
+            "Route",
+            "<sip:bigbox3.site3.atlanta.com;lr>,\t<sip:server10.biloxi.com;lr>;a=b",
+            &[
+                "<sip:bigbox3.site3.atlanta.com;lr>",
+                "<sip:server10.biloxi.com;lr>;a=b",
+            ],
+        );
+        refuses("Route", &["sip:p1.example.com;lr", "*", ""]);
+    }
+
+    #[test]
+    fn rfc3325_9_1_p_asserted_identity() {
+        reads(
+            "P-Asserted-Identity",
+            r#""Cullen Jennings" <sip:fluffy@cisco.com>, tel:+14085264000"#,
+            &[
+                r#""Cullen Jennings" <sip:fluffy@cisco.com>"#,
+                "<tel:+14085264000>",
+            ],
+        );
+        reads(
+            "P-Preferred-Identity",
+            r#""Cullen Jennings" <sip:fluffy@cisco.com>"#,
+            &[r#""Cullen Jennings" <sip:fluffy@cisco.com>"#],
+        );
+    }
+
+    #[test]
+    fn rfc3515_2_1_refer_to() {
+        reads(
+            "Refer-To",
+            "sip:alice@atlanta.example.com",
+            &["<sip:alice@atlanta.example.com>"],
+        );
+        reads(
+            "r",
+            "<sip:dave@denver.example.org?Replaces=12345%40192.168.118.3%3Bto-tag%3D12345>",
+            &["<sip:dave@denver.example.org?Replaces=12345%40192.168.118.3%3Bto-tag%3D12345>"],
+        );
+        reads(
+            "Refer-To",
+            "<sip:carol@h;method=SUBSCRIBE>",
+            &["<sip:carol@h;method=SUBSCRIBE>"],
+        );
+        reads(
+            "Refer-To",
+            "http://www.ietf.org",
+            &["<http://www.ietf.org>"],
+        );
+    }
+
+    #[test]
+    fn rfc3892_3_referred_by() {
+        reads(
+            "b",
+            r#"<sip:referror@referror.example>;cid="20398823.2UWQFN309shb3@referror.example""#,
+            &["<sip:referror@referror.example>;cid=20398823.2UWQFN309shb3@referror.example"],
+        );
+    }
+
+    #[test]
+    fn rfc3327_rfc3608_path_and_service_route() {
+        for name in ["Path", "Service-Route"] {
+            reads(
+                name,
+                "<sip:P2.EXAMPLEHOME.COM;lr>,<sip:HSP.EXAMPLEHOME.COM;lr>",
+                &[
+                    "<sip:P2.EXAMPLEHOME.COM;lr>",
+                    "<sip:HSP.EXAMPLEHOME.COM;lr>",
+                ],
+            );
+            refuses(name, &["sip:P2.EXAMPLEHOME.COM;lr"]);
+        }
+    }
+
+    #[test]
+    fn rfc5806_diversion_and_rfc7044_history_info() {
+        reads(
+            "Diversion",
+            r#"<sip:+19195551002@h>;reason=user-busy;privacy="full";counter=4"#,
+            &["<sip:+19195551002@h>;reason=user-busy;privacy=full;counter=4"],
+        );
+        reads(
+            "History-Info",
+            "<sip:bob@example.com>;index=1,<sip:bob@192.0.2.4?Reason=SIP%3Bcause%3D302>;index=1.1;rc=1",
+            &[
+                "<sip:bob@example.com>;index=1",
+                "<sip:bob@192.0.2.4?Reason=SIP%3Bcause%3D302>;index=1.1;rc=1",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc7315_p_headers_with_an_address() {
+        reads(
+            "P-Called-Party-ID",
+            "<sip:user1-business@example.com>",
+            &["<sip:user1-business@example.com>"],
+        );
+        reads(
+            "P-Associated-URI",
+            "<tel:+358504321>, <sip:b@h>;x",
+            &["<tel:+358504321>", "<sip:b@h>;x"],
+        );
+        reads(
+            "P-Charge-Info",
+            "<sip:+12345550167@example.com>;npi=ISDN;noa=3",
+            &["<sip:+12345550167@example.com>;npi=ISDN;noa=3"],
+        );
+    }
+}

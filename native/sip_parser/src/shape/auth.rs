@@ -58,10 +58,13 @@ fn token68(cursor: &mut Cursor<'_>) -> Option<Span> {
     }) {
         ahead.set_pos(ahead.pos() + 1);
     }
+    if ahead.pos() == start {
+        return None;
+    }
     while ahead.take(b'=') {}
     let span = ahead.since(start);
     ahead.skip_blanks();
-    if span.is_empty() || !(ahead.at_end() || ahead.peek() == Some(b',')) {
+    if !(ahead.at_end() || ahead.peek() == Some(b',')) {
         return None;
     }
     cursor.set_pos(span.end as usize);
@@ -106,4 +109,131 @@ pub(super) fn info(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> {
     let start = tree.params.len();
     comma_list(cursor, tree)?;
     Ok(Item::Params(params::finish(cursor, tree, start)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, reads_lines, refuses, refuses_at};
+
+    #[test]
+    fn rfc3261_20_6_authentication_info() {
+        reads(
+            "Authentication-Info",
+            r#"nextnonce="47364c23432d2e131a5fb210812c""#,
+            &[";nextnonce=47364c23432d2e131a5fb210812c"],
+        );
+        reads(
+            "Authentication-Info",
+            r#"qop=auth , rspauth="", cnonce="\"", nc=00000001"#,
+            &[r#";qop=auth;rspauth;cnonce="\"";nc=00000001"#],
+        );
+        refuses(
+            "Authentication-Info",
+            &["", "nextnonce", "a=1;b=2", "a=1,", "a=1,b", "a=1,A=2"],
+        );
+    }
+
+    #[test]
+    fn rfc3261_20_7_authorization() {
+        reads(
+            "Authorization",
+            r#"Digest username="Alice", realm="atlanta.com", nonce="84a4cc6f3082121f32b42a2187831a9e", response="7587245234b3434cc3412213e5f113a5432""#,
+            &[concat!(
+                "Digest;username=Alice;realm=atlanta.com;nonce=84a4cc6f3082121f32b42a2187831a9e",
+                ";response=7587245234b3434cc3412213e5f113a5432"
+            )],
+        );
+        // RFC3261§20.7 - several stand on lines of their own.
+        reads_lines(
+            "Authorization",
+            &["Digest a=1", "Digest a=2"],
+            &["Digest;a=1", "Digest;a=2"],
+        );
+        reads(
+            "Authorization",
+            "NoOneKnowsThisScheme opaque-data=here",
+            &["NoOneKnowsThisScheme;opaque-data=here"],
+        );
+    }
+
+    #[test]
+    fn rfc3261_20_28_proxy_authorization() {
+        reads(
+            "Proxy-Authorization",
+            r#"Digest username="Alice", realm="atlanta.com",nonce="c60f3082ee1212b402a21831ae",response="245f23415f11432b3434341c022""#,
+            &[
+                "Digest;username=Alice;realm=atlanta.com;nonce=c60f3082ee1212b402a21831ae;response=245f23415f11432b3434341c022",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc3261_20_27_proxy_authenticate_and_20_44_www_authenticate() {
+        for name in ["Proxy-Authenticate", "WWW-Authenticate"] {
+            reads(
+                name,
+                r#"Digest realm="atlanta.com", domain="sip:ss1.carrier.com", qop="auth", nonce="f84f1cec41e6cbe5aea9c8e88d359", opaque="", stale=FALSE, algorithm=MD5"#,
+                &[concat!(
+                    "Digest;realm=atlanta.com;domain=sip:ss1.carrier.com;qop=auth",
+                    ";nonce=f84f1cec41e6cbe5aea9c8e88d359;opaque;stale=FALSE;algorithm=MD5"
+                )],
+            );
+            reads(
+                name,
+                r#"Digest qop="auth,auth-int" , realm = "a \"b\"""#,
+                &[r#"Digest;qop="auth,auth-int";realm="a \"b\"""#],
+            );
+        }
+    }
+
+    #[test]
+    fn rfc7616_3_3_challenges_on_one_line() {
+        reads(
+            "WWW-Authenticate",
+            r#"Digest realm="a", algorithm=SHA-256, nonce="b", Digest realm="a", algorithm=MD5,Negotiate, Basic realm="c""#,
+            &[
+                "Digest;realm=a;algorithm=SHA-256;nonce=b",
+                "Digest;realm=a;algorithm=MD5",
+                "Negotiate",
+                "Basic;realm=c",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc7235_2_1_token68() {
+        reads("Authorization", "Bearer abc==", &["Bearer abc=="]);
+        reads(
+            "Authorization",
+            "Basic QWxhZGRpbjpvcGVu+/",
+            &["Basic QWxhZGRpbjpvcGVu+/"],
+        );
+        reads("Authorization", "Bearer a.b-c_d~e", &["Bearer a.b-c_d~e"]);
+        reads(
+            "WWW-Authenticate",
+            "Negotiate abc=, Digest a=b",
+            &["Negotiate abc=", "Digest;a=b"],
+        );
+        reads("Authorization", "Digest a=b", &["Digest;a=b"]);
+        refuses("Authorization", &["Bearer a b", "Bearer =", "Bearer a:b"]);
+    }
+
+    #[test]
+    fn malformed_credentials() {
+        refuses_at("Authorization", "Digest user name=\"Alice\"", 11);
+        refuses(
+            "Authorization",
+            &[
+                "",
+                "Digest,",
+                "Digest a=, b=1",
+                "Digest a=1 b=2",
+                "Digest a=1,,b=2",
+                "Digest a=\"1",
+                "Digest;a=1",
+                "Digest a=1, A=2",
+                "\"Digest\" a=1",
+            ],
+        );
+    }
 }

@@ -70,3 +70,79 @@ fn days_in(year: u16, month: u8) -> u8 {
         _ => 31,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, refuses};
+
+    #[test]
+    fn rfc3261_20_17_date() {
+        reads(
+            "Date",
+            "Sat, 13 Nov 2010 23:29:00 GMT",
+            &["2010-11-13 23:29:00"],
+        );
+        for (number, month) in [(1, "Jan"), (3, "Mar"), (5, "May"), (12, "Dec")] {
+            let value = format!("Sat, 31 {month} 2000 00:00:59 GMT");
+            reads("Date", &value, &[&format!("2000-{number:02}-31 00:00:59")]);
+        }
+    }
+
+    #[test]
+    fn rfc4475_3_1_2_12_only_gmt() {
+        for zone in ["EST", "UT ", "UTC", "UCT", "gmt", "+00", "GMTX"] {
+            refuses("Date", &[&format!("Fri, 01 Jan 2010 16:00:00 {zone}")]);
+        }
+    }
+
+    #[test]
+    fn malformed_dates() {
+        refuses(
+            "Date",
+            &[
+                "",
+                "Sat, 13 Nov 2010 23:29 GMT",
+                "Saturday, 13 Nov 2010 23:29:00 GMT",
+                "Sat 13 Nov 2010 23:29:00 GMT",
+                "Sat, 3 Nov 2010 23:29:00 GMT",
+                "Xxx, 13 Nov 2010 23:29:00 GMT",
+                "Sat, 13 Xxx 2010 23:29:00 GMT",
+                "Sat, 13-Nov-2010 23:29:00 GMT",
+                "Sat, +3 Nov 2010 23:29:00 GMT",
+                "Sat, 13 Nov 2010 23.29.00 GMT",
+                "Sat, 13 Nov 2010 23:29:00\tGMT",
+                "Sat, 13 Nov 2010 23:29:00 GM\u{e9}",
+            ],
+        );
+    }
+
+    #[test]
+    fn days_and_times_that_do_not_exist() {
+        reads(
+            "Date",
+            "Tue, 29 Feb 2000 00:00:00 GMT",
+            &["2000-02-29 00:00:00"],
+        );
+        reads(
+            "Date",
+            "Thu, 29 Feb 2024 00:00:00 GMT",
+            &["2024-02-29 00:00:00"],
+        );
+        for day in [
+            "29 Feb 2023",
+            "29 Feb 1900",
+            "30 Feb 2024",
+            "31 Apr 2024",
+            "31 Jun 2024",
+            "31 Sep 2024",
+            "31 Nov 2024",
+            "32 Jan 2024",
+            "00 Jan 2024",
+        ] {
+            refuses("Date", &[&format!("Sat, {day} 00:00:00 GMT")]);
+        }
+        for time in ["24:00:00", "23:60:00", "23:59:60"] {
+            refuses("Date", &[&format!("Sat, 13 Nov 2010 {time} GMT")]);
+        }
+    }
+}

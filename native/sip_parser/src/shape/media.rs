@@ -14,3 +14,69 @@ pub(super) fn element(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> 
     let params = params::semicolon_list(cursor, tree)?;
     Ok(Item::Media { main, sub, params })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, reads_lines, refuses, refuses_at};
+
+    #[test]
+    fn rfc3261_20_1_accept() {
+        reads(
+            "Accept",
+            "application/sdp;level=1, application/x-private, text/html",
+            &[
+                "application/sdp;level=1",
+                "application/x-private",
+                "text/html",
+            ],
+        );
+        // RFC3261§20.1 - "An empty Accept header field means that no formats are acceptable."
+        reads("Accept", "", &[]);
+        reads_lines(
+            "Accept",
+            &["", "*/*;q=0.1", "text/*"],
+            &["*/*;q=0.1", "text/*"],
+        );
+        refuses(
+            "Accept",
+            &[
+                "text",
+                "text/",
+                "/html",
+                "text/html,",
+                ",",
+                "text html",
+                "text/html;",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc3261_20_15_content_type() {
+        reads("Content-Type", "application/sdp", &["application/sdp"]);
+        reads(
+            "c",
+            "text/html; charset=ISO-8859-4",
+            &["text/html;charset=ISO-8859-4"],
+        );
+        reads(
+            "Content-Type",
+            r#"multipart/signed ; protocol="application/pkcs7-signature";micalg=sha1 ; boundary="b,\"x""#,
+            &[
+                r#"multipart/signed;protocol=application/pkcs7-signature;micalg=sha1;boundary="b,\"x""#,
+            ],
+        );
+        reads("Content-Type", "Text / HTML", &["Text/HTML"]);
+        refuses(
+            "Content-Type",
+            &[
+                "",
+                "text",
+                "text/html, text/plain",
+                "text//html",
+                "text/html; charset=\"open",
+            ],
+        );
+        refuses_at("Content-Type", "text;charset=x", 4);
+    }
+}

@@ -9,6 +9,8 @@ mod integer;
 mod media;
 mod privacy;
 mod retry_after;
+#[cfg(test)]
+mod testing;
 mod text;
 mod timestamp;
 mod token;

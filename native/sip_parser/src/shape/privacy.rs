@@ -13,3 +13,19 @@ pub(super) fn list(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, refuses};
+
+    #[test]
+    fn rfc3323_4_2_privacy() {
+        reads("Privacy", "id", &["id"]);
+        reads(
+            "Privacy",
+            "header;user ; critical",
+            &["header", "user", "critical"],
+        );
+        refuses("Privacy", &["", ";", "id;", "id,user", "id;;user", "id=1"]);
+    }
+}

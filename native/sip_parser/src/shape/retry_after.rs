@@ -20,3 +20,44 @@ pub(super) fn element(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> 
         params,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, refuses};
+
+    #[test]
+    fn rfc3261_20_33_retry_after() {
+        reads(
+            "Retry-After",
+            "18000;duration=3600",
+            &[r#"18000 "";duration=3600"#],
+        );
+        reads(
+            "Retry-After",
+            "120 (I'm in a meeting)",
+            &[r#"120 "I'm in a meeting""#],
+        );
+        reads("Retry-After", "5", &[r#"5 """#]);
+        reads(
+            "Retry-After",
+            r"5(a \) (b (c)) é) ; duration = 1;x",
+            &[r#"5 "a ) (b (c)) é";duration=1;x"#],
+        );
+        refuses(
+            "Retry-After",
+            &[
+                "",
+                "(x)",
+                "-1",
+                "5 x",
+                "5 (open",
+                "5 (a) (b)",
+                "5 (a\\",
+                "5 a)",
+                "5 ((a)",
+                "4294967296",
+                "5;",
+            ],
+        );
+    }
+}

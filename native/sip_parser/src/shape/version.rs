@@ -15,3 +15,20 @@ pub(crate) fn numbers(cursor: &mut Cursor<'_>) -> Parsed<(u16, u16)> {
     let minor = cursor.number(u32::from(u16::MAX))?;
     Ok((major as u16, minor as u16))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, refuses};
+
+    #[test]
+    fn rfc3261_20_24_mime_version() {
+        reads("MIME-Version", "1.0", &["1.0"]);
+        reads("MIME-Version", "012.34", &["12.34"]);
+        refuses(
+            "MIME-Version",
+            &[
+                "", "1", "1.", ".0", "1.0.0", "1 .0", "-1.0", "65536.0", "1.0 (x)", "a.b",
+            ],
+        );
+    }
+}

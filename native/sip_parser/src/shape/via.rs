@@ -71,3 +71,109 @@ fn check_branch(cursor: &Cursor<'_>, params: &[Param]) -> Parsed<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, reads_lines, refuses, refuses_at};
+
+    #[test]
+    fn rfc3261_20_42_via() {
+        reads_lines(
+            "Via",
+            &[
+                "SIP/2.0/UDP erlang.bell-telephone.com:5060;branch=z9hG4bK87asdks7",
+                "SIP/2.0/UDP 192.0.2.1:5060 ;received=192.0.2.207 ;branch=z9hG4bK77asjd",
+                "SIP / 2.0 / UDP first.example.com: 4000;ttl=16 ;maddr=224.2.0.1 ;branch=z9hG4bKa7c6a8dlze.1",
+            ],
+            &[
+                "2.0 UDP erlang.bell-telephone.com 5060;branch=z9hG4bK87asdks7",
+                "2.0 UDP 192.0.2.1 5060;received=192.0.2.207;branch=z9hG4bK77asjd",
+                "2.0 UDP first.example.com 4000;ttl=16;maddr=224.2.0.1;branch=z9hG4bKa7c6a8dlze.1",
+            ],
+        );
+        reads(
+            "v",
+            "SIP/2.0/TCP a,SIP/2.0/TLS b \t, SIP/2.0/x!y c",
+            &["2.0 TCP a -", "2.0 TLS b -", "2.0 x!y c -"],
+        );
+        reads("Via", "sip/7.10/udp h : 1", &["7.10 udp h 1"]);
+        reads("Via", "SIP/2.0/ UDP h", &["2.0 UDP h -"]);
+    }
+
+    #[test]
+    fn rfc5118_4_5_ipv6_sent_by_and_received() {
+        reads(
+            "Via",
+            "SIP/2.0/UDP [2001:db8::9:1]:6050;received=[2001:db8::9:255];branch=z9",
+            &["2.0 UDP 2001:db8::9:1 6050;received=[2001:db8::9:255];branch=z9"],
+        );
+        reads(
+            "Via",
+            "SIP/2.0/UDP [::1];received=2001:db8::9:255",
+            &["2.0 UDP ::1 -;received=2001:db8::9:255"],
+        );
+        refuses(
+            "Via",
+            &[
+                "SIP/2.0/UDP [2001:db8::9:1;branch=a",
+                "SIP/2.0/UDP [::g]",
+                "SIP/2.0/UDP 2001:db8::1",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc3581_3_rport() {
+        reads(
+            "Via",
+            "SIP/2.0/UDP 10.1.1.1:4540;rport;branch=z9",
+            &["2.0 UDP 10.1.1.1 4540;rport;branch=z9"],
+        );
+        reads("Via", "SIP/2.0/UDP h;rport=abc", &["2.0 UDP h -;rport=abc"]);
+    }
+
+    #[test]
+    fn malformed_vias() {
+        refuses_at("Via", "SIP/2.0/UDP", 11);
+        refuses(
+            "Via",
+            &[
+                "",
+                "SIP/2.0/UDP ;branch=a",
+                "SIP/2.0 UDP h",
+                "SIP/2.0/UDPh",
+                "RTSP/2.0/UDP h",
+                "SIP/2/UDP h",
+                "SIP//UDP h",
+                "SIP/2.0/U\u{1}P h",
+                "SIP/2.0/UDP h:",
+                "SIP/2.0/UDP h:65536",
+                "SIP/2.0/UDP h:+1",
+                "SIP/2.0/UDP -h",
+                "SIP/2.0/UDP h i",
+                "SIP/2.0/UDP h,",
+                "SIP/2.0/UDP h;",
+                "SIP/2.0/UDP 192.0.2.15;;,;,,",
+                "SIP/2.0/UDP h, SIP/2.0/UDP",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc3261_25_1_a_branch_is_a_token() {
+        refuses(
+            "Via",
+            &[
+                "SIP/2.0/UDP h;branch=",
+                "SIP/2.0/UDP h;branch",
+                "SIP/2.0/UDP h;Branch=\"\"",
+                "SIP/2.0/UDP h;branch=a;branch=b",
+            ],
+        );
+        reads(
+            "Via",
+            "SIP/2.0/UDP h;branch=\"a b\"",
+            &[r#"2.0 UDP h -;branch="a b""#],
+        );
+    }
+}

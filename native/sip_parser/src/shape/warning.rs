@@ -20,3 +20,48 @@ pub(super) fn element(cursor: &mut Cursor<'_>) -> Parsed<Item> {
     let text = cursor.quoted_string()?;
     Ok(Item::Warning { code, agent, text })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shape::testing::{reads, reads_lines, refuses};
+
+    #[test]
+    fn rfc3261_20_43_warning() {
+        reads_lines(
+            "Warning",
+            &[
+                r#"307 isi.edu "Session parameter 'foo' not understood""#,
+                r#"301 isi.edu "Incompatible network address type 'E.164'""#,
+            ],
+            &[
+                r#"307 isi.edu "Session parameter 'foo' not understood""#,
+                r#"301 isi.edu "Incompatible network address type 'E.164'""#,
+            ],
+        );
+        reads(
+            "Warning",
+            r#"399 [2001:db8::1]:5060 "a, \"b\"" , 370	h	"""#,
+            &[r#"399 [2001:db8::1]:5060 "a, \"b\"""#, r#"370 h """#],
+        );
+    }
+
+    #[test]
+    fn rfc3261_25_1_warn_code_is_three_digits() {
+        refuses(
+            "Warning",
+            &[
+                r#"1812 overture "In Progress""#,
+                r#"39 h "x""#,
+                r#"h "x""#,
+                r#"399 "x""#,
+                r#"399h "x""#,
+                r#"399 h"x""#,
+                "399 h x",
+                "399 h",
+                r#"399 h "x"#,
+                r#"399 h "x" y"#,
+                "",
+            ],
+        );
+    }
+}
