@@ -41,8 +41,12 @@ impl Unfolded {
                 self.text.extend_from_slice(b"\r\n");
                 return Ok(Some(next));
             }
+            let begun = begins.then_some(at);
             at = self.end_line(input, line.end, next);
             begins = at == next;
+            if let Some(begun) = begun.filter(|_| !begins) {
+                named(input, begun, line.end)?;
+            }
         }
     }
 
@@ -88,6 +92,14 @@ impl Unfolded {
     }
 }
 
+/// RFC3261§25.1 - `HCOLON = *( SP / HTAB ) ":" SWS`: a line is not folded before its colon.
+fn named(input: &[u8], start: usize, end: usize) -> Result<(), Error> {
+    match memchr::memchr(b':', &input[start..end]) {
+        Some(_) => Ok(()),
+        None => Err(Error::new(Reason::InvalidHeaderLine, start)),
+    }
+}
+
 fn blanks(text: &[u8]) -> usize {
     text.iter()
         .take_while(|octet| matches!(octet, b' ' | b'\t'))
@@ -116,6 +128,14 @@ mod tests {
             .position(|octet| *octet == b'e')
             .unwrap();
         assert_eq!(input[unfolded.origin(e)], b'e');
+    }
+
+    #[test]
+    fn rfc3261_25_1_no_fold_before_the_colon() {
+        let mut unfolded = Unfolded::default();
+        let error = unfolded.fill(b"X y\r\nVia\r\n : b\r\n\r\n", 0).unwrap_err();
+        assert_eq!(error, Error::new(Reason::InvalidHeaderLine, 5));
+        assert!(unfolded.fill(b"X y\r\nVia :\r\n b\r\n\r\n", 0).is_ok());
     }
 
     #[test]
