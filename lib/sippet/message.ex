@@ -746,11 +746,9 @@ defmodule Sippet.Message do
           {:ok, [binary], rest :: binary, resume :: non_neg_integer} | {:error, ParseError.t()}
   def split(buffer, resume \\ 0) when is_binary(buffer), do: split(buffer, resume, [])
 
-  defp split(<<"\r\n", rest::binary>>, resume, messages),
-    do: split(rest, max(resume - 2, 0), messages)
-
-  defp split(<<"\n", rest::binary>>, resume, messages),
-    do: split(rest, max(resume - 1, 0), messages)
+  # Of a buffer that begins with a line end nothing was looked at yet but its CR.
+  defp split(<<"\r\n", rest::binary>>, _resume, messages), do: split(rest, 0, messages)
+  defp split(<<"\n", rest::binary>>, _resume, messages), do: split(rest, 0, messages)
 
   defp split(buffer, resume, messages) do
     case Parser.frame(buffer, resume) do

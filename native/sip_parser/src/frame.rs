@@ -18,6 +18,8 @@ pub enum Frame {
 /// What a first look at a buffer has found, so that the next look need not read it again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
+    /// Octets of the line ends before the message.
+    pub start: u32,
     /// Octets in which no blank line ends.
     pub scanned: u32,
     /// Length of the whole message, once its headers are there; else 0.
@@ -34,33 +36,38 @@ pub struct Resume {
 /// assert_eq!(frame(buffer, resume), Ok(Frame::Complete(buffer.len() - 1)));
 /// ```
 pub fn frame(buffer: &[u8], resume: Resume) -> Result<Frame, Error> {
+    let known = buffer.len().min(resume.start as usize);
+    let start = known + lines::leading_line_ends(&buffer[known..]);
     if resume.total > 0 {
-        return bounded(buffer, resume.total as usize);
+        return bounded(buffer, start, resume.total as usize);
     }
-    let start = lines::leading_line_ends(buffer);
     match blank_line(buffer, start, resume.scanned as usize) {
         Some(body) => {
             let length = content_length(&buffer[..body])?;
-            bounded(buffer, body.saturating_add(length))
+            bounded(buffer, start, body.saturating_add(length))
         }
-        None if buffer.len() - start > limits::HEADERS_BYTES => {
-            Err(Error::new(Reason::HeadersTooLarge, limits::HEADERS_BYTES))
-        }
-        None => Ok(Frame::Partial(Resume {
-            scanned: buffer.len() as u32,
-            total: 0,
-        })),
+        None if buffer.len() - start > limits::HEADERS_BYTES + BLANK_LINE_BEGUN => Err(Error::new(
+            Reason::HeadersTooLarge,
+            start + limits::HEADERS_BYTES,
+        )),
+        None => bounded(buffer, start, 0),
     }
 }
 
-fn bounded(buffer: &[u8], total: usize) -> Result<Frame, Error> {
-    if total > limits::MESSAGE_BYTES {
-        return Err(Error::new(Reason::MessageTooLarge, limits::MESSAGE_BYTES));
+/// What may have come of the last header's line end and the blank line: `CR LF CR`.
+const BLANK_LINE_BEGUN: usize = 3;
+
+/// The message, if `total` octets of it are known to make it and are there.
+fn bounded(buffer: &[u8], start: usize, total: usize) -> Result<Frame, Error> {
+    if start.max(total) > limits::MESSAGE_BYTES {
+        let offset = buffer.len().min(limits::MESSAGE_BYTES);
+        return Err(Error::new(Reason::MessageTooLarge, offset));
     }
-    if buffer.len() >= total {
+    if total > 0 && buffer.len() >= total {
         return Ok(Frame::Complete(total));
     }
     Ok(Frame::Partial(Resume {
+        start: start as u32,
         scanned: buffer.len() as u32,
         total: total as u32,
     }))

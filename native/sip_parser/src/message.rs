@@ -90,6 +90,9 @@ impl Parser {
         }
         self.lines.clear();
         let first = lines::line_end(input, start, &mut self.lines.escaped_nul)?;
+        if first.end - start > limits::HEADERS_BYTES {
+            return Err(Error::new(Reason::HeadersTooLarge, start));
+        }
         let start_line = Span::new(start, first.end);
         let Some(from) = first.next else {
             return Ok(Framed {

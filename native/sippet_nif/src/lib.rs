@@ -108,21 +108,38 @@ fn frame<'a>(
     let words = words(make, literals)?;
     let atoms = Atoms::get();
     let octets = buffer.as_slice();
-    let resume = Resume {
-        scanned: resume as u32,
-        total: (resume >> 32) as u32,
-    };
+    let resume = unpacked(resume);
     let raw = match sip_parser::frame(octets, resume) {
         Ok(Frame::Complete(length)) => {
             make.tuple(&[atoms.complete.into(), make.integer(length as u32)])
         }
-        Ok(Frame::Partial(Resume { scanned, total })) => {
-            let resume = u64::from(total) << 32 | u64::from(scanned);
-            make.tuple(&[atoms.partial.into(), make.long(resume)])
+        Ok(Frame::Partial(resume)) => {
+            make.tuple(&[atoms.partial.into(), make.long(packed(resume))])
         }
         Err(error) => refuse::message(make, words, octets, error),
     };
     Ok(make.term(env, raw))
+}
+
+/// Bits of each field: [`sip_parser::limits::MESSAGE_BYTES`] and the header block behind them fit.
+const FIELD: u32 = 21;
+
+fn packed(resume: Resume) -> u64 {
+    let Resume {
+        start,
+        scanned,
+        total,
+    } = resume;
+    u64::from(total) << (2 * FIELD) | u64::from(start) << FIELD | u64::from(scanned)
+}
+
+fn unpacked(resume: u64) -> Resume {
+    let field = |number: u32| (resume >> (number * FIELD)) as u32 & ((1 << FIELD) - 1);
+    Resume {
+        start: field(1),
+        scanned: field(0),
+        total: field(2),
+    }
 }
 
 /// CRC-32 of the header table that this library was built with.
