@@ -121,7 +121,7 @@ impl Lines {
     pub(crate) fn read(&mut self, text: &[u8], start: usize, from: usize) -> Result<Block, Error> {
         let index = table::index();
         // Number of the header of each row, plus one; 0 where none has come.
-        let mut seen = [0u8; ROW_COUNT];
+        let mut seen = [0u16; ROW_COUNT];
         let mut at = from;
         loop {
             match (text.get(at), text.get(at + 1)) {
@@ -153,25 +153,13 @@ impl Lines {
     }
 
     #[inline]
-    fn push_listed(&mut self, id: HeaderId, name: Span, value: Span, seen: &mut u8) {
+    fn push_listed(&mut self, id: HeaderId, name: Span, value: Span, seen: &mut u16) {
         if *seen == 0 {
             self.push_header(Some(id), name, value);
-            // At most ROW_COUNT headers are listed, but unlisted ones may stand before them.
-            *seen = u8::try_from(self.headers.len()).unwrap_or(u8::MAX);
+            // There are no more headers than lines, and of those no more than `HEADER_LINES`.
+            *seen = self.headers.len() as u16;
         } else {
-            let header = self.position(id, *seen);
-            self.append(header, value);
-        }
-    }
-
-    /// The header's place: `seen` less one, but for a header that came behind 254 others.
-    fn position(&self, id: HeaderId, seen: u8) -> usize {
-        match seen {
-            u8::MAX => self.headers[254..]
-                .iter()
-                .position(|h| h.id == Some(id))
-                .map_or(0, |n| n + 254),
-            seen => usize::from(seen) - 1,
+            self.append(usize::from(*seen) - 1, value);
         }
     }
 
