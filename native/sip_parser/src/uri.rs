@@ -316,6 +316,8 @@ mod tests {
             parts("sip:u@[2001:db8:::192.0.2.1]").2,
             "2001:db8:::192.0.2.1"
         );
+        let longest = "0000:0000:0000:0000:0000:ffff:255.255.255.255";
+        assert_eq!(parts(&format!("sip:[{longest}]")).2, longest);
         for bad in [
             "sip:[::1",
             "sip:[fe80::1%25eth0]",

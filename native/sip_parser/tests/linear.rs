@@ -255,11 +255,16 @@ fn nuls_behind_backslashes() {
     let found = parse(&request(&format!("To: \"{nuls}\" <sip:h>\r\n"))).unwrap();
     assert_eq!(found.headers[0].matches("\\0").count(), OCTETS / 2);
     for header in ["Q: ", "Subject: ", "Event: ", "Contact: <sip:h>;a="] {
-        let error = refused(&format!("{header}{nuls}\r\n"));
+        let headers = format!("T: <sip:h>\r\n{header}{nuls}\r\n");
+        let error = refused(&headers);
         assert_eq!(
             (error.reason, error.header),
             (Reason::ControlCharacter, None),
             "{header}"
+        );
+        assert_eq!(
+            Some(error.offset),
+            request(&headers).iter().position(|octet| *octet == 0)
         );
     }
     let run = format!("To: \"{}\\\0\" <sip:h>\r\n", flood("\\\\"));

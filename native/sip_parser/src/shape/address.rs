@@ -316,6 +316,8 @@ mod tests {
                 "\"a\"",
                 "\"a\u{1b}[31m\" <sip:h>",
                 "\"a\\\r\" <sip:h>",
+                // RFC3261§25.1 - a quoted-pair escapes nothing from 0x80 up.
+                "\"a\\é\" <sip:h>",
                 "O'Neil @ work <sip:h>",
             ],
         );

@@ -142,6 +142,7 @@ mod tests {
                 "SIP/2.0/UDP ;branch=a",
                 "SIP/2.0 UDP h",
                 "SIP/2.0/UDPh",
+                "SIP/2.0/UDP[::1]",
                 "RTSP/2.0/UDP h",
                 "SIP/2/UDP h",
                 "SIP//UDP h",

@@ -217,7 +217,11 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_is_framed_alike_in_all_pieces(choices in choices(), folds in vec(any::<u8>(), 0..30), cuts in vec(any::<Index>(), 0..5)) {
+    fn a_stream_is_framed_alike_in_all_pieces(
+        choices in choices(),
+        folds in vec(any::<u8>(), 0..30),
+        cuts in vec(any::<Index>(), 0..5),
+    ) {
         let letter = letter(&choices, &folds, b"body\r\n\r\nand\n\n more");
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(letter.wire.len())).collect();
         cuts.sort_unstable();
