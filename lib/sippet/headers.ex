@@ -86,7 +86,7 @@ defmodule Sippet.Headers do
       case row do
         %{shape: :contact} -> quote(do: String.t() | [unquote(element), ...])
         %{repeat: :one} -> element
-        %{repeat: :list} -> quote(do: [unquote(element), ...])
+        %{repeat: repeat} when repeat in [:list, :lines] -> quote(do: [unquote(element), ...])
         %{repeat: :list0} -> quote(do: [unquote(element)])
       end
 

@@ -132,7 +132,7 @@ defmodule Sippet.Serializer do
             )
 
       true ->
-        if repeat == :list, do: defp(typed(unquote(key), []), do: [])
+        if repeat in [:list, :lines], do: defp(typed(unquote(key), []), do: [])
 
         defp typed(unquote(key), value),
           do: [unquote("\r\n#{name}: ") | value(unquote(Macro.escape(row)), value)]

@@ -13,7 +13,7 @@ defmodule Sippet.Headers.Table do
           compact: String.t() | nil,
           key: atom,
           shape: atom,
-          repeat: :one | :list | :list0,
+          repeat: :one | :list | :list0 | :lines,
           level: :essential | :typed | :extension,
           rfc: String.t()
         }
@@ -144,7 +144,10 @@ defmodule Sippet.Headers.Table do
     ]
 
   defp value(%{repeat: :list, shape: :contact}), do: describe(:contact)
-  defp value(%{repeat: :list, shape: shape}), do: "[#{describe(shape)}, ...]"
+
+  defp value(%{repeat: repeat, shape: shape}) when repeat in [:list, :lines],
+    do: "[#{describe(shape)}, ...]"
+
   defp value(%{repeat: :list0, shape: shape}), do: "[#{describe(shape)}, ...] or []"
   defp value(%{repeat: :one, shape: shape}), do: describe(shape)
 

@@ -48,6 +48,8 @@ pub enum Repeat {
     List,
     /// As `List`, and the value may be empty.
     List0,
+    /// One value on each line, which no comma splits; the lines append in order.
+    Lines,
 }
 
 /// What becomes of a value that does not parse.

@@ -82,7 +82,10 @@ defmodule Sippet.Message.RoundTripTest do
 
   defp value(shape, :one, name), do: element(shape, name)
   defp value(:auth, _repeat, name), do: [element(:auth, name)]
-  defp value(shape, :list, name), do: some(1, fn -> element(shape, name) end)
+
+  defp value(shape, repeat, name) when repeat in [:list, :lines],
+    do: some(1, fn -> element(shape, name) end)
+
   defp value(shape, :list0, name), do: some(0, fn -> element(shape, name) end)
 
   defp element(shape, _name) when shape in [:address, :route, :contact],

@@ -4,15 +4,16 @@ use crate::chars::Class;
 use crate::cursor::Cursor;
 use crate::error::Parsed;
 use crate::params;
+use crate::table::Repeat;
 use crate::tree::{Item, Param, Span, Tree};
 
 /// One or more challenges. Commas part both the parameters of one and the challenges, so a name without
-/// `=` behind a comma begins the next challenge.
-pub(super) fn list(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
+/// `=` behind a comma begins the next challenge. RFC3261§20.7 - credentials are no list: one a line.
+pub(super) fn list(repeat: Repeat, cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
     loop {
         let item = one(cursor, tree)?;
         tree.items.push(item);
-        if !cursor.take_separator(b',') {
+        if repeat == Repeat::Lines || !cursor.take_separator(b',') {
             return Ok(());
         }
     }

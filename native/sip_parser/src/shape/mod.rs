@@ -31,7 +31,7 @@ use crate::tree::{Item, Span, Tree};
 pub(crate) fn value(row: &Row, text: &[u8], span: Span, tree: &mut Tree) -> Parsed<()> {
     let mut cursor = Cursor::new(text, span);
     match row.shape {
-        Shape::Auth => auth::list(&mut cursor, tree)?,
+        Shape::Auth => auth::list(row.repeat, &mut cursor, tree)?,
         Shape::Privacy => privacy::list(&mut cursor, tree)?,
         _ if row.repeat == Repeat::List0 && cursor.at_end() => return Ok(()),
         _ => elements(row, &mut cursor, tree)?,
@@ -58,7 +58,7 @@ fn elements(row: &Row, cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
     loop {
         let item = element(row.shape, cursor, tree)?;
         tree.items.push(item);
-        if row.repeat == Repeat::One || !cursor.take_separator(b',') {
+        if matches!(row.repeat, Repeat::One | Repeat::Lines) || !cursor.take_separator(b',') {
             return Ok(());
         }
     }

@@ -11,7 +11,7 @@ pub fn value(pen: &mut Pen<'_>, row: &Row) -> Vec<String> {
     }
     let separator = match (row.shape, row.repeat) {
         (Shape::Privacy, _) => ";",
-        (_, Repeat::One) => return vec![element(pen, row.shape)],
+        (_, Repeat::One | Repeat::Lines) => return vec![element(pen, row.shape)],
         _ => ",",
     };
     if row.shape == Shape::Contact && pen.once_in(8) {
