@@ -389,29 +389,10 @@ defmodule Sippet.Transactions.Machine do
   What a machine's `terminate/3` does, also after a crash.
   """
   @spec terminate(term, atom, t) :: :ok
-  def terminate({:shutdown, :shelved}, _state, data) do
-    Registry.unregister(data.stack.name, data.key)
-    hand_on(data)
-  end
-
+  def terminate({:shutdown, :shelved}, _state, _data), do: :ok
   def terminate(_reason, :terminated, _data), do: :ok
   def terminate({:shutdown, why}, _state, data), do: leave(data, why)
   def terminate(reason, _state, data), do: leave(data, reason)
-
-  # What was posted to this process while it left goes to the process that its row becomes again. Who found it in the
-  # registry and posts later still than this is as late as a datagram that was lost: it comes again.
-  defp hand_on(%__MODULE__{stack: stack, key: key} = data) do
-    receive do
-      {:"$gen_cast", event} ->
-        with :ignore <- wake(stack, key, data.module, event),
-             [{pid, _value}] <- Registry.lookup(stack.name, key),
-             do: :gen_statem.cast(pid, event)
-
-        hand_on(data)
-    after
-      0 -> :ok
-    end
-  end
 
   defp leave(data, why) do
     Shelf.disclaim(data.stack, data.merge, data.key)
