@@ -16,8 +16,11 @@ defmodule Sippet.TestCore do
   @impl true
   def receive_error(_reason, _key), do: raise("the form with the stack is called")
 
+  @impl true
   def receive_request(request, key, stack), do: tell(:receive_request, request, key, stack)
+  @impl true
   def receive_response(response, key, stack), do: tell(:receive_response, response, key, stack)
+  @impl true
   def receive_error(reason, key, stack), do: tell(:receive_error, reason, key, stack)
 
   defp tell(callback, argument, key, name) do
