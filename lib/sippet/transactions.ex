@@ -225,18 +225,7 @@ defmodule Sippet.Transactions do
     case find(stack, key) do
       nil -> :error
       pid when is_pid(pid) -> :gen_statem.cast(pid, event)
-      machine -> wake(stack, key, machine, event)
-    end
-  end
-
-  # Another process may be faster to wake it, and then takes it back for us.
-  defp wake(stack, key, machine, event) do
-    with :ignore <- Machine.wake(stack, key, machine, event),
-         [{pid, _value}] <- Registry.lookup(stack.name, key) do
-      :gen_statem.cast(pid, event)
-    else
-      {:ok, _pid} -> :ok
-      _gone -> :error
+      machine -> Machine.wake(stack, key, machine, event)
     end
   end
 

@@ -74,16 +74,25 @@ defmodule Sippet.Transactions.Machine do
   @start [spawn_opt: [min_heap_size: 1_598], hibernate_after: 1_000]
 
   @doc """
-  Starts a machine for `data`, or wakes the one that lies on the shelf and hands it `event`.
-
-  `:ignore` says that there is one with this key already, or that there is none to wake.
+  Starts a machine for `data`; `:ignore` says that there is one with this key already.
   """
   @spec start(t) :: {:ok, pid} | :ignore | {:error, :overload}
   def start(%__MODULE__{} = data), do: start_child(data.stack, data.key, data.module, data)
 
-  @spec wake(Stack.t(), struct, module, term) :: {:ok, pid} | :ignore | {:error, :overload}
-  def wake(stack, key, module, event),
-    do: start_child(stack, key, module, {:wake, stack, key, event})
+  @doc """
+  Wakes the machine that lies on the shelf, and hands it `event`; `:error` where there is none any more.
+  """
+  @spec wake(Stack.t(), struct, module, term) :: :ok | :error
+  def wake(stack, key, module, event) do
+    with :ignore <- start_child(stack, key, module, {:wake, stack, key, event}),
+         # Another process may be faster to wake it, and then takes it back for us.
+         [{pid, _value}] <- Registry.lookup(stack.name, key) do
+      :gen_statem.cast(pid, event)
+    else
+      {:ok, _pid} -> :ok
+      _gone -> :error
+    end
+  end
 
   defp start_child(stack, key, module, seed) do
     supervisor = {:via, PartitionSupervisor, {Supervisor.machines(stack.name), key}}
@@ -389,10 +398,23 @@ defmodule Sippet.Transactions.Machine do
   What a machine's `terminate/3` does, also after a crash.
   """
   @spec terminate(term, atom, t) :: :ok
-  def terminate({:shutdown, :shelved}, _state, _data), do: :ok
+  def terminate({:shutdown, :shelved}, _state, data), do: forward(data)
   def terminate(_reason, :terminated, _data), do: :ok
   def terminate({:shutdown, why}, _state, data), do: leave(data, why)
   def terminate(reason, _state, data), do: leave(data, reason)
+
+  # What came for the process while it left goes to the one that follows it.
+  defp forward(data) do
+    Registry.unregister(data.stack.name, data.key)
+
+    receive do
+      {:"$gen_cast", event} ->
+        wake(data.stack, data.key, data.module, event)
+        forward(data)
+    after
+      0 -> :ok
+    end
+  end
 
   defp leave(data, why) do
     Shelf.disclaim(data.stack, data.merge, data.key)
