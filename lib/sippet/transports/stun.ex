@@ -70,22 +70,20 @@ defmodule Sippet.Transports.STUN do
   defp scan(<<type::16, length::16, rest::binary>>, datagram, unknown) do
     size = length + padding(length)
 
-    case rest do
-      <<_value::binary-size(size), rest::binary>> when type in @integrity ->
-        scan(protected(rest), datagram, unknown)
-
-      <<_value::binary-size(size), rest::binary>> when type < 0x8000 and type not in @known ->
-        scan(rest, datagram, [type | unknown])
-
-      <<_value::binary-size(size), rest::binary>> when type != @fingerprint ->
-        scan(rest, datagram, unknown)
-
-      _cut ->
-        :error
-    end
+    if size <= byte_size(rest) and type != @fingerprint,
+      do: pass(type, binary_part(rest, size, byte_size(rest) - size), datagram, unknown),
+      else: :error
   end
 
   defp scan(_cut, _datagram, _unknown), do: :error
+
+  defp pass(type, rest, datagram, unknown) when type in @integrity,
+    do: scan(protected(rest), datagram, unknown)
+
+  defp pass(type, rest, datagram, unknown) when type < 0x8000 and type not in @known,
+    do: scan(rest, datagram, [type | unknown])
+
+  defp pass(_type, rest, datagram, unknown), do: scan(rest, datagram, unknown)
 
   # RFC8489§14.5, §14.6 - what follows a MESSAGE-INTEGRITY is ignored, but for the fingerprint at the end
   defp protected(rest) when byte_size(rest) >= @fingerprint_size do
