@@ -19,6 +19,12 @@ defmodule Sippet.Transports.UDP do
       default: 1_048_576,
       doc: "octets asked for as the send buffer; the system may give less"
     ],
+    largest: [
+      type: :positive,
+      # The length field of UDP has 16 bits, and covers its own header (RFC 768): no datagram is larger.
+      default: 65_535,
+      doc: "octets of the largest datagram that is taken; larger ones are dropped"
+    ],
     batch: [
       type: :positive,
       default: 100,
@@ -61,7 +67,8 @@ defmodule Sippet.Transports.UDP do
 
     * nothing but CR and LF, and empty ones: `:keep_alive`;
     * STUN: `:stun`, answered or not. A Binding request (RFC 8489, RFC 5626 §8) is answered from the same socket
-      with the address that it came from.
+      with the address that it came from;
+    * larger than `:largest`: `:truncated`.
 
   If the stack is not there, or is restarted, the transport keeps its socket and registers again as soon as it can.
   What comes meanwhile waits in the socket's buffer.
@@ -96,7 +103,7 @@ defmodule Sippet.Transports.UDP do
   def start_link(options, router) do
     options = Options.validate!(options, @options)
     {family, ip} = resolve!(options.address)
-    more = %{router: router, family: family, ip: ip}
+    more = %{module: __MODULE__, router: router, family: family, ip: ip}
     GenServer.start_link(Server, Map.merge(options, more))
   end
 

@@ -11,7 +11,7 @@ defmodule Sippet.Transports.UDP.Server do
   use GenServer
 
   alias Sippet.{Stack, Telemetry}
-  alias Sippet.Transports.{STUN, UDP}
+  alias Sippet.Transports.STUN
   alias Sippet.Transports.UDP.Socket
 
   # Waits before another try to register, in ms: doubled from the first to the last.
@@ -79,7 +79,7 @@ defmodule Sippet.Transports.UDP.Server do
 
   defp registered?(%{options: options, socket: socket}) do
     {:ok, address} = Socket.sockname(socket)
-    how = [address: address, via: {UDP, socket}]
+    how = [address: address, via: {options.module, socket}]
 
     case Sippet.register_transport(options.name, :udp, false, how) do
       :ok -> true
@@ -252,7 +252,8 @@ defmodule Sippet.Transports.UDP.Server do
   defp tell(state), do: state
 
   defp unreachable(%{options: options} = state, {destination, reason}) do
-    options.router.receive_unreachable(options.name, destination, reason)
+    for destination <- Socket.aliases(state.socket, destination),
+        do: options.router.receive_unreachable(options.name, destination, reason)
   catch
     kind, reason -> log_defect(state, kind, reason, __STACKTRACE__)
   end

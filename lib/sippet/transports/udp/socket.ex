@@ -5,15 +5,17 @@ defmodule Sippet.Transports.UDP.Socket do
   # `:socket` and not `:gen_udp`, since only it hands out the socket's error queue, where Linux says which
   # destination an ICMP error is about (and a read costs less: see bench/udp.exs).
 
-  @enforce_keys [:socket, :family, :owner]
-  defstruct [:socket, :family, :owner]
+  @enforce_keys [:socket, :family, :owner, :names, :largest]
+  defstruct [:socket, :family, :owner, :names, :largest]
 
-  @type t :: %__MODULE__{socket: :socket.socket(), family: :inet | :inet6, owner: pid}
+  @type t :: %__MODULE__{
+          socket: :socket.socket(),
+          family: :inet | :inet6,
+          owner: pid,
+          names: :ets.tid(),
+          largest: pos_integer
+        }
   @type remote :: {:inet.ip_address(), :inet.port_number()}
-
-  # The length field of UDP has 16 bits and covers its own header (RFC 768): no datagram fills this buffer, so one
-  # that does was cut.
-  @buffer 65_536
 
   # What Linux makes of an ICMP error. It tells it once, to whichever call on the socket comes next.
   @pending [
@@ -35,8 +37,14 @@ defmodule Sippet.Transports.UDP.Socket do
   # How long a sender waits for room in the socket's buffer, in ms: T1, after which a datagram is as good as lost.
   @patience 500
 
+  # Less than this is not asked for as a buffer of the system's.
+  @least_room 65_536
+
   # ICMP errors taken from the queue at a time.
   @most_errors 100
+
+  # Names of which it is known what they resolved to. Over that, all are forgotten.
+  @most_names 10_000
 
   # No longer name fits the DNS (RFC 1035 §2.3.4).
   @longest_name 253
@@ -51,7 +59,7 @@ defmodule Sippet.Transports.UDP.Socket do
 
       with :ok <- v6_only(socket, family),
            :ok <- :socket.bind(socket, %{family: family, addr: ip, port: port}) do
-        {:ok, %__MODULE__{socket: socket, family: family, owner: self()}}
+        {:ok, new(socket, family, options.largest)}
       else
         error ->
           :socket.close(socket)
@@ -60,9 +68,20 @@ defmodule Sippet.Transports.UDP.Socket do
     end
   end
 
+  defp new(socket, family, largest) do
+    %__MODULE__{
+      socket: socket,
+      family: family,
+      owner: self(),
+      # Which names a send resolved to which addresses. The table ends with the process, as the socket does.
+      names: :ets.new(__MODULE__, [:ordered_set, :public]),
+      largest: largest
+    }
+  end
+
   # Linux gives less without a word, others refuse: less is asked for then.
   defp ask_room(socket, buffer, size) do
-    with {:error, _reason} when size > @buffer <-
+    with {:error, _reason} when size > @least_room <-
            :socket.setopt(socket, {:socket, buffer}, size),
          do: ask_room(socket, buffer, div(size, 2))
   end
@@ -86,19 +105,29 @@ defmodule Sippet.Transports.UDP.Socket do
   end
 
   @doc """
-  Takes one datagram, or says that a select message with this reference will come.
+  Takes one datagram, or says that a select message with this reference will come. Of a datagram that is too large it
+  is told where it came from, and how much of it was read.
   """
   @spec read(t) ::
           {:ok, remote, binary}
-          | {:cut, remote, non_neg_integer}
+          | {:cut, remote, pos_integer}
           | {:wait, :socket.select_info()}
           | {:error, term}
-  def read(%__MODULE__{socket: socket}) do
-    case :socket.recvfrom(socket, @buffer, [], :nowait) do
-      {:ok, {source, data}} when byte_size(data) < @buffer -> {:ok, remote(source), data}
-      {:ok, {source, data}} -> {:cut, remote(source), byte_size(data)}
-      {:select, info} -> {:wait, info}
-      {:error, reason} -> {:error, reason}
+  def read(%__MODULE__{socket: socket, largest: largest}) do
+    # One octet more than is wanted: who fills it was cut.
+    case :socket.recvfrom(socket, largest + 1, [], :nowait) do
+      # What comes is a part of the whole buffer, and so would be what the parser leaves uncopied.
+      {:ok, {source, data}} when byte_size(data) <= largest ->
+        {:ok, remote(source), :binary.copy(data)}
+
+      {:ok, {source, data}} ->
+        {:cut, remote(source), byte_size(data)}
+
+      {:select, info} ->
+        {:wait, info}
+
+      {:error, reason} ->
+        {:error, reason}
     end
   end
 
@@ -118,18 +147,22 @@ defmodule Sippet.Transports.UDP.Socket do
 
   defp errors(socket, count, unreachable) do
     case :socket.recvmsg(socket.socket, 0, 0, [:errqueue], 0) do
-      {:ok, message} -> errors(socket, count + 1, verdict(message) ++ unreachable)
+      {:ok, message} -> errors(socket, count + 1, unreachable(message) ++ unreachable)
       {:error, _empty} -> {count, unreachable}
     end
   end
 
-  defp verdict(%{addr: %{addr: ip, port: port}, ctrl: ctrl}) do
-    for %{type: :recverr, value: %{error: reason} = value} <- ctrl, final?(value), uniq: true do
-      {{ip, port}, reason}
-    end
+  @doc """
+  What a message of the error queue says that cannot be reached.
+  """
+  @spec unreachable(map) :: [{remote, atom}]
+  def unreachable(%{addr: %{addr: ip, port: port}, ctrl: ctrl}) do
+    for %{type: :recverr, value: %{error: reason} = error} <- ctrl,
+        final?(error),
+        do: {{ip, port}, reason}
   end
 
-  defp verdict(_message), do: []
+  def unreachable(_message), do: []
 
   # RFC3261§18.4 - host, network, port or protocol unreachable and parameter problems are failures; source quench
   # and an exceeded TTL are not. Nor is a path that wants smaller packets: the next attempt is cut to fit.
@@ -140,6 +173,15 @@ defmodule Sippet.Transports.UDP.Socket do
   defp final?(_error), do: false
 
   @doc """
+  The destination, and what senders called it: an ICMP error knows the address alone.
+  """
+  @spec aliases(t, remote) :: [Sippet.Transport.destination()]
+  def aliases(%__MODULE__{names: names}, {ip, port}) do
+    hosts = :ets.select(names, [{{{ip, port, :"$1"}}, [], [:"$1"]}])
+    [{ip, port} | Enum.map(hosts, &{&1, port})]
+  end
+
+  @doc """
   Sends a datagram from the calling process.
 
   The host may be a name, which is resolved here unless the caller is the process that receives, which must not
@@ -147,7 +189,7 @@ defmodule Sippet.Transports.UDP.Socket do
   """
   @spec send(t, Sippet.Transport.destination(), iodata) :: :ok | {:error, term}
   def send(%__MODULE__{} = socket, {host, port}, octets) when port in 1..65_535 do
-    with {:ok, ip} <- address(host, socket) do
+    with {:ok, ip} <- address(host, port, socket) do
       destination = %{family: socket.family, addr: ip, port: port}
       attempt(socket, destination, IO.iodata_to_binary(octets), @attempts)
     end
@@ -174,22 +216,34 @@ defmodule Sippet.Transports.UDP.Socket do
 
   defp patience(%__MODULE__{owner: owner}), do: if(owner == self(), do: 0, else: @patience)
 
-  defp address(ip, %{family: :inet}) when tuple_size(ip) == 4, do: {:ok, ip}
-  defp address(ip, %{family: :inet6}) when tuple_size(ip) == 8, do: {:ok, ip}
-  defp address(ip, _socket) when is_tuple(ip), do: {:error, :eafnosupport}
+  defp address(ip, _port, %{family: :inet}) when tuple_size(ip) == 4, do: {:ok, ip}
+  defp address(ip, _port, %{family: :inet6}) when tuple_size(ip) == 8, do: {:ok, ip}
+  defp address(ip, _port, _socket) when is_tuple(ip), do: {:error, :eafnosupport}
 
   # A longer name, or one with other octets than those of host names, is not worth a question.
-  defp address(host, socket) when byte_size(host) in 1..@longest_name do
+  defp address(host, port, socket) when byte_size(host) in 1..@longest_name do
     case :inet.parse_strict_address(:erlang.binary_to_list(host)) do
-      {:ok, ip} -> address(ip, socket)
-      {:error, _reason} -> if(name?(host), do: resolve(host, socket), else: {:error, :nxdomain})
+      {:ok, ip} -> address(ip, port, socket)
+      {:error, _reason} -> if name?(host), do: resolve(host, port, socket), else: no_name()
     end
   end
 
-  defp address(_host, _socket), do: {:error, :nxdomain}
+  defp address(_host, _port, _socket), do: no_name()
 
-  defp resolve(_host, %{owner: owner}) when owner == self(), do: {:error, :not_an_address}
-  defp resolve(host, %{family: family}), do: :inet.getaddr(:erlang.binary_to_list(host), family)
+  defp no_name, do: {:error, :nxdomain}
+
+  defp resolve(_host, _port, %{owner: owner}) when owner == self(), do: {:error, :not_an_address}
+
+  defp resolve(host, port, %{family: family, names: names}) do
+    with {:ok, ip} <- :inet.getaddr(:erlang.binary_to_list(host), family) do
+      if :ets.info(names, :size) >= @most_names, do: :ets.delete_all_objects(names)
+      :ets.insert(names, {{ip, port, host}})
+      {:ok, ip}
+    end
+  rescue
+    # The table is gone, and so is the socket.
+    ArgumentError -> {:error, :closed}
+  end
 
   defp name?(<<>>), do: true
 

@@ -1,0 +1,120 @@
+defmodule Sippet.Transports.UDPStackTest do
+  use ExUnit.Case, async: true
+
+  alias Sippet.Message
+  alias Sippet.Transports.UDP
+
+  # Answers every request, and shows the test what the core of the stack gets.
+  defmodule Core do
+    use Sippet.Core
+
+    def receive_request(request, _key, stack),
+      do: Sippet.send(stack, Message.to_response(request, 200))
+
+    def receive_response(response, key, stack), do: tell(stack, {:response, response, key})
+    def receive_error(reason, key, stack), do: tell(stack, {:error, reason, key})
+
+    defp tell(stack, message), do: send(:persistent_term.get({__MODULE__, stack}), message)
+  end
+
+  setup context do
+    name = :"#{inspect(__MODULE__)} #{context.test}"
+    :persistent_term.put({Core, name}, self())
+    on_exit(fn -> :persistent_term.erase({Core, name}) end)
+    start_supervised!({Sippet, name: name, core: Core})
+    %{name: name}
+  end
+
+  defp start_udp(name, address \\ "127.0.0.1") do
+    udp = start_supervised!({UDP, name: name, port: 0, address: address})
+    {:ok, {ip, port}} = UDP.sockname(udp)
+    %{udp: udp, host: List.to_string(:inet.ntoa(ip)), port: port}
+  end
+
+  defp options(from, {host, port}) do
+    Message.build_request(:options, "sip:somebody@example.com")
+    |> Map.put(:target, {:udp, host, port})
+    |> Message.put_header(:via, [
+      {{2, 0}, :udp, {from.host, from.port}, %{"branch" => Message.create_branch()}}
+    ])
+    |> Message.put_header(:from, {"", Sippet.URI.parse!("sip:a@example.com"), %{"tag" => "1"}})
+    |> Message.put_header(:to, {"", Sippet.URI.parse!("sip:b@example.com"), %{}})
+    |> Message.put_header(:call_id, Message.create_call_id())
+    |> Message.put_header(:cseq, {1, :options})
+  end
+
+  for address <- ["127.0.0.1", "::1"] do
+    test "a request goes out and its answer comes back over #{address}", %{name: name} do
+      far = :"#{name} far"
+      start_supervised!({Sippet, name: far, core: Core})
+      there = start_udp(far, unquote(address))
+      here = start_udp(name, unquote(address))
+      assert Sippet.send(name, options(here, {there.host, there.port})) == :ok
+
+      assert_receive {:response, %{start_line: %{status_code: 200}},
+                      %Sippet.Transactions.Client.Key{}}
+
+      refute_received {:error, _reason, _key}
+    end
+  end
+
+  for {host, ip} <- [
+        {"127.0.0.1", {127, 0, 0, 1}},
+        {"localhost", {127, 0, 0, 1}},
+        {"::1", {0, 0, 0, 0, 0, 0, 0, 1}}
+      ] do
+    unless :socket.is_supported(:options, :ip, :recverr),
+      do: @tag(skip: "the system tells no ICMP errors")
+
+    test "RFC3261§18.4 nobody at #{host} is an error at once", %{name: name} do
+      ip = unquote(Macro.escape(ip))
+      here = start_udp(name, List.to_string(:inet.ntoa(ip)))
+      family = if tuple_size(ip) == 8, do: :inet6, else: :inet
+      {:ok, nobody} = :gen_udp.open(0, [family, ip: ip])
+      {:ok, port} = :inet.port(nobody)
+      :gen_udp.close(nobody)
+
+      request = options(here, {unquote(host), port})
+      assert Sippet.send(name, request) == :ok
+      assert_receive {:error, :econnrefused, key}, 400
+      assert key == Sippet.Transactions.Client.Key.new(request)
+    end
+  end
+
+  @tag :capture_log
+  test "garbage is refused, and a call goes on", %{name: name} do
+    here = start_udp(name)
+    {:ok, peer} = :gen_udp.open(0, [:binary, active: false, ip: {127, 0, 0, 1}])
+    :rand.seed(:exsss, {1, 2, 3})
+
+    for number <- 1..20_000 do
+      garbage =
+        if rem(number, 2) == 0,
+          do: :rand.bytes(100),
+          else: "INVITE sip:x SIP/2.0\r\n" <> :rand.bytes(80)
+
+      :ok = :gen_udp.send(peer, {127, 0, 0, 1}, here.port, garbage)
+    end
+
+    assert answered?(peer, here, 1_000)
+    assert Process.alive?(here.udp)
+    assert Sippet.stats(name).message_refused > 0
+  end
+
+  # The kernel's buffer may be full of garbage: what comes then is lost.
+  defp answered?(_peer, _here, 0), do: false
+
+  defp answered?(peer, here, attempts) do
+    {:ok, port} = :inet.port(peer)
+    request = options(%{host: "127.0.0.1", port: port}, {here.host, here.port})
+
+    :ok =
+      :gen_udp.send(peer, {127, 0, 0, 1}, here.port, Message.to_iodata(%{request | target: nil}))
+
+    case :gen_udp.recv(peer, 0, 20) do
+      {:ok, {_ip, _port, "SIP/2.0 200" <> _}} -> true
+      {:ok, _other} -> answered?(peer, here, attempts)
+      {:error, :timeout} -> answered?(peer, here, attempts - 1)
+    end
+  end
+end
