@@ -10,7 +10,7 @@ defmodule Sippet.Telemetry do
      "what came could not be parsed or is no valid request; a request was answered where that can be done",
      [bytes: "octets of it"], [:error, :remote]},
     {:message_dropped, [:sippet, :message, :dropped],
-     "what came was dropped: `reason` is `:keep_alive`, `:stun`, `:truncated`, `:stray_response`, `:malformed_response`, `:malformed_ack`, `:malformed_request`, `:overload` or `:no_core`",
+     "what came was dropped: `reason` is `:keep_alive`, `:stun`, `:truncated`, `:stray_response`, `:malformed_response`, `:malformed_ack`, `:malformed_request`, `:overload` or `:no_transport`",
      [bytes: "octets of it"], [:reason, :remote]},
     {:transaction_started, [:sippet, :transaction, :started], "a transaction began",
      [system_time: "native units"], [:key, :machine]},

@@ -77,27 +77,33 @@ defmodule Sippet.URI.Printer do
   defp agreed(nil, _userinfo, _host, _ports), do: :differs
   defp agreed(_authority, nil, nil, _ports), do: nil
 
-  defp agreed(authority, nil, host, ports) when is_binary(authority) and is_binary(host) do
-    size = byte_size(host)
-
-    case authority do
-      <<^host::binary-size(size), rest::binary>> -> agreed_port(rest, ports)
-      <<?[, ^host::binary-size(size), ?], rest::binary>> -> agreed_port(rest, ports)
+  defp agreed(<<?[, authority::binary>>, nil, host, ports) when is_binary(host) do
+    case behind(authority, host) do
+      <<?], rest::binary>> -> agreed_port(rest, ports)
       _ -> :differs
     end
   end
 
+  defp agreed(authority, nil, host, ports) when is_binary(authority) and is_binary(host),
+    do: agreed_port(behind(authority, host), ports)
+
   defp agreed(authority, userinfo, host, ports)
        when is_binary(authority) and is_binary(userinfo) and is_binary(host) do
-    size = byte_size(userinfo)
-
-    case authority do
-      <<^userinfo::binary-size(size), ?@, rest::binary>> -> agreed(rest, nil, host, ports)
+    case behind(authority, userinfo) do
+      <<?@, rest::binary>> -> agreed(rest, nil, host, ports)
       _ -> :differs
     end
   end
 
   defp agreed(_authority, _userinfo, _host, _ports), do: :differs
+
+  # What follows the prefix, if the text begins with it.
+  defp behind(text, prefix) do
+    size = byte_size(prefix)
+
+    if byte_size(text) >= size and binary_part(text, 0, size) == prefix,
+      do: binary_part(text, size, byte_size(text) - size)
+  end
 
   defp agreed_port("", {_port, nil}), do: nil
   defp agreed_port(":5060", {5060, _written}), do: 5060

@@ -66,14 +66,12 @@ defmodule Sippet.WireText.Cut do
     do: pieces(rest, separator, :brackets, <<piece::binary, ?<>>, done)
 
   defp pieces(text, separator, :outside, piece, done) do
-    size = byte_size(separator)
-
-    case text do
-      <<^separator::binary-size(size), rest::binary>> ->
-        pieces(rest, separator, :outside, "", [piece | done])
-
-      <<octet, rest::binary>> ->
-        pieces(rest, separator, :outside, <<piece::binary, octet>>, done)
+    if String.starts_with?(text, separator) do
+      rest = binary_part(text, byte_size(separator), byte_size(text) - byte_size(separator))
+      pieces(rest, separator, :outside, "", [piece | done])
+    else
+      <<octet, rest::binary>> = text
+      pieces(rest, separator, :outside, <<piece::binary, octet>>, done)
     end
   end
 
