@@ -1,15 +1,12 @@
 defmodule Sippet.Transactions do
   @moduledoc false
   # The transaction layer as the router and the face see it: start one, hand it what came or what shall go, end it.
-  #
-  # A transaction in progress is a process in the stack's registry, or a row on the shelf; whoever has something for it
-  # goes by its key and need not know which.
 
   alias Sippet.Message
   alias Sippet.Message.StatusLine
   alias Sippet.{Stack, Telemetry, Transport}
 
-  alias Sippet.Transactions.{Client, Dialogs, Key, Machine, Packet, Server, Shelf}
+  alias Sippet.Transactions.{Client, Dialogs, Directory, Key, Machine, Packet, Server, Shelf}
 
   @type key :: Client.Key.t() | Server.Key.t()
 
@@ -57,7 +54,7 @@ defmodule Sippet.Transactions do
 
   # RFC3261§9.1 - from a CANCEL on, its INVITE has 64*T1
   defp cancelled(stack, %Client.Key{method: :cancel} = key) do
-    post(stack, Client.Key.invite(key), :cancelled)
+    Directory.post(stack, Client.Key.invite(key), :cancelled)
     :ok
   end
 
@@ -84,7 +81,7 @@ defmodule Sippet.Transactions do
 
   defp start(%Machine{stack: stack} = data) do
     if count(stack) < stack.options.max_transactions,
-      do: started(Machine.start(data)),
+      do: started(Directory.start(stack, data.key, data.module, data)),
       else: {:error, :overload}
   end
 
@@ -98,10 +95,11 @@ defmodule Sippet.Transactions do
   Hands a request to the transaction that it repeats, or an ACK to its INVITE's.
   """
   @spec receive_request(Stack.t(), Message.request(), Server.Key.t()) :: :ok | :error
-  def receive_request(stack, request, key), do: post(stack, key, {:request, request})
+  def receive_request(stack, request, key), do: Directory.post(stack, key, {:request, request})
 
   @spec receive_response(Stack.t(), Message.response(), Client.Key.t()) :: :ok | :error
-  def receive_response(stack, response, key), do: post(stack, key, {:response, response})
+  def receive_response(stack, response, key),
+    do: Directory.post(stack, key, {:response, response})
 
   @doc """
   Takes an ACK that no transaction took: a 2xx of its dialog is not repeated any more.
@@ -146,7 +144,7 @@ defmodule Sippet.Transactions do
   defp pass(stack, response, event) do
     packet = Packet.new(response)
 
-    case post(stack, Dialogs.key(stack, response), {event, packet}) do
+    case Directory.post(stack, Dialogs.key(stack, response), {event, packet}) do
       :ok -> :ok
       :error -> {:error, :no_transaction}
     end
@@ -160,7 +158,7 @@ defmodule Sippet.Transactions do
   @spec receive_error(Stack.t(), key, term) :: :ok
   def receive_error(stack, key, reason) do
     failed(stack, reason, nil, key)
-    post(stack, key, {:error, reason})
+    Directory.post(stack, key, {:error, reason})
     :ok
   end
 
@@ -194,7 +192,7 @@ defmodule Sippet.Transactions do
   """
   @spec terminate(Stack.t(), key) :: :ok
   def terminate(stack, key) do
-    post(stack, key, :terminate)
+    Directory.post(stack, key, :terminate)
     :ok
   end
 
@@ -211,30 +209,13 @@ defmodule Sippet.Transactions do
   Whether a transaction of this key is in progress.
   """
   @spec alive?(Stack.t(), key) :: boolean
-  def alive?(stack, key), do: find(stack, key) != nil
+  def alive?(stack, key), do: Directory.find(stack, key) != nil
 
   @doc """
   How many transactions are in progress.
   """
   @spec count(Stack.t()) :: non_neg_integer
   def count(stack), do: Registry.count(stack.name) + Shelf.count(stack)
-
-  ## By key
-
-  defp post(stack, key, event) do
-    case find(stack, key) do
-      nil -> :error
-      pid when is_pid(pid) -> :gen_statem.cast(pid, event)
-      machine -> Machine.wake(stack, key, machine, event)
-    end
-  end
-
-  defp find(stack, key) do
-    case Registry.lookup(stack.name, key) do
-      [{pid, _value}] -> pid
-      [] -> Shelf.machine(stack, key)
-    end
-  end
 
   # A destination is compared: an address is one, however it is written.
   defp address(host) when is_binary(host) do

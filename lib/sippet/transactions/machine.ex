@@ -9,7 +9,7 @@ defmodule Sippet.Transactions.Machine do
 
   alias Sippet.Core.Runner
   alias Sippet.{Message, Stack, Telemetry, Transport}
-  alias Sippet.Transactions.{Client, Dialogs, Key, Packet, Server, Shelf, Supervisor, Timers}
+  alias Sippet.Transactions.{Client, Dialogs, Directory, Key, Packet, Server, Shelf, Timers}
 
   @enforce_keys [:stack, :module, :key, :transport, :destination]
   defstruct [
@@ -68,50 +68,6 @@ defmodule Sippet.Transactions.Machine do
   @typep result :: :gen_statem.event_handler_result(atom)
 
   ## Start
-
-  # A machine lives for milliseconds as a rule: with room for its request from the start it ends without a
-  # garbage collection. One that lives longer, while a call rings, hibernates.
-  @start [spawn_opt: [min_heap_size: 1_598], hibernate_after: 1_000]
-
-  @doc """
-  Starts a machine for `data`; `:ignore` says that there is one with this key already.
-  """
-  @spec start(t) :: {:ok, pid} | :ignore | {:error, :overload}
-  def start(%__MODULE__{} = data), do: start_child(data.stack, data.key, data.module, data)
-
-  @doc """
-  Wakes the machine that lies on the shelf, and hands it `event`; `:error` where there is none any more.
-  """
-  @spec wake(Stack.t(), struct, module, term) :: :ok | :error
-  def wake(stack, key, module, event) do
-    with :ignore <- start_child(stack, key, module, {:wake, stack, key, event}),
-         # Another process may be faster to wake it, and then takes it back for us.
-         [{pid, _value}] <- Registry.lookup(stack.name, key) do
-      :gen_statem.cast(pid, event)
-    else
-      {:ok, _pid} -> :ok
-      _gone -> :error
-    end
-  end
-
-  defp start_child(stack, key, module, seed) do
-    supervisor = {:via, PartitionSupervisor, {Supervisor.machines(stack.name), key}}
-
-    child = %{
-      id: __MODULE__,
-      start: {__MODULE__, :start_link, [module, seed]},
-      restart: :temporary
-    }
-
-    DynamicSupervisor.start_child(supervisor, child)
-  catch
-    # The supervisors are about to start again, or the stack has ended.
-    :exit, _reason -> {:error, :overload}
-  end
-
-  @doc false
-  @spec start_link(module, term) :: :gen_statem.start_ret()
-  def start_link(module, seed), do: :gen_statem.start_link(module, seed, @start)
 
   @doc """
   What a machine's `init/1` does. The key is registered when it returns, so that what comes again finds the machine;
@@ -295,6 +251,7 @@ defmodule Sippet.Transactions.Machine do
       {:keep_state, data}
     else
       Shelf.put(data.stack, pack(state, data), data.merge)
+      Directory.leave(data.stack, data.key)
       {:stop, {:shutdown, :shelved}, data}
     end
   end
@@ -379,7 +336,6 @@ defmodule Sippet.Transactions.Machine do
   """
   @spec terminated(:enter | :gen_statem.event_type(), term, t) :: result
   def terminated(:enter, _state, data) do
-    Registry.unregister(data.stack.name, data.key)
     leave(data, data.ended)
     :keep_state_and_data
   end
@@ -398,25 +354,13 @@ defmodule Sippet.Transactions.Machine do
   What a machine's `terminate/3` does, also after a crash.
   """
   @spec terminate(term, atom, t) :: :ok
-  def terminate({:shutdown, :shelved}, _state, data), do: forward(data)
+  def terminate({:shutdown, :shelved}, _state, _data), do: :ok
   def terminate(_reason, :terminated, _data), do: :ok
   def terminate({:shutdown, why}, _state, data), do: leave(data, why)
   def terminate(reason, _state, data), do: leave(data, reason)
 
-  # What came for the process while it left goes to the one that follows it.
-  defp forward(data) do
-    Registry.unregister(data.stack.name, data.key)
-
-    receive do
-      {:"$gen_cast", event} ->
-        wake(data.stack, data.key, data.module, event)
-        forward(data)
-    after
-      0 -> :ok
-    end
-  end
-
   defp leave(data, why) do
+    Registry.unregister(data.stack.name, data.key)
     Shelf.disclaim(data.stack, data.merge, data.key)
     Shelf.ended(data.stack, data.key, data.module, data.started, why)
   end

@@ -76,11 +76,16 @@ defmodule Sippet.Transactions.Server.NonInvite do
   end
 
   # RFC4320§4.1 - 100, as the client repeats its request every T2 now
-  def trying({:timeout, :trying}, :trying, data), do: try_on(data)
+  def trying({:timeout, :trying}, :trying, %{request: request} = data),
+    do: provisional(request |> Message.to_response(100) |> Packet.new(), data)
 
   # RFC4320§4.1 - over a reliable transport at any time, over others not before
-  def trying(:cast, {:answer, %Packet{message: %{start_line: %{status_code: 100}}}}, data) do
-    if data.transport.reliable?, do: try_on(data), else: :keep_state_and_data
+  def trying(
+        :cast,
+        {:answer, %Packet{message: %{start_line: %{status_code: 100}}} = packet},
+        data
+      ) do
+    if data.transport.reliable?, do: provisional(packet, data), else: :keep_state_and_data
   end
 
   def trying(type, event, data), do: unanswered(type, event, :trying, data)
@@ -119,10 +124,8 @@ defmodule Sippet.Transactions.Server.NonInvite do
   @impl true
   defdelegate terminate(reason, state, data), to: Machine
 
-  defp try_on(%{request: request} = data) do
-    trying = request |> Message.to_response(100) |> Packet.new()
-    {:next_state, :proceeding, Machine.answer(data, trying), Machine.stop_timers([:trying])}
-  end
+  defp provisional(packet, data),
+    do: {:next_state, :proceeding, Machine.answer(data, packet), Machine.stop_timers([:trying])}
 
   # RFC4320§4.2 - an answer that comes too late for the client is none
   defp unanswered({:timeout, :answer}, :no_answer, _state, data),

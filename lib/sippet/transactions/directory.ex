@@ -1,0 +1,86 @@
+defmodule Sippet.Transactions.Directory do
+  @moduledoc false
+  # Where transactions are: a transaction in progress is a process in the stack's registry, or a row on the shelf. Who
+  # has something for one goes by its key, and need not know which it is.
+
+  alias Sippet.Stack
+  alias Sippet.Transactions.{Shelf, Supervisor}
+
+  # A machine lives for milliseconds as a rule: with room for its request from the start it ends without a
+  # garbage collection. One that lives longer, while a call rings, hibernates.
+  @start [spawn_opt: [min_heap_size: 1_598], hibernate_after: 1_000]
+
+  @doc """
+  Starts a machine with what its `init/1` takes.
+
+  `:ignore` says that it found its key taken, or nothing on the shelf to go on with.
+  """
+  @spec start(Stack.t(), struct, module, term) :: {:ok, pid} | :ignore | {:error, :overload}
+  def start(stack, key, module, seed) do
+    supervisor = {:via, PartitionSupervisor, {Supervisor.machines(stack.name), key}}
+
+    child = %{
+      id: module,
+      start: {:gen_statem, :start_link, [module, seed, @start]},
+      restart: :temporary
+    }
+
+    DynamicSupervisor.start_child(supervisor, child)
+  catch
+    # The supervisors are about to start again, or the stack has ended.
+    :exit, _reason -> {:error, :overload}
+  end
+
+  @doc """
+  Hands an event to the transaction of this key, which is taken off the shelf for it if that is where it is.
+  """
+  @spec post(Stack.t(), struct, term) :: :ok | :error
+  def post(stack, key, event) do
+    case find(stack, key) do
+      nil -> :error
+      pid when is_pid(pid) -> :gen_statem.cast(pid, event)
+      module -> wake(stack, key, module, event)
+    end
+  end
+
+  # Another process may be faster to wake it; the event then goes to where it is now.
+  defp wake(stack, key, module, event) do
+    with :ignore <- start(stack, key, module, {:wake, stack, key, event}),
+         [{pid, _value}] <- Registry.lookup(stack.name, key) do
+      :gen_statem.cast(pid, event)
+    else
+      {:ok, _pid} -> :ok
+      _gone -> :error
+    end
+  end
+
+  @doc """
+  The process of a transaction in progress, or the module of one on the shelf.
+  """
+  @spec find(Stack.t(), struct) :: pid | module | nil
+  def find(stack, key) do
+    case Registry.lookup(stack.name, key) do
+      [{pid, _value}] -> pid
+      [] -> Shelf.machine(stack, key)
+    end
+  end
+
+  @doc """
+  Takes the calling process out, whose transaction lies on the shelf now, and hands on what came for it meanwhile.
+  """
+  @spec leave(Stack.t(), struct) :: :ok
+  def leave(stack, key) do
+    Registry.unregister(stack.name, key)
+    hand_on(stack, key)
+  end
+
+  defp hand_on(stack, key) do
+    receive do
+      {:"$gen_cast", event} ->
+        post(stack, key, event)
+        hand_on(stack, key)
+    after
+      0 -> :ok
+    end
+  end
+end
