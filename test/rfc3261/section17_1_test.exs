@@ -1,0 +1,394 @@
+defmodule Sippet.RFC3261.Section17.ClientTest do
+  use Sippet.TransactionCase, async: true
+
+  alias Sippet.URI
+
+  # Each send's time is taken where it happens: in the machine.
+  defp timed_transport(options \\ []) do
+    test = self()
+
+    outcome = fn _octets ->
+      send(test, {:at, System.monotonic_time(:microsecond)})
+      :ok
+    end
+
+    TestTransport.new([outcome: outcome] ++ options)
+  end
+
+  defp gaps(count) do
+    times =
+      for _send <- 0..count do
+        assert_soon({:at, time})
+        time
+      end
+
+    times |> Enum.chunk_every(2, 1, :discard) |> Enum.map(fn [a, b] -> (b - a) / 1_000 end)
+  end
+
+  # A timer may be late, never early.
+  defp assert_at_least(gaps, intervals) do
+    for {gap, interval} <- Enum.zip(gaps, intervals), do: assert(gap >= interval - 1)
+  end
+
+  describe "RFC3261§17.1.1.2 INVITE client transaction" do
+    test "is repeated over an unreliable transport at intervals that double" do
+      stack = start_stack(:fast)
+      start_client(stack, request(:invite), timed_transport())
+      assert_at_least(gaps(4), [4, 8, 16, 32])
+    end
+
+    test "is sent seven times at most, then Timer B tells the core, and no ACK is sent" do
+      stack = start_stack(:fast)
+      key = start_client(stack, request(:invite))
+      assert_soon({:receive_error, :timeout, ^key})
+      assert await_end(stack, key) == :timeout
+      repetitions = sends()
+      assert length(repetitions) in 4..6
+      assert Enum.all?(repetitions, &String.starts_with?(&1, "INVITE"))
+    end
+
+    test "is not repeated over a reliable transport, and Timer B holds there too" do
+      stack = start_stack(:fast)
+      key = start_client(stack, request(:invite), TestTransport.new(reliable?: true))
+      assert_soon({:receive_error, :timeout, ^key})
+      refute_received {:sent, _destination, _octets, _key}
+    end
+
+    test "is not repeated after a provisional response, and has no time limit then" do
+      stack = start_stack(:fast)
+      request = request(:invite)
+      key = start_client(stack, request)
+      response = come(stack, request, 100)
+      assert_soon({:receive_response, ^response, ^key})
+      sends()
+      refute_receive {:sent, _destination, _octets, _key}, 400
+      refute_received {:receive_error, _reason, _key}
+      assert state(stack, key) == :proceeding
+    end
+
+    test "repeats the same octets" do
+      stack = start_stack(:fast)
+      key = start_client(stack, request(:invite))
+      assert_soon({:sent, _destination, first, ^key})
+      assert_soon({:sent, _destination, ^first, ^key})
+    end
+
+    test "acknowledges a rejection over a reliable transport too, and ends then" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_client(stack, request, TestTransport.new(reliable?: true))
+      response = come(stack, request, 486)
+      assert_soon({:receive_response, ^response, ^key})
+      assert_soon({:sent, _destination, "ACK " <> _rest, ^key})
+      assert await_end(stack, key) == :normal
+    end
+
+    test "gives the core a rejection once, whatever comes behind it" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_client(stack, request)
+      first = come(stack, request, 486)
+      assert_soon({:receive_response, ^first, ^key})
+      assert_soon({:sent, _destination, ack, ^key})
+      await_shelf(stack, key)
+
+      for status <- [486, 603, 486] do
+        come(stack, request, status)
+        assert_soon({:sent, _destination, ^ack, ^key})
+      end
+
+      for status <- [200, 180], do: come(stack, request, status)
+      assert_silence()
+      assert state(stack, key) == :completed
+    end
+  end
+
+  describe "RFC3261§17.1.1.3 construction of the ACK" do
+    test "is the example's" do
+      invite =
+        Message.parse!("""
+        INVITE sip:bob@biloxi.com SIP/2.0
+        Via: SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bKkjshdyff
+        To: Bob <sip:bob@biloxi.com>
+        From: Alice <sip:alice@atlanta.com>;tag=88sja8x
+        Max-Forwards: 70
+        Call-ID: 987asjd97y7atg
+        CSeq: 986759 INVITE
+
+        """)
+
+      stack = start_stack()
+      start_client(stack, invite)
+
+      response =
+        invite
+        |> Message.to_response(404)
+        |> put_all(to: {"Bob", URI.parse!("sip:bob@biloxi.com"), %{"tag" => "99sa0xk"}})
+
+      :ok = Transactions.receive_response(stack, response, Client.Key.new(response))
+      assert_soon({:sent, _destination, "ACK " <> _rest = octets, _key})
+
+      expected =
+        Message.parse!("""
+        ACK sip:bob@biloxi.com SIP/2.0
+        Via: SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bKkjshdyff
+        To: Bob <sip:bob@biloxi.com>;tag=99sa0xk
+        From: Alice <sip:alice@atlanta.com>;tag=88sja8x
+        Max-Forwards: 70
+        Call-ID: 987asjd97y7atg
+        CSeq: 986759 ACK
+        Content-Length: 0
+
+        """)
+
+      assert Message.parse!(octets) == expected
+    end
+
+    test "has the topmost Via alone, the Route set, no body, and goes where the INVITE went" do
+      routes = [
+        {"", URI.parse!("sip:p1.example.com;lr"), %{}},
+        {"", URI.parse!("sip:p2.example.com;lr"), %{}}
+      ]
+
+      top = via(%{"branch" => Message.create_branch()})
+      below = {{2, 0}, :tcp, {"below.example.com", 5060}, %{"branch" => "z9hG4bKbelow"}}
+
+      request =
+        request(:invite,
+          via: [top, below],
+          route: routes,
+          content_type: {{"application", "sdp"}, %{}},
+          contact: [{"", URI.parse!("sip:alice@pc33.atlanta.com"), %{}}]
+        )
+
+      stack = start_stack()
+      start_client(stack, %{request | body: "v=0\r\n"})
+      come(stack, request, 480)
+      assert_soon({:sent, destination, "ACK " <> _rest = octets, _key})
+      ack = Message.parse!(octets)
+
+      assert destination == destination()
+      assert ack.headers.via == [top]
+      assert ack.headers.route == routes
+      assert ack.body == ""
+      refute Message.has_header?(ack, :content_type)
+    end
+
+    test "keeps the INVITE's target for transports that take messages" do
+      request = %{request(:invite) | target: {:udp, "192.0.2.7", 5062}}
+      stack = start_stack()
+      {:ok, pid} = start_supervised({Sippet.TestLegacyTransport, self()})
+      transport = %{TestTransport.new() | module: nil, handle: nil, pid: pid}
+      :ok = Transactions.start_client(stack, request, transport, destination())
+      assert_soon({:send_message, ^request, "192.0.2.1", 5060, key})
+      come(stack, request, 486)
+      assert_soon({:send_message, ack, "192.0.2.1", 5060, ^key})
+      assert {ack.start_line.method, ack.target} == {:ack, request.target}
+      await_shelf(stack, key)
+      come(stack, request, 486)
+      assert_soon({:send_message, ^ack, "192.0.2.1", 5060, ^key})
+    end
+  end
+
+  describe "RFC6026§7.2 INVITE client transaction, Accepted" do
+    test "passes every 2xx to the core, of other branches too, and acknowledges none" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_client(stack, request)
+
+      for tag <- ["one", "one", "two"] do
+        {name, uri, _params} = request.headers.to
+        to = {name, uri, %{"tag" => tag}}
+        response = request |> Message.to_response(200) |> Message.put_header(:to, to)
+        :ok = Transactions.receive_response(stack, response, key)
+        assert_soon({:receive_response, ^response, ^key})
+        await_shelf(stack, key)
+      end
+
+      refute_received {:sent, _destination, _octets, _key}
+    end
+
+    test "ends with Timer M, without a word, over any transport" do
+      for reliable? <- [false, true] do
+        stack = start_stack(:fast)
+        request = request(:invite)
+        key = start_client(stack, request, TestTransport.new(reliable?: reliable?))
+        come(stack, request, 200)
+        assert await_end(stack, key) == :normal
+        refute_received {:receive_error, _reason, _key}
+      end
+    end
+  end
+
+  describe "RFC3261§17.1.2.2 non-INVITE client transaction" do
+    test "is repeated at intervals that double up to T2" do
+      stack = start_stack(:fast)
+      start_client(stack, request(:options), timed_transport())
+      assert_at_least(gaps(5), [4, 8, 16, 16, 16])
+    end
+
+    test "is repeated every T2 after a provisional response" do
+      stack = start_stack(:fast, t1: 10, t2: 60)
+      request = request(:options)
+      key = start_client(stack, request, timed_transport())
+      come(stack, request, 100)
+      assert_soon({:receive_response, _response, ^key})
+      assert_at_least(gaps(3) |> tl(), [60, 60])
+    end
+
+    test "is not repeated over a reliable transport, and Timer F holds there too" do
+      stack = start_stack(:fast)
+      key = start_client(stack, request(:options), TestTransport.new(reliable?: true))
+      assert_soon({:receive_error, :timeout, ^key})
+      refute_received {:sent, _destination, _octets, _key}
+      assert await_end(stack, key) == :timeout
+    end
+
+    test "gives the core one final response, and absorbs others for T4" do
+      stack = start_stack()
+      request = request(:options)
+      key = start_client(stack, request)
+      first = come(stack, request, 200)
+      assert_soon({:receive_response, ^first, ^key})
+      await_shelf(stack, key)
+      for status <- [200, 404, 100], do: come(stack, request, status)
+      assert_silence()
+      assert state(stack, key) == :completed
+    end
+
+    test "ends at once with its final response over a reliable transport" do
+      stack = start_stack()
+      request = request(:options)
+      key = start_client(stack, request, TestTransport.new(reliable?: true))
+      response = come(stack, request, 200)
+      assert_soon({:receive_response, ^response, ^key})
+      assert await_end(stack, key) == :normal
+    end
+  end
+
+  describe "RFC3261§17.1.3 matching responses to client transactions" do
+    test "takes the branch of the topmost Via and the method of CSeq" do
+      stack = start_stack()
+      invite = request(:invite)
+      cancel = as(invite, :cancel)
+      invite_key = start_client(stack, invite)
+      cancel_key = start_client(stack, cancel)
+      assert invite_key != cancel_key
+      assert Client.Key.invite(cancel_key) == invite_key
+
+      response = come(stack, cancel, 200)
+      assert_soon({:receive_response, ^response, ^cancel_key})
+      response = come(stack, invite, 487)
+      assert_soon({:receive_response, ^response, ^invite_key})
+    end
+
+    test "finds none for another branch" do
+      stack = start_stack()
+      start_client(stack, request(:options))
+      other = Message.to_response(request(:options), 200)
+      assert Transactions.receive_response(stack, other, Client.Key.new(other)) == :error
+    end
+
+    test "starts no second transaction of one key, be the first in progress or finished" do
+      stack = start_stack()
+      request = request(:options)
+      key = start_client(stack, request)
+
+      again = fn ->
+        Transactions.start_client(stack, request, TestTransport.new(), destination())
+      end
+
+      assert again.() == {:error, :already_started}
+      come(stack, request, 200)
+      await_shelf(stack, key)
+      assert again.() == {:error, :already_started}
+      refute_received {:sent, _destination, _octets, _key}
+    end
+  end
+
+  describe "RFC3261§17.1.4 handling transport errors" do
+    for {text, reason} <- [
+          {"an atom", :econnrefused},
+          {"a tuple", {:tls_alert, {:bad_certificate, "x"}}},
+          {"a struct", Macro.escape(%ArgumentError{message: "odd"})}
+        ] do
+      test "tells the core #{text} as the reason, and ends" do
+        for method <- [:invite, :options] do
+          stack = start_stack()
+          reason = unquote(reason)
+          transport = TestTransport.new(outcome: fn _octets -> {:error, reason} end)
+          key = start_client(stack, request(method), transport)
+          assert_soon({:receive_error, ^reason, ^key})
+          assert await_end(stack, key) == :transport_error
+          assert_soon({:event, [:transport, :error], _, %{reason: ^reason, key: ^key}})
+        end
+      end
+    end
+
+    test "takes what a transport raises, throws, exits with or answers for a reason" do
+      for fun <- [
+            fn _octets -> raise "no" end,
+            fn _octets -> throw(:no) end,
+            fn _octets -> exit(:no) end,
+            fn _octets -> :no end
+          ] do
+        stack = start_stack()
+        key = start_client(stack, request(:options), TestTransport.new(outcome: fun))
+        assert_soon({:receive_error, _reason, ^key})
+      end
+    end
+
+    test "takes a failed repetition, and a failed ACK, as well" do
+      for {method, failing} <- [invite: "INVITE", options: "OPTIONS"] do
+        stack = start_stack(:fast)
+        {:ok, sends} = Agent.start_link(fn -> 0 end)
+
+        outcome = fn octets ->
+          if String.starts_with?(octets, failing) and
+               Agent.get_and_update(sends, &{&1, &1 + 1}) > 0,
+             do: {:error, :closed},
+             else: :ok
+        end
+
+        key = start_client(stack, request(method), TestTransport.new(outcome: outcome))
+        assert_soon({:receive_error, :closed, ^key})
+        assert await_end(stack, key) == :transport_error
+      end
+
+      stack = start_stack()
+      request = request(:invite)
+      outcome = &if String.starts_with?(&1, "ACK"), do: {:error, :closed}, else: :ok
+      key = start_client(stack, request, TestTransport.new(outcome: outcome))
+      response = come(stack, request, 486)
+      # Both are told, in order, although the transaction has ended.
+      assert_soon({:receive_error, :closed, ^key})
+      assert_received {:receive_response, ^response, ^key}
+      assert await_end(stack, key) == :transport_error
+    end
+
+    test "RFC3261§18.4 an unreachable host ends those that wait for it, and no others" do
+      stack = start_stack()
+      waiting = start_client(stack, request(:options))
+      ringing = request(:invite)
+      ringing_key = start_client(stack, ringing)
+      come(stack, ringing, 180)
+      elsewhere = request(:options)
+      :ok = Transactions.start_client(stack, elsewhere, TestTransport.new(), {"192.0.2.2", 5060})
+      :ok = Transactions.unreachable(stack, {"192.0.2.1", 5060}, :ehostunreach)
+      assert_soon({:receive_error, :ehostunreach, ^waiting})
+      assert await_end(stack, waiting) == :transport_error
+      assert state(stack, ringing_key) == :proceeding
+      assert state(stack, Client.Key.new(elsewhere)) == :trying
+      :ok = Transactions.unreachable(stack, {{192, 0, 2, 2}, 5060}, :ehostunreach)
+      assert await_end(stack, Client.Key.new(elsewhere)) == :transport_error
+    end
+  end
+
+  defp sends do
+    receive do
+      {:sent, _destination, octets, _key} -> [octets | sends()]
+    after
+      0 -> []
+    end
+  end
+end

@@ -1,0 +1,617 @@
+defmodule Sippet.RFC3261.Section17.ServerTest do
+  use Sippet.TransactionCase, async: true
+
+  describe "RFC3261§17.2.1 INVITE server transaction" do
+    test "answers 100 by itself after 200 ms, with the Timestamp and without a tag" do
+      stack = start_stack()
+      request = request(:invite, timestamp: {54.3, 0.0})
+      started = System.monotonic_time(:millisecond)
+      key = start_server(stack, request)
+      assert_soon({:sent, destination, "SIP/2.0 100 " <> _rest = octets, ^key})
+      assert System.monotonic_time(:millisecond) - started >= 199
+      assert destination == destination()
+      trying = Message.parse!(octets)
+      assert trying.headers.to == request.headers.to
+      assert {54.3, _delay} = trying.headers.timestamp
+    end
+
+    test "sends no 100 when the core answers 180 at once" do
+      stack = start_stack()
+      request = request(:invite)
+      start_server(stack, request)
+      answered(stack, request, 180)
+      refute_receive {:sent, _destination, _octets, _key}, 300
+    end
+
+    test "sends no 100 when the core answers finally at once" do
+      stack = start_stack()
+      request = request(:invite)
+      start_server(stack, request)
+      answered(stack, request, 200)
+      refute_receive {:sent, _destination, _octets, _key}, 300
+    end
+
+    test "sends every provisional response once, and the last one again when the INVITE comes again" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_server(stack, request)
+      answered(stack, request, 180)
+      progress = answered(stack, request, 183)
+
+      for _again <- 1..2 do
+        come_again(stack, request)
+        assert_soon({:sent, _destination, ^progress, ^key})
+      end
+
+      assert_silence()
+    end
+
+    test "an INVITE that comes again before there is any answer gets none, and the core sees one" do
+      stack = start_stack()
+      request = request(:invite)
+      start_server(stack, request)
+      come_again(stack, request)
+      assert_silence()
+    end
+
+    test "repeats a rejection from T1 to T2 until the ACK comes" do
+      stack = start_stack(:fast)
+      request = request(:invite)
+      key = start_server(stack, request)
+      rejection = answered(stack, request, 486)
+      for _time <- 1..4, do: assert_soon({:sent, _destination, ^rejection, ^key})
+      come_again(stack, acknowledging(request, 486))
+      assert await_end(stack, key) == :normal
+      flush()
+      refute_receive {:sent, _destination, _octets, _key}, 60
+      refute_received {:receive_request, _ack, _key}
+      refute_received {:receive_error, _reason, _key}
+    end
+
+    test "repeats no rejection over a reliable transport, and ends with the ACK" do
+      stack = start_stack(:fast)
+      request = request(:invite)
+      key = start_server(stack, request, TestTransport.new(reliable?: true))
+      answered(stack, request, 486)
+      refute_receive {:sent, _destination, _octets, _key}, 60
+      come_again(stack, acknowledging(request, 486))
+      assert await_end(stack, key) == :normal
+    end
+
+    test "answers a repeated INVITE with the rejection again" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_server(stack, request)
+      rejection = answered(stack, request, 603)
+      come_again(stack, request)
+      assert_soon({:sent, _destination, ^rejection, ^key})
+    end
+
+    test "tells the core that no ACK came, over any transport" do
+      for reliable? <- [false, true] do
+        stack = start_stack(:fast)
+        request = request(:invite)
+        key = start_server(stack, request, TestTransport.new(reliable?: reliable?))
+        answered(stack, request, 486)
+        assert_soon({:receive_error, :no_ack, ^key})
+        assert await_end(stack, key) == :timeout
+      end
+    end
+
+    test "absorbs ACKs that come again, on the shelf too" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_server(stack, request)
+      answered(stack, request, 486)
+      ack = acknowledging(request, 486)
+      come_again(stack, ack)
+      await_shelf(stack, key)
+      come_again(stack, ack)
+      come_again(stack, request)
+      assert_silence()
+      assert state(stack, key) == :confirmed
+    end
+
+    test "ignores what the core answers after its rejection" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_server(stack, request)
+      answered(stack, request, 486)
+      for status <- [180, 200, 603], do: answer(stack, request, status)
+      assert_silence()
+      assert state(stack, key) == :completed
+    end
+  end
+
+  describe "RFC6026§7.1 INVITE server transaction, Accepted" do
+    test "absorbs the INVITE that comes again, and repeats no 2xx by itself" do
+      stack = start_stack(:fast)
+      request = request(:invite)
+      key = start_server(stack, request)
+      answered(stack, request, 200)
+      come_again(stack, request)
+      refute_receive {:sent, _destination, _octets, _key}, 60
+      refute_received {:receive_request, _request, _key}
+      assert await_end(stack, key) == :normal
+      refute_received {:receive_error, _reason, _key}
+    end
+
+    test "sends each 2xx that the core passes, and nothing else" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_server(stack, request)
+      octets = answered(stack, request, 200)
+      answer(stack, request, 200)
+      assert_soon({:sent, _destination, ^octets, ^key})
+      for status <- [180, 486], do: answer(stack, request, status)
+      assert_silence()
+      assert state(stack, key) == :accepted
+    end
+
+    test "passes an ACK that has the INVITE's branch to the core" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_server(stack, request)
+      answered(stack, request, 200)
+      ack = acknowledging(request, 200)
+      come_again(stack, ack)
+      assert_soon({:receive_request, ^ack, nil})
+      await_shelf(stack, key)
+      come_again(stack, ack)
+      assert_soon({:receive_request, ^ack, nil})
+    end
+
+    test "goes on absorbing INVITEs when a 2xx could not be sent" do
+      stack = start_stack()
+      request = request(:invite)
+      failing = TestTransport.new(outcome: fn _octets -> {:error, :enetunreach} end)
+      key = start_server(stack, request, failing)
+      answered(stack, request, 200)
+      assert_soon({:receive_error, :enetunreach, ^key})
+      come_again(stack, request)
+      assert_silence()
+      assert state(stack, key) == :accepted
+    end
+  end
+
+  describe "RFC3261§17.2.2 non-INVITE server transaction" do
+    test "ignores the request that comes again before there is an answer" do
+      stack = start_stack()
+      request = request(:options)
+      key = start_server(stack, request)
+      come_again(stack, request)
+      assert_silence()
+      assert state(stack, key) == :trying
+    end
+
+    test "answers the request that comes again with the same octets, from the shelf" do
+      stack = start_stack()
+      request = request(:options)
+      key = start_server(stack, request)
+      octets = answered(stack, request, 200)
+
+      for _again <- 1..3 do
+        await_shelf(stack, key)
+        come_again(stack, request)
+        assert_soon({:sent, _destination, ^octets, ^key})
+      end
+
+      assert_silence()
+    end
+
+    test "ignores other final responses of the core" do
+      stack = start_stack()
+      request = request(:options)
+      start_server(stack, request)
+      answered(stack, request, 200)
+      answer(stack, request, 404)
+      assert_silence()
+    end
+
+    test "ends with Timer J, or at once over a reliable transport" do
+      stack = start_stack(:fast)
+      request = request(:options)
+      key = start_server(stack, request)
+      answered(stack, request, 200)
+      assert await_end(stack, key) == :normal
+
+      stack = start_stack(:slow)
+      request = request(:options)
+      key = start_server(stack, request, TestTransport.new(reliable?: true))
+      answered(stack, request, 200)
+      assert await_end(stack, key) == :normal
+    end
+  end
+
+  describe "RFC4320§4.1 provisional responses to a non-INVITE request" do
+    test "a 100 is sent by itself when a client's Timer E has reached T2" do
+      stack = start_stack(:fast, t1: 30, t2: 120)
+      request = request(:options)
+      started = System.monotonic_time(:millisecond)
+      key = start_server(stack, request)
+      assert_soon({:sent, _destination, "SIP/2.0 100 " <> _rest = trying, ^key})
+      assert System.monotonic_time(:millisecond) - started >= 89
+      come_again(stack, request)
+      assert_soon({:sent, _destination, ^trying, ^key})
+    end
+
+    test "the core's 100 is not sent before that, unless the transport is reliable" do
+      stack = start_stack()
+      request = request(:options)
+      start_server(stack, request)
+      answer(stack, request, 100)
+      assert_silence()
+
+      request = request(:options)
+      start_server(stack, request, TestTransport.new(reliable?: true))
+      answered(stack, request, 100)
+    end
+
+    test "no other provisional response is ever sent" do
+      for reliable? <- [false, true] do
+        stack = start_stack()
+        request = request(:options)
+        key = start_server(stack, request, TestTransport.new(reliable?: reliable?))
+        for status <- [180, 183], do: answer(stack, request, status)
+        assert_silence()
+        assert state(stack, key) == :trying
+      end
+    end
+  end
+
+  describe "RFC4320§4.2 late answers to a non-INVITE request" do
+    test "a 408 is not sent" do
+      stack = start_stack()
+      request = request(:options)
+      key = start_server(stack, request)
+      answer(stack, request, 408)
+      assert_silence()
+      assert state(stack, key) == :trying
+    end
+
+    test "a request that the core never answers ends at 64*T1, and a later answer is not sent" do
+      stack = start_stack(:fast)
+      request = request(:options)
+      key = start_server(stack, request)
+      assert await_end(stack, key) == :timeout
+      flush()
+      late = Message.to_response(request, 200)
+      assert Transactions.send_response(stack, late) == {:error, :no_transaction}
+      assert_silence()
+    end
+  end
+
+  describe "RFC3261§17.2.3 matching requests to server transactions" do
+    test "takes branch, sent-by without letter case, and method" do
+      stack = start_stack()
+      request = request(:invite)
+      key = start_server(stack, request)
+      progress = answered(stack, request, 180)
+      [{version, protocol, {host, port}, params}] = request.headers.via
+      shouted = [{version, protocol, {String.upcase(host), port}, params}]
+      come_again(stack, put_all(request, via: shouted))
+      assert_soon({:sent, _destination, ^progress, ^key})
+
+      for other <- [
+            [{version, protocol, {host, port + 1}, params}],
+            [{version, protocol, {"other.example.com", port}, params}],
+            [{version, protocol, {host, port}, %{params | "branch" => "z9hG4bKother"}}]
+          ] do
+        other = put_all(request, via: other)
+        assert Transactions.receive_request(stack, other, Server.Key.new(other)) == :error
+      end
+
+      options = as(request, :options)
+      assert Transactions.receive_request(stack, options, Server.Key.new(options)) == :error
+    end
+
+    test "starts no second transaction of one key, be the first in progress or finished" do
+      stack = start_stack()
+      request = request(:options)
+      key = start_server(stack, request)
+
+      again = fn ->
+        Transactions.start_server(stack, request, TestTransport.new(), destination())
+      end
+
+      assert again.() == {:error, :already_started}
+      answered(stack, request, 200)
+      await_shelf(stack, key)
+      assert again.() == {:error, :already_started}
+      refute_received {:receive_request, _request, _key}
+    end
+
+    test "of an RFC 2543 peer, takes what stands for a branch" do
+      stack = start_stack()
+      request = old(:invite)
+      key = start_server(stack, request)
+      rejection = answered(stack, request, 486)
+      come_again(stack, request)
+      assert_soon({:sent, _destination, ^rejection, ^key})
+
+      for change <- [
+            [call_id: "other"],
+            [cseq: {2, :invite}],
+            [from: {"", Sippet.URI.parse!("sip:alice@atlanta.com"), %{"tag" => "other"}}],
+            [via: [via(%{"hidden" => ""})]]
+          ] do
+        other = put_all(request, change)
+        assert Transactions.receive_request(stack, other, Server.Key.new(other)) == :error
+      end
+
+      elsewhere = %{
+        request
+        | start_line: Message.build_request(:invite, "sip:carol@x.com").start_line
+      }
+
+      assert Transactions.receive_request(stack, elsewhere, Server.Key.new(elsewhere)) == :error
+    end
+
+    test "of an RFC 2543 peer, an ACK confirms if its To tag is the response's" do
+      stack = start_stack()
+      request = old(:invite)
+      key = start_server(stack, request)
+      answered(stack, request, 486)
+      {name, uri, _params} = request.headers.to
+      come_again(stack, as(request, :ack, to: {name, uri, %{"tag" => "another"}}))
+      assert state(stack, key) == :completed
+      come_again(stack, acknowledging(request, 486))
+      assert state(stack, key) == :confirmed
+      refute_received {:receive_request, _request, _key}
+    end
+
+    test "of an RFC 2543 peer, an ACK for a 2xx goes to the core" do
+      stack = start_stack()
+      request = old(:invite)
+      start_server(stack, request)
+      answered(stack, request, 200)
+      ack = acknowledging(request, 200)
+      come_again(stack, ack)
+      assert_soon({:receive_request, ^ack, nil})
+    end
+
+    test "of an RFC 2543 peer, a request that is not an INVITE needs the To tag too" do
+      stack = start_stack()
+      request = old(:options)
+      key = start_server(stack, request)
+      octets = answered(stack, request, 200)
+      come_again(stack, request)
+      assert_soon({:sent, _destination, ^octets, ^key})
+      {name, uri, _params} = request.headers.to
+      other = put_all(request, to: {name, uri, %{"tag" => "x"}})
+      assert Transactions.receive_request(stack, other, Server.Key.new(other)) == :error
+    end
+
+    test "the cookie alone is no branch" do
+      bare = put_all(request(:invite), via: [via(%{"branch" => "z9hG4bK"})])
+      assert "rfc2543-" <> _digest = Server.Key.new(bare).branch
+    end
+  end
+
+  describe "RFC3261§17.2.4 handling transport errors, as of RFC6026§8.8" do
+    test "tells the core once for each response, and stays" do
+      for method <- [:invite, :options] do
+        stack = start_stack(:fast)
+        request = request(method)
+        failing = TestTransport.new(outcome: fn _octets -> {:error, {:odd, %{}}} end)
+        key = start_server(stack, request, failing)
+        answered(stack, request, 404)
+        assert_soon({:receive_error, {:odd, %{}}, ^key})
+        come_again(stack, request)
+        assert_soon({:sent, _destination, "SIP/2.0 404 " <> _rest, ^key})
+        assert Transactions.alive?(stack, key)
+        refute_receive {:receive_error, {:odd, %{}}, ^key}, 30
+      end
+    end
+  end
+
+  describe "RFC3261§9 CANCEL" do
+    test "has a transaction of its own at the server, whose key leads to the INVITE's" do
+      stack = start_stack()
+      invite = request(:invite)
+      cancel = as(invite, :cancel)
+      invite_key = start_server(stack, invite)
+      cancel_key = start_server(stack, cancel)
+      assert cancel_key.method == :cancel
+      assert Server.Key.invite(cancel_key) == invite_key
+      assert Transactions.alive?(stack, Server.Key.invite(cancel_key))
+      answered(stack, cancel, 200)
+      answered(stack, invite, 487)
+      # RFC3261§9.2 - the tags SHOULD be the same
+      assert Message.to_response(cancel, 200).headers.to ==
+               Message.to_response(invite, 487).headers.to
+    end
+
+    test "of an RFC 2543 peer leads to its INVITE too" do
+      invite = old(:invite)
+      cancel = as(invite, :cancel)
+      assert Server.Key.invite(Server.Key.new(cancel)) == Server.Key.new(invite)
+    end
+
+    test "gives the INVITE of a client 64*T1, in which a final response may come" do
+      stack = start_stack(:fast)
+      invite = request(:invite)
+      key = start_client(stack, invite)
+      come(stack, invite, 180)
+      cancel = as(invite, :cancel)
+      start_client(stack, cancel)
+      come(stack, cancel, 200)
+      response = come(stack, invite, 487)
+      assert_soon({:receive_response, ^response, ^key})
+      assert await_end(stack, key) == :normal
+      refute_received {:receive_error, _reason, ^key}
+    end
+  end
+
+  describe "RFC3261§8.2.2.2 merged requests" do
+    test "are those that came by another path, while the first is in progress" do
+      stack = start_stack(:fast)
+      request = request(:options)
+      key = start_server(stack, request)
+      by_other_path = put_all(request, via: [via(%{"branch" => Message.create_branch()})])
+
+      refute Transactions.merged?(stack, request)
+      assert Transactions.merged?(stack, by_other_path)
+      start_server(stack, by_other_path)
+      assert Transactions.merged?(stack, by_other_path)
+      refute Transactions.merged?(stack, request)
+
+      answered(stack, request, 200)
+      assert Transactions.merged?(stack, by_other_path)
+      await_end(stack, key)
+      refute Transactions.merged?(stack, by_other_path)
+    end
+
+    test "are none with a To tag, another From tag, Call-ID or CSeq" do
+      stack = start_stack()
+      request = request(:options)
+      start_server(stack, request)
+      {name, uri, params} = request.headers.to
+
+      for change <- [
+            [to: {name, uri, Map.put(params, "tag", "x")}],
+            [from: {name, uri, %{"tag" => "x"}}],
+            [call_id: "x"],
+            [cseq: {2, :options}]
+          ] do
+        via = [via: [via(%{"branch" => Message.create_branch()})]]
+        refute Transactions.merged?(stack, put_all(request, change ++ via))
+      end
+    end
+
+    test "are told on the shelf too, and not by one that was killed" do
+      stack = start_stack()
+      request = request(:options)
+      key = start_server(stack, request)
+      by_other_path = put_all(request, via: [via(%{"branch" => Message.create_branch()})])
+      answered(stack, request, 200)
+      await_shelf(stack, key)
+      assert Transactions.merged?(stack, by_other_path)
+
+      request = request(:options)
+      key = start_server(stack, request)
+      by_other_path = put_all(request, via: [via(%{"branch" => Message.create_branch()})])
+      ref = Process.monitor(pid(stack, key))
+      Process.exit(pid(stack, key), :kill)
+      assert_soon({:DOWN, ^ref, :process, _pid, :killed})
+      refute Transactions.merged?(stack, by_other_path)
+    end
+  end
+
+  describe "RFC3261§13.3.1.4 the INVITE is accepted" do
+    test "a 2xx is repeated from T1 to T2 until the ACK comes, over any transport" do
+      for reliable? <- [false, true] do
+        stack = start_stack(:fast, t1: 20, t2: 40)
+        request = request(:invite)
+        key = start_server(stack, request, TestTransport.new(reliable?: reliable?))
+        octets = answered(stack, request, 200)
+        response = Message.to_response(request, 200)
+        :ok = Transactions.retransmit_2xx(stack, response)
+        for _time <- 1..3, do: assert_soon({:sent, _destination, ^octets, ^key})
+        :ok = Transactions.ack(stack, dialog_ack(request))
+        await_shelf(stack, key)
+        flush()
+        refute_receive {:sent, _destination, _octets, _key}, 100
+      end
+    end
+
+    test "the core is told when 64*T1 pass without an ACK" do
+      stack = start_stack(:fast)
+      request = request(:invite)
+      key = start_server(stack, request)
+      response = Message.to_response(request, 200)
+      # It may be the first that the transaction hears of the response.
+      :ok = Transactions.retransmit_2xx(stack, response)
+      assert_soon({:receive_error, :no_ack, ^key})
+      assert await_end(stack, key) == :timeout
+    end
+
+    test "an ACK of another dialog or CSeq does not count" do
+      stack = start_stack(:fast)
+      request = request(:invite)
+      key = start_server(stack, request)
+      :ok = Transactions.retransmit_2xx(stack, Message.to_response(request, 200))
+      :ok = Transactions.ack(stack, put_all(dialog_ack(request), call_id: "other"))
+      :ok = Transactions.ack(stack, put_all(dialog_ack(request), cseq: {2, :ack}))
+      :ok = Transactions.ack(stack, put_all(dialog_ack(request), to: request.headers.to))
+      assert_soon({:receive_error, :no_ack, ^key})
+    end
+
+    test "an ACK that is faster than the wish to repeat counts" do
+      stack = start_stack(:fast)
+      request = request(:invite)
+      key = start_server(stack, request)
+      answered(stack, request, 200)
+      :ok = Transactions.ack(stack, dialog_ack(request))
+      await_shelf(stack, key)
+      :ok = Transactions.retransmit_2xx(stack, Message.to_response(request, 200))
+      refute_receive {:sent, _destination, _octets, _key}, 60
+      assert await_end(stack, key) == :normal
+      refute_received {:receive_error, _reason, _key}
+    end
+
+    test "each branch of a fork is repeated until its own ACK" do
+      stack = start_stack(:slow, t1: 40, t2: 40)
+      request = request(:invite)
+      key = start_server(stack, request)
+      {name, uri, _params} = request.headers.to
+
+      [one, two] =
+        for tag <- ["one", "two"] do
+          response = put_all(Message.to_response(request, 200), to: {name, uri, %{"tag" => tag}})
+          :ok = Transactions.retransmit_2xx(stack, response)
+          octets = Message.to_string(response)
+          assert_soon({:sent, _destination, ^octets, ^key})
+          octets
+        end
+
+      :ok =
+        Transactions.ack(stack, put_all(dialog_ack(request), to: {name, uri, %{"tag" => "one"}}))
+
+      state(stack, key)
+      flush()
+      assert_soon({:sent, _destination, ^two, ^key})
+      assert_soon({:sent, _destination, ^two, ^key})
+      refute_received {:sent, _destination, ^one, ^key}
+    end
+
+    test "wants a transaction, and a 2xx to an INVITE" do
+      stack = start_stack()
+      invite = request(:invite)
+      response = Message.to_response(invite, 200)
+      assert Transactions.retransmit_2xx(stack, response) == {:error, :no_transaction}
+
+      for other <- [
+            Message.to_response(invite, 180),
+            Message.to_response(invite, 486),
+            Message.to_response(request(:options), 200)
+          ] do
+        assert_raise ArgumentError, ~r/2xx response to an INVITE/, fn ->
+          Transactions.retransmit_2xx(stack, other)
+        end
+      end
+    end
+  end
+
+  # The branch of an ACK for a rejection is its INVITE's.
+  defp acknowledging(request, status),
+    do: as(request, :ack, to: Message.to_response(request, status).headers.to)
+
+  # The ACK for a 2xx has a branch of its own.
+  defp dialog_ack(request) do
+    request
+    |> acknowledging(200)
+    |> put_all(via: [via(%{"branch" => Message.create_branch()})])
+  end
+
+  # What an RFC 2543 client sends: no branch.
+  defp old(method), do: request(method, via: [via(%{})])
+
+  defp flush do
+    receive do
+      {:sent, _destination, _octets, _key} -> flush()
+    after
+      0 -> :ok
+    end
+  end
+end
