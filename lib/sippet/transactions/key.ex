@@ -53,6 +53,13 @@ defmodule Sippet.Transactions.Key do
   def method(%Message{}), do: raise(ArgumentError, "a response without CSeq has no key")
 
   @doc """
+  A method as people write it: a known one in any letter case.
+  """
+  @spec named(Message.method()) :: Message.method()
+  def named(method) when is_atom(method), do: method
+  def named(method) when is_binary(method), do: Message.to_method(method)
+
+  @doc """
   Who sent the request, by the topmost Via, in lower case and without brackets.
   """
   @spec sent_by(Message.t()) :: {String.t(), :inet.port_number()}
@@ -111,18 +118,18 @@ defmodule Sippet.Transactions.Key do
   def read!(text) do
     case String.split(text, "|") do
       [branch, method] when branch != "" and method != "" ->
-        {branch, named(method)}
+        {branch, read_method(method)}
 
       [branch, method, sent_by] when branch != "" and method != "" ->
-        {branch, named(method), endpoint!(sent_by, text)}
+        {branch, read_method(method), endpoint!(sent_by, text)}
 
       _other ->
         refuse!(text)
     end
   end
 
-  defp named(":" <> method), do: Message.to_method(method)
-  defp named(method), do: Message.to_method(method)
+  defp read_method(":" <> method), do: named(method)
+  defp read_method(method), do: named(method)
 
   defp endpoint!(sent_by, text) do
     with [host, port] when host != "" <- halves(sent_by),

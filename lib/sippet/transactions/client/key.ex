@@ -44,11 +44,8 @@ defmodule Sippet.Transactions.Client.Key do
       :invite
   """
   @spec new(String.t(), Message.method()) :: t
-  def new(branch, method) when is_binary(branch) and is_atom(method),
-    do: %__MODULE__{branch: branch, method: method}
-
-  def new(branch, method) when is_binary(branch) and is_binary(method),
-    do: new(branch, Message.to_method(method))
+  def new(branch, method) when is_binary(branch),
+    do: %__MODULE__{branch: branch, method: Key.named(method)}
 
   @doc """
   The key of the INVITE that a CANCEL of this key cancels, or that an ACK acknowledges.

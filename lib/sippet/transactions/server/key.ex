@@ -58,11 +58,8 @@ defmodule Sippet.Transactions.Server.Key do
   """
   @spec new(String.t(), Message.method(), {String.t(), :inet.port_number()}) :: t
   def new(branch, method, {host, port} = sentby)
-      when is_binary(branch) and is_atom(method) and is_binary(host) and is_integer(port),
-      do: %__MODULE__{branch: branch, method: method, sentby: Key.comparable(sentby)}
-
-  def new(branch, method, sentby) when is_binary(method),
-    do: new(branch, Message.to_method(method), sentby)
+      when is_binary(branch) and is_binary(host) and is_integer(port),
+      do: %__MODULE__{branch: branch, method: Key.named(method), sentby: Key.comparable(sentby)}
 
   @doc """
   The key of the INVITE that a CANCEL of this key cancels, or that an ACK acknowledges.
