@@ -3,8 +3,8 @@
 #     MIX_ENV=prod mix run bench/transactions.exs [COUNT]
 #
 # Memory is `:erlang.memory(:total)` before and after COUNT transactions (100,000), divided: what holds the key, the
-# octets of the response and all else there is. The rate counts a transaction from its request to its response, the core's
-# callback and the printing of the response included, without parsing and sockets.
+# octets of the response and all else there is. The rate counts a transaction from the octets of its request to those of
+# its response, the core's callback included, without router and sockets.
 # `ELIXIR_ERL_OPTIONS="+S 1:1"` gives the rate on one core.
 
 defmodule Bench.Transport do
