@@ -1,0 +1,44 @@
+defmodule Sippet.RFC3261.Section9Test do
+  use Sippet.TransactionCase, async: true
+
+  describe "RFC3261§9 CANCEL" do
+    test "has a transaction of its own at the server, whose key leads to the INVITE's" do
+      stack = start_stack()
+      invite = request(:invite)
+      cancel = as(invite, :cancel)
+      invite_key = start_server(stack, invite)
+      cancel_key = start_server(stack, cancel)
+      assert cancel_key.method == :cancel
+      assert Server.Key.invite(cancel_key) == invite_key
+      assert Transactions.alive?(stack, Server.Key.invite(cancel_key))
+      answered(stack, cancel, 200)
+      answered(stack, invite, 487)
+      # RFC3261§9.2 - the tags SHOULD be the same
+      assert Message.to_response(cancel, 200).headers.to ==
+               Message.to_response(invite, 487).headers.to
+    end
+
+    test "of an RFC 2543 peer leads to its INVITE too" do
+      invite = old(:invite)
+      cancel = as(invite, :cancel)
+      assert Server.Key.invite(Server.Key.new(cancel)) == Server.Key.new(invite)
+    end
+
+    test "gives the INVITE of a client 64*T1, in which a final response may come" do
+      stack = start_stack(:fast)
+      invite = request(:invite)
+      key = start_client(stack, invite)
+      come(stack, invite, 180)
+      cancel = as(invite, :cancel)
+      start_client(stack, cancel)
+      come(stack, cancel, 200)
+      response = come(stack, invite, 487)
+      assert_soon({:receive_response, ^response, ^key})
+      assert await_end(stack, key) == :normal
+      refute_received {:receive_error, _reason, ^key}
+    end
+  end
+
+  # What an RFC 2543 client sends: no branch.
+  defp old(method), do: request(method, via: [via(%{})])
+end
