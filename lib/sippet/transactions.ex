@@ -171,14 +171,10 @@ defmodule Sippet.Transactions do
     destination = {address(host), port}
     failed(stack, reason, {nil, host, port}, nil)
 
-    for pid <- clients(stack, destination), do: :gen_statem.cast(pid, {:unreachable, reason})
-    :ok
-  end
+    for pid <- Directory.clients(stack, destination),
+        do: :gen_statem.cast(pid, {:unreachable, reason})
 
-  defp clients(stack, destination) do
-    Registry.select(stack.name, [
-      {{:_, :"$1", :"$2"}, [{:"=:=", :"$2", {:const, destination}}], [:"$1"]}
-    ])
+    :ok
   end
 
   defp failed(stack, reason, remote, key) do
@@ -215,7 +211,7 @@ defmodule Sippet.Transactions do
   How many transactions are in progress.
   """
   @spec count(Stack.t()) :: non_neg_integer
-  def count(stack), do: Registry.count(stack.name) + Shelf.count(stack)
+  def count(stack), do: Directory.count(stack)
 
   # A destination is compared: an address is one, however it is written.
   defp address(host) when is_binary(host) do

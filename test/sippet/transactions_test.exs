@@ -309,6 +309,33 @@ defmodule Sippet.TransactionsTest do
     end
   end
 
+  describe "a part that is killed" do
+    test "comes back, and whoever calls meanwhile gets a value" do
+      stack = start_stack()
+      request = request(:options)
+      response = Message.to_response(request, 200)
+      transport = TestTransport.new()
+
+      for part <- [stack.name, Transactions.Directory.machines(stack.name), :shelf] do
+        pid = if part == :shelf, do: shelf(stack), else: Process.whereis(part)
+        ref = Process.monitor(pid)
+        Process.exit(pid, :kill)
+
+        wait_until(fn ->
+          key = Server.Key.new(request)
+          assert Transactions.receive_request(stack, request, key) in [:ok, :error]
+          assert Transactions.send_response(stack, response) in [:ok, {:error, :no_transaction}]
+          assert Transactions.ack(stack, request(:ack)) == :ok
+          assert Transactions.unreachable(stack, destination(), :closed) == :ok
+          assert is_boolean(Transactions.merged?(stack, request))
+          started = Transactions.start_server(stack, request(:options), transport, destination())
+          assert started in [:ok, {:error, :overload}]
+          started == :ok and received?({:DOWN, ref})
+        end)
+      end
+    end
+  end
+
   describe "events" do
     test "tell of a transaction's life and of each message that is sent" do
       stack = start_stack()
@@ -375,9 +402,23 @@ defmodule Sippet.TransactionsTest do
     end
   end
 
+  # The owner of the tables.
+  defp shelf(stack) do
+    {rows, _index, _merges} = :ets.lookup_element(stack.board, Shelf, 2)
+    :ets.info(rows, :owner)
+  end
+
+  defp received?({:DOWN, ref}) do
+    receive do
+      {:DOWN, ^ref, :process, _pid, _reason} -> true
+    after
+      0 -> false
+    end
+  end
+
   defp machines(stack) do
     stack.name
-    |> Transactions.Supervisor.machines()
+    |> Transactions.Directory.machines()
     |> PartitionSupervisor.which_children()
     |> Enum.map(fn {_id, pid, _type, _modules} -> DynamicSupervisor.count_children(pid).active end)
     |> Enum.sum()

@@ -5,7 +5,7 @@ defmodule Sippet.Transactions.Dialogs do
   # their machine.
 
   alias Sippet.{Message, Stack}
-  alias Sippet.Transactions.{Key, Server}
+  alias Sippet.Transactions.{Directory, Key, Server}
 
   @typedoc "RFC 3261 §13.2.2.4: an ACK has the dialog and the CSeq number of the 2xx that it is for."
   @type id :: {:ack, Message.value(), String.t() | nil, String.t() | nil, integer | nil}
@@ -49,7 +49,7 @@ defmodule Sippet.Transactions.Dialogs do
   """
   @spec waiting(Stack.t(), Message.request()) :: pid | nil
   def waiting(stack, ack) do
-    case Registry.lookup(name(stack.name), id(ack)) do
+    case Directory.lookup(name(stack.name), id(ack)) do
       [{pid, nil}] -> pid
       [] -> nil
     end
@@ -63,7 +63,7 @@ defmodule Sippet.Transactions.Dialogs do
     key = Server.Key.new(response)
 
     with true <- Key.rfc2543?(key),
-         [{_pid, key}] <- Registry.lookup(name(stack.name), key) do
+         [{_pid, key}] <- Directory.lookup(name(stack.name), key) do
       key
     else
       _none -> key

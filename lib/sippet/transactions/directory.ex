@@ -3,12 +3,18 @@ defmodule Sippet.Transactions.Directory do
   # Where transactions are: a transaction in progress is a process in the stack's registry, or a row on the shelf. Who
   # has something for one goes by its key, and need not know which it is.
 
-  alias Sippet.Stack
-  alias Sippet.Transactions.{Shelf, Supervisor}
+  alias Sippet.{Stack, Transport}
+  alias Sippet.Transactions.Shelf
 
   # A machine lives for milliseconds as a rule: with room for its request from the start it ends without a
   # garbage collection. One that lives longer, while a call rings, hibernates.
   @start [spawn_opt: [min_heap_size: 1_598], hibernate_after: 1_000]
+
+  @doc """
+  The name of the supervisors of the machines. The stack's name is the programmer's, so the atom is too.
+  """
+  @spec machines(atom) :: atom
+  def machines(stack), do: Module.concat(stack, Machines)
 
   @doc """
   Starts a machine with what its `init/1` takes.
@@ -17,7 +23,7 @@ defmodule Sippet.Transactions.Directory do
   """
   @spec start(Stack.t(), struct, module, term) :: {:ok, pid} | :ignore | {:error, :overload}
   def start(stack, key, module, seed) do
-    supervisor = {:via, PartitionSupervisor, {Supervisor.machines(stack.name), key}}
+    supervisor = {:via, PartitionSupervisor, {machines(stack.name), key}}
 
     child = %{
       id: module,
@@ -25,7 +31,8 @@ defmodule Sippet.Transactions.Directory do
       restart: :temporary
     }
 
-    DynamicSupervisor.start_child(supervisor, child)
+    with {:error, _reason} <- DynamicSupervisor.start_child(supervisor, child),
+         do: {:error, :overload}
   catch
     # The supervisors are about to start again, or the stack has ended.
     :exit, _reason -> {:error, :overload}
@@ -46,7 +53,7 @@ defmodule Sippet.Transactions.Directory do
   # Another process may be faster to wake it; the event then goes to where it is now.
   defp wake(stack, key, module, event) do
     with :ignore <- start(stack, key, module, {:wake, stack, key, event}),
-         [{pid, _value}] <- Registry.lookup(stack.name, key) do
+         [{pid, _value}] <- lookup(stack.name, key) do
       :gen_statem.cast(pid, event)
     else
       {:ok, _pid} -> :ok
@@ -59,10 +66,41 @@ defmodule Sippet.Transactions.Directory do
   """
   @spec find(Stack.t(), struct) :: pid | module | nil
   def find(stack, key) do
-    case Registry.lookup(stack.name, key) do
+    case lookup(stack.name, key) do
       [{pid, _value}] -> pid
       [] -> Shelf.machine(stack, key)
     end
+  end
+
+  @doc """
+  Looks into a registry that may be about to start again, or gone with its stack.
+  """
+  @spec lookup(atom, term) :: [{pid, term}]
+  def lookup(registry, name) do
+    Registry.lookup(registry, name)
+  rescue
+    ArgumentError -> []
+  end
+
+  @doc """
+  The client transactions that send to a destination.
+  """
+  @spec clients(Stack.t(), Transport.destination()) :: [pid]
+  def clients(stack, destination) do
+    sends_there = {:"=:=", :"$2", {:const, destination}}
+    Registry.select(stack.name, [{{:_, :"$1", :"$2"}, [sends_there], [:"$1"]}])
+  rescue
+    ArgumentError -> []
+  end
+
+  @doc """
+  How many transactions are in progress.
+  """
+  @spec count(Stack.t()) :: non_neg_integer
+  def count(stack) do
+    Registry.count(stack.name) + Shelf.count(stack)
+  rescue
+    ArgumentError -> 0
   end
 
   @doc """

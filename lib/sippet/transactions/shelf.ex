@@ -65,7 +65,12 @@ defmodule Sippet.Transactions.Shelf do
   end
 
   @spec count(Stack.t()) :: non_neg_integer
-  def count(stack), do: stack |> tables() |> elem(0) |> :ets.info(:size)
+  def count(stack) do
+    case stack |> tables() |> elem(0) |> :ets.info(:size) do
+      :undefined -> 0
+      size -> size
+    end
+  end
 
   ## Merged requests
 
@@ -121,6 +126,9 @@ defmodule Sippet.Transactions.Shelf do
       [{_merge, other, holder}] when other != owner -> holds?(holder)
       _none_or_own -> false
     end
+  rescue
+    # The tables are about to be made again.
+    ArgumentError -> false
   end
 
   # A machine that was killed could not take its row back.

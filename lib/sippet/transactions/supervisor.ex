@@ -6,19 +6,13 @@ defmodule Sippet.Transactions.Supervisor do
   use Supervisor
 
   alias Sippet.Stack
-  alias Sippet.Transactions.{Dialogs, Shelf}
+  alias Sippet.Transactions.{Dialogs, Directory, Shelf}
 
   # A part that is killed comes back while calls go on: that many in a row are no reason to give up.
   @restarts [max_restarts: 50, max_seconds: 5]
 
   @spec start_link(Stack.t()) :: Supervisor.on_start()
   def start_link(stack), do: Supervisor.start_link(__MODULE__, stack)
-
-  @doc """
-  The name of the supervisors of the machines. The stack's name is the programmer's, so the atom is too.
-  """
-  @spec machines(atom) :: atom
-  def machines(stack), do: Module.concat(stack, Machines)
 
   @impl true
   def init(stack) do
@@ -31,7 +25,11 @@ defmodule Sippet.Transactions.Supervisor do
       ),
       {Shelf, stack},
       {PartitionSupervisor,
-       [name: machines(stack.name), child_spec: DynamicSupervisor, partitions: partitions] ++
+       [
+         name: Directory.machines(stack.name),
+         child_spec: DynamicSupervisor,
+         partitions: partitions
+       ] ++
          @restarts}
     ]
 
