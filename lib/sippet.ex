@@ -31,8 +31,10 @@ defmodule Sippet do
                ],
                max_transactions: [
                  type: :positive,
-                 default: 200_000,
-                 doc: "transactions at a time; a new request over them gets 503 with Retry-After"
+                 default: 400_000,
+                 doc:
+                   "transactions at a time, also those that only wait out their last timer (32 s, some 1.2 KB each); a " <>
+                     "new request over them gets 503 with Retry-After"
                ],
                telemetry: [
                  type: :module,
