@@ -1,0 +1,62 @@
+defmodule Sippet.Interop.Caller do
+  @moduledoc false
+  # Places calls: acknowledges the answer and hangs up, or gives up while it rings.
+
+  use Sippet.Core
+
+  alias Sippet.Interop.{Notebook, Party}
+  alias Sippet.Message
+
+  @doc """
+  Calls a user at an address and gives the Call-ID. `:cancel` as `then` gives up at the first 180.
+  """
+  @spec call(atom, String.t(), {String.t(), :inet.port_number()}, :hang_up | :cancel) ::
+          String.t()
+  def call(stack, user, address, then \\ :hang_up) do
+    invite = stack |> Party.request(:invite, user, address) |> Party.put_sdp(stack)
+    Notebook.put(stack, invite.headers.call_id, {then, invite})
+    :ok = Sippet.send(stack, invite)
+    invite.headers.call_id
+  end
+
+  @impl true
+  def receive_response(%Message{start_line: line, headers: headers} = response, key, stack) do
+    {number, method} = headers.cseq
+    Notebook.tell(stack, {:response, method, line.status_code, response, key})
+    follow(method, line.status_code, number, response, stack)
+  end
+
+  @impl true
+  def receive_error(reason, key, stack), do: Notebook.tell(stack, {:error, reason, key})
+
+  # RFC3261§13.2.2.4 - each 2xx is acknowledged, however often it comes; what follows, follows the first
+  defp follow(:invite, status, number, response, stack) when status in 200..299 do
+    Sippet.send(stack, Party.in_dialog(stack, :ack, number, response))
+
+    if Notebook.first?(stack, {:answered, response.headers.call_id}),
+      do: Sippet.send(stack, Party.in_dialog(stack, :bye, number + 1, response))
+  end
+
+  defp follow(:invite, 180, _number, response, stack) do
+    call_id = response.headers.call_id
+    {then, invite} = Notebook.fetch!(stack, call_id)
+
+    if then == :cancel and Notebook.first?(stack, {:cancelled, call_id}),
+      do: Sippet.send(stack, cancel(invite))
+  end
+
+  defp follow(_method, _status, _number, _response, _stack), do: :ok
+
+  # RFC3261§9.1 - the INVITE's Request-URI, Call-ID, To, From, number, and its topmost Via alone
+  defp cancel(%Message{start_line: line, headers: headers}) do
+    {number, :invite} = headers.cseq
+
+    :cancel
+    |> Message.build_request(line.request_uri)
+    |> Message.put_header(:via, Enum.take(headers.via, 1))
+    |> Message.put_header(:from, headers.from)
+    |> Message.put_header(:to, headers.to)
+    |> Message.put_header(:call_id, headers.call_id)
+    |> Message.put_header(:cseq, {number, :cancel})
+  end
+end
