@@ -1,0 +1,104 @@
+defmodule Sippet.LeftoversTest do
+  # What a stack leaves behind of transactions that are over. Nothing else may start or end processes meanwhile.
+  use Sippet.Interop.Case, async: false
+
+  alias Sippet.Interop.{Answerer, Caller, Events, Notebook}
+
+  @transactions 10_000
+  # Of each stack at a time.
+  @window 40
+
+  # Short, but far from what a busy machine takes for an answer. Timers J, L and M end 64·T1 later.
+  @timers [t1: 50, t2: 200, t4: 250, telemetry: Events]
+
+  # Bytes that two looks at the memory may differ by when nothing happens.
+  @rest 16_384
+
+  # Bytes that a transaction may leave behind: less than the smallest row or process would take.
+  @residue 20
+
+  test "#{@transactions} transactions leave no process, no row and no memory behind" do
+    {caller, _address} = start_stack(Caller, @timers)
+    {answerer, {ip, port}} = start_stack(Answerer, @timers)
+    address = {text(ip), port}
+
+    # What is made once, and how far tables grow, is decided by as many before.
+    exchange(caller, answerer, address, @transactions)
+    before = inventory([caller, answerer])
+
+    exchange(caller, answerer, address, @transactions)
+    left = inventory([caller, answerer])
+
+    per_transaction = (left.memory - before.memory) / (2 * @transactions)
+
+    IO.puts(
+      "\n#{@transactions} transactions in each of two stacks left #{round(per_transaction)} bytes each"
+    )
+
+    assert Map.delete(left, :memory) == Map.delete(before, :memory)
+    assert left.transactions == [0, 0]
+    assert left.rows == [0, 0]
+    assert per_transaction < @residue
+  end
+
+  # Calls that are answered and ended: an INVITE and a BYE, so that all four machines run.
+  defp exchange(caller, answerer, address, count) do
+    tally =
+      1..div(count, 2)
+      |> Stream.chunk_every(div(@window, 2))
+      |> Enum.reduce(%{answered: 0, ended: 0}, fn chunk, tally ->
+        for _ <- chunk, do: Caller.call(caller, "bob", address)
+        await(tally, &(&1.answered == tally.answered + length(chunk)))
+      end)
+
+    await(tally, &(&1.ended == 2 * count))
+    for stack <- [caller, answerer], do: Notebook.clear(stack)
+  end
+
+  # Takes what is told in the order that it comes, so that the mailbox stays short.
+  defp await(tally, enough?) do
+    if enough?.(tally) do
+      tally
+    else
+      receive do
+        {_stack, event} -> event |> tally(tally) |> await(enough?)
+      after
+        20_000 -> flunk("no more came: #{inspect(tally)}")
+      end
+    end
+  end
+
+  defp tally({:response, :bye, 200, _response, _key}, tally),
+    do: %{tally | answered: tally.answered + 1}
+
+  defp tally({:event, [:sippet, :transaction, :ended], _measurements, metadata}, tally) do
+    assert %{reason: :normal} = metadata
+    %{tally | ended: tally.ended + 1}
+  end
+
+  defp tally({:error, reason, key}, _tally), do: flunk("#{inspect(key)}: #{inspect(reason)}")
+  defp tally(_event, tally), do: tally
+
+  defp inventory(stacks) do
+    %{
+      memory: memory_at_rest(:erlang.memory(:total), 100),
+      transactions: Enum.map(stacks, &Sippet.stats(&1).transactions),
+      rows: Enum.map(stacks, &Registry.count/1),
+      processes: length(Process.list()),
+      ports: length(Port.list()),
+      tables: length(:ets.all()),
+      timers: :ets.info(:timer_tab, :size)
+    }
+  end
+
+  # The emulator frees what tables and messages held a little later: when two looks agree it has.
+  defp memory_at_rest(last, tries) do
+    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
+    receive(do: (:never -> :ok), after: (50 -> :ok))
+    now = :erlang.memory(:total)
+
+    if abs(now - last) < @rest or tries == 0,
+      do: now,
+      else: memory_at_rest(now, tries - 1)
+  end
+end
