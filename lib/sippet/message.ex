@@ -753,7 +753,7 @@ defmodule Sippet.Message do
   defp split(buffer, resume, messages) do
     case Parser.frame(buffer, resume) do
       {:complete, size} ->
-        <<message::binary-size(size), rest::binary>> = buffer
+        {message, rest} = :erlang.split_binary(buffer, size)
         split(rest, 0, [message | messages])
 
       {:partial, resume} ->
