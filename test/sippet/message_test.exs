@@ -212,8 +212,9 @@ defmodule Sippet.MessageTest do
       stream = "\r\n\r\n" <> @one <> @two <> "\r\n" <> @one
 
       for size <- 1..byte_size(stream) do
-        chunks = for <<chunk::binary-size(size) <- stream>>, do: chunk
-        last = binary_part(stream, length(chunks) * size, rem(byte_size(stream), size))
+        whole = div(byte_size(stream), size)
+        chunks = for n <- 0..(whole - 1), do: binary_part(stream, n * size, size)
+        last = binary_part(stream, whole * size, rem(byte_size(stream), size))
 
         {messages, rest, _} =
           Enum.reduce(chunks ++ [last], {[], "", 0}, fn chunk, {messages, rest, resume} ->

@@ -18,7 +18,8 @@ defmodule Sippet.Transactions.TableTest.Driver do
         do: {event, String.to_atom(state), cell}
   end
 
-  defp cells(line), do: line |> String.split("|") |> Enum.slice(1..-2) |> Enum.map(&String.trim/1)
+  defp cells(line),
+    do: line |> String.split("|") |> Enum.slice(1..-2//1) |> Enum.map(&String.trim/1)
 
   def run(module, state, event, cell) do
     stack = start_stack(speed(event, cell), options(event))
