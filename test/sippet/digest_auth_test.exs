@@ -690,7 +690,7 @@ defmodule Sippet.DigestAuthTest do
   describe "ha1/4 and userhash/3" do
     test "raise for an unknown algorithm" do
       assert_raise ArgumentError, fn -> DigestAuth.ha1("SHA-1", "bob", @realm, "zanzibar") end
-      assert_raise ArgumentError, fn -> DigestAuth.userhash(nil, "bob", @realm) end
+      assert_raise ArgumentError, fn -> DigestAuth.userhash("SHA-1", "bob", @realm) end
     end
   end
 

@@ -300,7 +300,7 @@ defmodule Sippet.TransactionsTest do
       stack = start_stack()
       others = for _other <- 1..3, do: start_server(stack, request(:options))
       victim = start_server(stack, request(:options))
-      :gen_statem.cast(pid(stack, victim), {:answer, :no_packet})
+      :gen_statem.cast(pid(stack, victim), {:answer, "no packet"})
       assert_soon({:event, [:transaction, :ended], _, %{key: ^victim, reason: reason}})
       assert reason not in [:normal, :timeout, :terminated, :transport_error]
       assert Enum.all?(others, &(state(stack, &1) == :trying))
