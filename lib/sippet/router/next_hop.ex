@@ -34,13 +34,18 @@ defmodule Sippet.Router.NextHop do
   def hop(%Message{target: {protocol, host, port}}), do: {protocol, host, port}
 
   def hop(%Message{headers: headers, start_line: %{request_uri: request_uri}}) do
+    # RFC3261§8.1.2 - a SIPS Request-URI makes a SIPS URI of the Route's too
+    secure? = request_uri.scheme == "sips"
+
     case headers do
       %{route: [{_name, %URI{} = uri, _params} | _]} ->
         # RFC3261§8.1.2 - a first Route without lr is a strict router: its URI stands in the Request-URI already
-        if loose?(uri), do: of_uri(uri, headers), else: of_uri(request_uri, headers)
+        if loose?(uri),
+          do: of_uri(uri, headers, secure?),
+          else: of_uri(request_uri, headers, secure?)
 
       %{} ->
-        of_uri(request_uri, headers)
+        of_uri(request_uri, headers, secure?)
     end
   end
 
@@ -58,15 +63,15 @@ defmodule Sippet.Router.NextHop do
     end
   end
 
-  defp of_uri(%URI{scheme: scheme, host: host} = uri, headers)
+  defp of_uri(%URI{scheme: scheme, host: host} = uri, headers, secure?)
        when scheme in ["sip", "sips"] and is_binary(host) do
     parameters = parameters(uri.parameters)
-    protocol = protocol(scheme, parameters, headers)
+    protocol = protocol(if(secure?, do: "sips", else: scheme), parameters, headers)
     {protocol, Map.get(parameters, "maddr", host), port(uri, protocol)}
   end
 
   # A `tel:` or another URI names no host: whoever sends it sets a Route or a target.
-  defp of_uri(_uri, _headers), do: nil
+  defp of_uri(_uri, _headers, _secure?), do: nil
 
   # RFC3261§26.2.2 - sips means TLS on every hop
   defp protocol("sips", %{"transport" => transport}, _headers) do
@@ -82,7 +87,8 @@ defmodule Sippet.Router.NextHop do
   defp protocol("sip", _parameters, _headers), do: :udp
 
   # A URI without a port has the default of its scheme; over TLS that is another (RFC3261§19.1.2).
-  defp port(%URI{scheme: "sip", port: 5060, authority: authority}, :tls) do
+  defp port(%URI{scheme: "sip", port: 5060, authority: authority}, protocol)
+       when protocol in [:tls, :wss] do
     if is_binary(authority) and String.ends_with?(authority, ":5060"), do: 5060, else: 5061
   end
 

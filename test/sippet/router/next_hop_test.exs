@@ -64,6 +64,21 @@ defmodule Sippet.Router.NextHopTest do
       assert NextHop.hop(request("sips:h;transport=ws")) == {:wss, "h", 5061}
     end
 
+    test "RFC3261§8.1.2 is TLS for a sips Request-URI, whatever the Route" do
+      for {route, hop} <- [
+            {"sip:p1.example;lr", {:tls, "p1.example", 5061}},
+            {"sip:p1.example:5060;lr", {:tls, "p1.example", 5060}},
+            {"sip:p1.example:5070;lr;transport=tcp", {:tls, "p1.example", 5070}},
+            {"sip:p1.example;lr;transport=ws", {:wss, "p1.example", 5061}},
+            {"sip:p1.example", {:tls, "h", 5061}}
+          ] do
+        assert NextHop.hop(request("sips:h", %{route: [route(route)]})) == hop
+      end
+
+      route = %{route: [route("sips:p1.example;lr")]}
+      assert NextHop.hop(request("sip:h", route)) == {:tls, "p1.example", 5061}
+    end
+
     test "RFC3261§18.1.1 goes to the maddr" do
       assert NextHop.hop(request("sip:h;maddr=224.0.1.75")) == {:udp, "224.0.1.75", 5060}
     end
