@@ -316,6 +316,23 @@ defmodule Sippet.Transactions.Machine do
   @spec error(Message.request()) :: Packet.t()
   def error(request), do: request |> Message.to_response(500) |> Packet.new()
 
+  @doc """
+  The 100 that a server transaction sends by itself.
+  """
+  @spec trying(t) :: Packet.t()
+  def trying(%__MODULE__{request: request, started: started}) do
+    response = Message.to_response(request, 100)
+    Packet.new(%{response | headers: delayed(response.headers, started)})
+  end
+
+  # RFC3261§8.2.6.1 - the seconds from the request to this response are added to its Timestamp
+  defp delayed(%{timestamp: {time, _delay}} = headers, started) do
+    elapsed = System.convert_time_unit(System.monotonic_time() - started, :native, :millisecond)
+    %{headers | timestamp: {time, elapsed / 1_000}}
+  end
+
+  defp delayed(headers, _started), do: headers
+
   ## End
 
   @doc """

@@ -75,10 +75,8 @@ defmodule Sippet.Transactions.Server.Invite do
   end
 
   # RFC3261§17.2.1 - 100, unless the core has answered within 200 ms
-  def proceeding({:timeout, :trying}, :invite_trying, %{request: request} = data) do
-    trying = request |> Message.to_response(100) |> Packet.new()
-    {:keep_state, Machine.answer(data, trying)}
-  end
+  def proceeding({:timeout, :trying}, :invite_trying, data),
+    do: {:keep_state, Machine.answer(data, Machine.trying(data))}
 
   def proceeding({:timeout, :answer}, :invite_no_answer, %{request: request} = data) do
     data = Machine.tell(data, :receive_error, :no_answer)

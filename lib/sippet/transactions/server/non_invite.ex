@@ -53,7 +53,6 @@ defmodule Sippet.Transactions.Server.NonInvite do
 
   @behaviour :gen_statem
 
-  alias Sippet.Message
   alias Sippet.Transactions.{Machine, Packet}
 
   @impl true
@@ -76,8 +75,7 @@ defmodule Sippet.Transactions.Server.NonInvite do
   end
 
   # RFC4320§4.1 - 100, as the client repeats its request every T2 now
-  def trying({:timeout, :trying}, :trying, %{request: request} = data),
-    do: provisional(request |> Message.to_response(100) |> Packet.new(), data)
+  def trying({:timeout, :trying}, :trying, data), do: provisional(Machine.trying(data), data)
 
   # RFC4320§4.1 - over a reliable transport at any time, over others not before
   def trying(
