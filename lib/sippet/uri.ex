@@ -168,6 +168,30 @@ defmodule Sippet.URI do
     do: Escape.escape(string, &(char_unreserved?(&1) or char_hnv_unreserved?(&1)))
 
   @doc """
+  Escapes what may not stand in the user part of a URI.
+
+      iex> user = Sippet.URI.encode_userchar("alice: at home")
+      iex> to_string(%Sippet.URI{scheme: "sip", userinfo: user, host: "atlanta.com"})
+      "sip:alice%3A%20at%20home@atlanta.com"
+
+  """
+  @spec encode_userchar(binary) :: binary
+  def encode_userchar(string) when is_binary(string),
+    do: Escape.escape(string, &(char_unreserved?(&1) or char_user_unreserved?(&1)))
+
+  @doc """
+  Escapes what may not stand in the password of a URI, which stands behind the user and `:` in `userinfo`. RFC 3261
+  §19.1.1 advises against passwords in URIs.
+
+      iex> Sippet.URI.encode_passwordchar("open;sesame")
+      "open%3Bsesame"
+
+  """
+  @spec encode_passwordchar(binary) :: binary
+  def encode_passwordchar(string) when is_binary(string),
+    do: Escape.escape(string, &(char_unreserved?(&1) or &1 in ~c"&=+$,"))
+
+  @doc """
   Takes one layer of `%` escapes off, octet by octet. What is no escape stays as it is.
 
       iex> Sippet.URI.percent_unescape("sips%3Auser%40example.com")
@@ -191,8 +215,19 @@ defmodule Sippet.URI do
 
   """
   @spec char_unreserved?(char) :: boolean
-  def char_unreserved?(char) when char in ?a..?z or char in ?A..?Z or char in ?0..?9, do: true
-  def char_unreserved?(char) when char in 0..0x10FFFF, do: char in ~c"-_.!~*'()"
+  def char_unreserved?(char) when char in 0..0x10FFFF, do: Escape.unreserved?(char)
+
+  @doc """
+  Whether a character is in the class "user-unreserved" of RFC 3261 §25.1.
+
+      iex> Sippet.URI.char_user_unreserved?(?;)
+      true
+      iex> Sippet.URI.char_user_unreserved?(?:)
+      false
+
+  """
+  @spec char_user_unreserved?(char) :: boolean
+  def char_user_unreserved?(char) when char in 0..0x10FFFF, do: char in ~c"&=+$,;?/"
 
   @doc """
   Whether a character is in the class "param-unreserved" of RFC 3261 §25.1.

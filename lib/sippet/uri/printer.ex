@@ -5,6 +5,7 @@ defmodule Sippet.URI.Printer do
   # RFC3261§19.1.4 takes for another URI than none. It takes the fields as a map, since Sippet.URI stands above it.
 
   alias Sippet.Octets
+  alias Sippet.URI.Escape
 
   @doc """
   The URI as iodata; a part that could end the URI or the line raises `ArgumentError`.
@@ -12,7 +13,7 @@ defmodule Sippet.URI.Printer do
   @spec to_iodata(map) :: iodata
   def to_iodata(%{parameters: parameters, headers: headers} = uri) do
     {authority, _port} = authority(uri)
-    [scheme(uri.scheme), authority, optional(parameters) | optional(headers)]
+    [scheme(uri.scheme), authority, optional(parameters, ?;) | optional(headers, ??)]
   end
 
   @doc """
@@ -37,8 +38,14 @@ defmodule Sippet.URI.Printer do
   defp scheme(nil), do: []
   defp scheme(scheme), do: [Octets.token!(scheme, "the scheme of a URI"), ?:]
 
-  defp optional(nil), do: []
-  defp optional(text), do: Octets.uri!(text, "a URI")
+  # Without what leads it in, a component would be read as a part of the one before it.
+  defp optional(text, _lead) when text in [nil, ""], do: []
+  defp optional(<<lead, _rest::binary>> = text, lead), do: Octets.uri!(text, "a URI")
+
+  defp optional(text, lead) do
+    raise ArgumentError,
+          "cannot print a URI: expected text that starts with #{<<lead>>}, got: #{inspect(text)}"
+  end
 
   # The authority as it is printed, and the port that stands in it.
   defp authority(%{
@@ -59,7 +66,22 @@ defmodule Sippet.URI.Printer do
   defp built(nil, host, port), do: [hostport(host) | port(port)]
 
   defp built(userinfo, host, port),
-    do: [Octets.uri!(userinfo, "a URI"), ?@ | built(nil, host, port)]
+    do: [userinfo!(userinfo), ?@ | built(nil, host, port)]
+
+  # RFC3261§19.1.1 - neither empty nor without a user; §19.1.2 - what may not stand there is escaped, or the URI would be
+  # read as another
+  defp userinfo!(<<first, _rest::binary>> = userinfo) when first != ?: do
+    if Escape.escaped?(userinfo, &Escape.userinfo?/1),
+      do: userinfo,
+      else: refuse!(userinfo)
+  end
+
+  defp userinfo!(userinfo), do: refuse!(userinfo)
+
+  defp refuse!(userinfo) do
+    raise ArgumentError,
+          "cannot print a URI: expected a userinfo with its escapes, got: #{inspect(userinfo)}"
+  end
 
   defp hostport(nil), do: []
   defp hostport(host), do: Octets.host!(host, "the host of a URI")
