@@ -1,0 +1,101 @@
+defmodule Sippet.Conformance.Clauses do
+  @moduledoc false
+  # The matrix itself: test/conformance/clauses.tsv has a row for each word of RFC 2119 in the sections that fall to
+  # the stack, and test/conformance/sections.tsv has those sections, with how many of the words each has. A row with `-`
+  # in place of a word and its ordinal is an example of an RFC that has no such words (4475, 5118).
+
+  alias Sippet.Conformance.RFC
+
+  @root Path.expand("../../..", __DIR__)
+  @clauses Path.join(@root, "test/conformance/clauses.tsv")
+  @sections Path.join(@root, "test/conformance/sections.tsv")
+
+  # The sections that are ours to meet; all that an RFC has where none is named.
+  @scope [
+    {"3261", ~w(7 8.1 8.2 17 18 19 20 22 25)},
+    {"3581", []},
+    {"4320", []},
+    {"4475", ~w(3)},
+    {"5118", ~w(4)},
+    {"5626", ~w(3.5 4.4 5.4 8)},
+    {"6026", []},
+    {"7616", []},
+    {"8760", []}
+  ]
+
+  @type row :: %{
+          rfc: String.t(),
+          section: String.t(),
+          n: String.t(),
+          keyword: String.t(),
+          requirement: String.t(),
+          status: String.t(),
+          reason: String.t(),
+          tests: [{file :: String.t(), name :: String.t()}]
+        }
+
+  @type section ::
+          {rfc :: String.t(), number :: String.t(), title :: String.t(), count :: non_neg_integer}
+
+  @columns ~w(rfc section n keyword requirement status reason tests)
+
+  @spec rows() :: [row]
+  def rows do
+    [@columns | rows] = table(@clauses)
+    for row <- rows, do: @columns |> Enum.map(&String.to_atom/1) |> Enum.zip(row) |> row()
+  end
+
+  defp row(columns), do: columns |> Map.new() |> Map.update!(:tests, &tests/1)
+
+  defp tests(text) do
+    for reference <- String.split(text, " | ", trim: true) do
+      [file, name] = String.split(reference, ": ", parts: 2)
+      {file, name}
+    end
+  end
+
+  @spec sections() :: [section]
+  def sections do
+    [["rfc", "section", "title", "count"] | rows] = table(@sections)
+    for [rfc, number, title, count] <- rows, do: {rfc, number, title, String.to_integer(count)}
+  end
+
+  defp table(path) do
+    for line <- path |> File.read!() |> String.split("\n", trim: true),
+        do: String.split(line, "\t")
+  end
+
+  # These have no words of RFC 2119, but a message in each section that has none below it.
+  @examples ~w(4475 5118)
+
+  @doc """
+  The sections of the scope that have any of the words, or an example, and the words, as the texts have them.
+  """
+  @spec scope(Path.t()) :: [{section, [keyword :: String.t()], text :: String.t()}]
+  def scope(folder) do
+    for {rfc, prefixes} <- @scope,
+        sections = RFC.sections(folder, rfc),
+        {number, title, text} <- sections,
+        within?(number, prefixes),
+        keywords = RFC.keywords(text),
+        keywords != [] or (rfc in @examples and leaf?(number, sections)),
+        do: {{rfc, number, title, length(keywords)}, keywords, text}
+  end
+
+  defp leaf?(number, sections),
+    do:
+      not Enum.any?(sections, fn {other, _title, _text} ->
+        String.starts_with?(other, number <> ".")
+      end)
+
+  defp within?(_number, []), do: true
+
+  defp within?(number, prefixes),
+    do: Enum.any?(prefixes, &String.starts_with?(number <> ".", &1 <> "."))
+
+  @doc """
+  The RFCs, in the order of their numbers.
+  """
+  @spec rfcs() :: [String.t()]
+  def rfcs, do: Enum.map(@scope, &elem(&1, 0))
+end
