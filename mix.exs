@@ -14,7 +14,7 @@ defmodule Sippet.MixProject do
       elixirc_paths: elixirc_paths(Mix.env()),
       start_permanent: Mix.env() == :prod,
       package: package(),
-      docs: [main: "readme", extras: ["README.md", "CHANGELOG.md", "LICENSE"]],
+      docs: &docs/0,
       deps: deps()
     ]
   end
@@ -32,6 +32,34 @@ defmodule Sippet.MixProject do
     if Code.ensure_loaded?(Hex),
       do: [{:ex_doc, "~> 0.34", only: :docs, runtime: false}],
       else: []
+  end
+
+  defp docs do
+    [
+      main: "readme",
+      extras: ["README.md"] ++ guides() ++ ["CHANGELOG.md", "LICENSE"],
+      assets: %{"guides/assets" => "assets"},
+      groups_for_extras: [Guides: ~r"^guides/"],
+      groups_for_modules: [
+        Stack: [Sippet, Sippet.Core, Sippet.Telemetry],
+        Messages: [~r/^Sippet\.Message/, Sippet.Headers, Sippet.URI, Sippet.ParseError],
+        Transactions: ~r/^Sippet\.Transactions/,
+        Transports: [~r/^Sippet\.Transport/, Sippet.Router],
+        "Digest authentication": ~r/^Sippet\.DigestAuth/
+      ],
+      nest_modules_by_prefix: [Sippet.Transactions]
+    ]
+  end
+
+  # In the order of reading; what is not named here comes behind.
+  defp guides do
+    first =
+      for name <-
+            ~w(getting-started writing-a-core messages transactions writing-a-transport digest-authentication
+               telemetry migrating-from-1.0),
+          do: "guides/#{name}.md"
+
+    first ++ (Enum.sort(Path.wildcard("guides/*.md")) -- first)
   end
 
   defp package do

@@ -1,11 +1,11 @@
 # What `script/demo` runs; the shell script says how.
 
 defmodule Demo.Wire do
-  # Stands in for `:telemetry` in the demo's stacks: each message that a stack sends is told to the demo.
+  # Stands in for `:telemetry` in the demo's stacks: each message that a stack receives is told to the demo. That is
+  # before anybody can answer it, so they are told in order; of a message that is sent, the answer may be faster.
 
-  def execute([:sippet, :message, :sent], _measurements, %{stack: stack, octets: octets}) do
-    octets = IO.iodata_to_binary(octets)
-    send(Demo, {:wire, stack, Sippet.Message.parse!(octets)})
+  def execute([:sippet, :message, :received], _measurements, %{stack: stack, message: message}) do
+    send(Demo, {:wire, stack, message})
   end
 
   def execute(_event, _measurements, _metadata), do: :ok
@@ -207,7 +207,7 @@ defmodule Demo.Ladder do
 
   def print(wire) do
     for {stack, message} <- wire do
-      IO.puts("\n── #{stack} sends #{title(message)}")
+      IO.puts("\n── #{stack} receives #{title(message)}")
       IO.inspect(message, pretty: true, limit: :infinity, printable_limit: 200, width: 100)
     end
 
@@ -215,8 +215,8 @@ defmodule Demo.Ladder do
     for {stack, message} <- wire, do: IO.puts("    |" <> rung(stack, title(message)) <> "|")
   end
 
-  defp rung(:alice, title), do: line(title) <> ">"
-  defp rung(:server, title), do: "<" <> line(title)
+  defp rung(:server, title), do: line(title) <> ">"
+  defp rung(:alice, title), do: "<" <> line(title)
 
   defp line(title) do
     title = " #{title} "
@@ -269,12 +269,12 @@ defmodule Demo do
     port
   end
 
-  # What was sent, in order; the last answer may still be under way to here.
-  defp wire(sent) do
+  # What was received, in order. The last answer was told of before it ended the call.
+  defp wire(received) do
     receive do
-      {:wire, stack, message} -> wire([{stack, message} | sent])
+      {:wire, stack, message} -> wire([{stack, message} | received])
     after
-      100 -> Enum.reverse(sent)
+      0 -> Enum.reverse(received)
     end
   end
 end
