@@ -127,8 +127,8 @@ defmodule Sippet.Document do
   defp line({"iex> " <> code, number}, examples),
     do: [%{code: code, expected: "", line: number, open?: true} | examples]
 
-  defp line({"...> " <> code, _number}, [example | rest]),
-    do: [%{example | code: example.code <> "\n" <> code} | rest]
+  defp line({"...>" <> code, _number}, [example | rest]),
+    do: [%{example | code: example.code <> "\n" <> String.replace_prefix(code, " ", "")} | rest]
 
   defp line({"", _number}, [example | rest]), do: [%{example | open?: false} | rest]
 
