@@ -2,6 +2,11 @@
 ExUnit.start(assert_receive_timeout: 1_000)
 
 # A test that is left out must not look like one that passed.
-if missing = Sippet.SIPp.missing() do
-  IO.puts(:stderr, "\nSKIPPED: the tests against SIPp, a real peer (test/interop): #{missing}\n")
+for peer <- Sippet.Interop.Peers.all(), missing = Sippet.Interop.Peers.missing(peer) do
+  title = Sippet.Interop.Peers.title(peer)
+
+  IO.puts(
+    :stderr,
+    "\nSKIPPED: the tests against #{title}, a real peer (test/interop): #{missing}"
+  )
 end

@@ -4,8 +4,7 @@ defmodule Sippet.Interop.RateTest do
 
   alias Sippet.Interop.Answerer
 
-  @moduletag :interop
-  @moduletag skip: SIPp.missing() || false
+  @moduletag Peers.tags(:sipp)
 
   @rate 200
   @seconds 10

@@ -3,8 +3,7 @@ defmodule Sippet.Interop.UACTest do
 
   alias Sippet.Interop.{Caller, Registrant}
 
-  @moduletag :interop
-  @moduletag skip: SIPp.missing() || false
+  @moduletag Peers.tags(:sipp)
 
   @calls 10
 

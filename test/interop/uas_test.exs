@@ -3,8 +3,7 @@ defmodule Sippet.Interop.UASTest do
 
   alias Sippet.Interop.{Answerer, Registrar}
 
-  @moduletag :interop
-  @moduletag skip: SIPp.missing() || false
+  @moduletag Peers.tags(:sipp)
 
   defp call_ids(requests), do: requests |> Enum.map(& &1.headers.call_id) |> Enum.sort()
 

@@ -13,6 +13,7 @@ defmodule Sippet.Interop.Case do
     quote do
       import Sippet.Interop.Case
 
+      alias Sippet.Interop.{Peers, Program}
       alias Sippet.SIPp
     end
   end

@@ -1,0 +1,94 @@
+defmodule Sippet.Interop.Peers do
+  @moduledoc false
+  # The real peers that Sippet is tested against: how to find them, and what to say where they are not.
+
+  alias Sippet.SIPp
+
+  @type peer :: :sipp | :sipsak | :tshark | :baresip | :kamailio | :pjsua2
+
+  # script/interop makes it. What pip installs goes with the build, not into the user's home.
+  @pjsua2_python Path.expand("../../../_build/interop/pjsua2/bin/python", __DIR__)
+
+  # The command tells the version, the pattern finds it in what the command writes.
+  @peers [
+    sipp: %{title: "SIPp", version: {"sipp", ["-v"], ~r/SIPp v(\S+)/}},
+    sipsak: %{title: "sipsak", version: {"sipsak", ["-V"], ~r/sipsak (\S+)/}},
+    tshark: %{title: "tshark", version: {"tshark", ["-v"], ~r/TShark .*?(\d[\d.]*)/}},
+    baresip: %{title: "baresip", version: {"baresip", ["-h"], ~r/baresip v(\S+)/}},
+    kamailio: %{title: "Kamailio", version: {"kamailio", ["-v"], ~r/kamailio (\S+)/}},
+    pjsua2: %{
+      title: "PJSUA2",
+      version:
+        {@pjsua2_python, ["-c", "import pjsua2; print(pjsua2.Endpoint().libVersion().full)"],
+         ~r/(\d\S*)/}
+    }
+  ]
+
+  @spec all() :: [peer]
+  def all, do: Keyword.keys(@peers)
+
+  @spec title(peer) :: String.t()
+  def title(peer), do: @peers[peer].title
+
+  @doc """
+  The tags of a test that needs a peer: it is left out where the peer is not there.
+  """
+  @spec tags(peer) :: keyword
+  def tags(peer), do: [interop: true, peer: peer, skip: missing(peer) || false]
+
+  @doc """
+  Why there is nothing to test a peer with, or `nil` where it is there.
+  """
+  @spec missing(peer) :: String.t() | nil
+  def missing(:sipp), do: SIPp.missing()
+
+  def missing(:tshark) do
+    missing_program(:tshark) || uncapturable()
+  end
+
+  def missing(peer), do: missing_program(peer)
+
+  defp missing_program(peer) do
+    {program, _arguments, _pattern} = @peers[peer].version
+
+    cond do
+      System.find_executable(program) == nil ->
+        "#{title(peer)} is not installed: script/interop installs it"
+
+      absent = Enum.find(["timeout", "stdbuf"], &(System.find_executable(&1) == nil)) ->
+        "#{absent} (GNU coreutils) is not installed"
+
+      not File.exists?("/proc/net/udp") ->
+        "there is no /proc/net/udp to see who listens"
+
+      true ->
+        nil
+    end
+  end
+
+  # Listing the link types takes what capturing takes.
+  defp uncapturable do
+    case System.cmd("dumpcap", ["-L", "-i", "lo"], stderr_to_stdout: true) do
+      {_list, 0} -> nil
+      {_text, _status} -> "capturing on the loopback interface is not permitted: it takes root"
+    end
+  end
+
+  @doc """
+  The version of a peer that is there.
+  """
+  @spec version(peer) :: String.t()
+  def version(peer) do
+    {program, arguments, pattern} = @peers[peer].version
+    # Some end with an error after they told it.
+    {text, _status} = System.cmd(program, arguments, stderr_to_stdout: true)
+    [_all, version] = Regex.run(pattern, text)
+    version
+  end
+
+  @doc """
+  The Python that has PJSUA2.
+  """
+  @spec pjsua2_python() :: Path.t()
+  def pjsua2_python, do: @pjsua2_python
+end
