@@ -98,16 +98,25 @@ defmodule Sippet.Interop.Program do
   """
   @spec await_output(t, Regex.t() | String.t(), non_neg_integer) :: t
   def await_output(program, pattern, timeout \\ @patience) do
-    %{port: port} = program
+    case look_for(program, pattern, timeout) do
+      {:found, program} -> program
+      {:not_yet, program} -> lament(program, "went on for #{timeout} ms", pattern)
+    end
+  end
 
+  @doc """
+  Waits a while for output that the pattern matches, which may be there already.
+  """
+  @spec look_for(t, Regex.t() | String.t(), non_neg_integer) :: {:found | :not_yet, t}
+  def look_for(%{port: port} = program, pattern, timeout) do
     if program.output =~ pattern do
-      program
+      {:found, program}
     else
       receive do
-        {^port, {:data, data}} -> await_output(told(program, data), pattern, timeout)
+        {^port, {:data, data}} -> look_for(told(program, data), pattern, timeout)
         {^port, {:exit_status, status}} -> lament(program, "ended with #{status}", pattern)
       after
-        timeout -> lament(program, "went on for #{timeout} ms", pattern)
+        timeout -> {:not_yet, program}
       end
     end
   end

@@ -1,0 +1,143 @@
+defmodule Sippet.Interop.TsharkTest do
+  use Sippet.Interop.Case, async: true
+
+  alias Sippet.{Corpus, Message}
+  alias Sippet.Interop.{Answerer, Caller, Moody, RawPeer, Registrant, Registrar, Witness}
+
+  @moduletag Peers.tags(:tshark)
+
+  @ipv4 {127, 0, 0, 1}
+  @ipv6 {0, 0, 0, 0, 0, 0, 0, 1}
+
+  # From the best to the worst.
+  @severities [:none, :comment, :chat, :note, :warning, :error]
+
+  defp watch(stacks), do: Witness.start(for {_stack, {_ip, port}} <- stacks, do: port)
+
+  # All that these stacks sent is sound; and all that they count as sent was seen. Gives the start lines of each call,
+  # without the Request-URI.
+  defp sent(witness, stacks) do
+    ports = for {_stack, {_ip, port}} <- stacks, do: port
+    packets = for packet <- Witness.packets(witness), packet.source in ports, do: packet
+    Enum.each(packets, &assert_sound/1)
+
+    counts = for {stack, _address} <- stacks, do: Sippet.stats(stack).message_sent
+    assert length(packets) == Enum.sum(counts)
+    packets |> Enum.group_by(& &1.call_id, &start(&1.line))
+  end
+
+  defp assert_sound(packet) do
+    assert packet.protocol in ["SIP", "SIP/SDP"], inspect(packet)
+    assert packet.severity in [:none, :comment, :chat], inspect(packet)
+  end
+
+  defp start("SIP/2.0 " <> <<status::binary-3, _reason::binary>>), do: String.to_integer(status)
+  defp start(request_line), do: hd(String.split(request_line, " "))
+
+  describe "a call between two stacks" do
+    for {version, ip} <- [{"IPv4", @ipv4}, {"IPv6", @ipv6}] do
+      test "is sound over #{version}: answered, refused and cancelled" do
+        ip = unquote(Macro.escape(ip))
+        {caller, _address} = from = start_stack(Caller, ip: ip)
+        {answerer, {_ip, port}} = to = start_stack(Answerer, ip: ip)
+        witness = watch([from, to])
+
+        answered = Caller.call(caller, "bob", {text(ip), port})
+        assert_receive {^caller, {:response, :bye, 200, _response, _key}}, 5_000
+        refused = Caller.call(caller, "busy", {text(ip), port})
+        assert_receive {^caller, {:response, :invite, 486, _response, _key}}, 5_000
+        cancelled = Caller.call(caller, "ringing", {text(ip), port}, :cancel)
+        assert_receive {^caller, {:response, :invite, 487, _response, _key}}, 5_000
+        assert [_request] = requests(answerer, :cancel, 1)
+
+        calls = sent(witness, [from, to])
+        assert ["INVITE", 180, 200, "ACK", "BYE", 200] = calls[answered]
+        assert ["INVITE", 486, "ACK"] = calls[refused]
+        assert ["INVITE", 180, "CANCEL" | ending] = calls[cancelled]
+        # The answer to the CANCEL goes by another transaction than the other two.
+        assert Enum.sort(ending) == [200, 487, "ACK"]
+      end
+    end
+  end
+
+  describe "a REGISTER between two stacks" do
+    test "is sound: the challenge, the credentials, and what becomes of them" do
+      {registrant, _address} = from = start_stack(Registrant)
+      {_registrar, {ip, port}} = to = start_stack(Registrar)
+      witness = watch([from, to])
+
+      for {password, status} <- [{"secret", 200}, {"wrong", 403}] do
+        Registrant.register(registrant, {text(ip), port}, password)
+        assert_receive {^registrant, {:response, :register, ^status, _response, _key}}, 5_000
+      end
+
+      assert [
+               ["REGISTER", 401, "REGISTER", 200],
+               ["REGISTER", 401, "REGISTER", 403]
+             ] = witness |> sent([from, to]) |> Map.values() |> Enum.sort()
+    end
+  end
+
+  describe "a refusal" do
+    @refusals [
+      {400, "OPTIONS", lines: ["Route: <<<>"]},
+      {400, "OPTIONS", lines: ["Max-Forwards: none"]},
+      {400, "INVITE", uri: "sip:bob@127.0.0.1:99999"},
+      {414, "OPTIONS", uri: "sip:#{String.duplicate("b", 9_000)}@127.0.0.1"},
+      {481, "CANCEL", []},
+      {500, "OPTIONS", user: "raise"},
+      {513, "OPTIONS", lines: List.duplicate("X: y", 4_100)}
+    ]
+
+    # The core that raises is told of.
+    @tag :capture_log
+    test "is sound, whatever is refused" do
+      {_stack, address} = to = start_stack(Moody)
+      peer = RawPeer.open(address)
+      witness = watch([to])
+
+      for {status, method, options} <- @refusals, do: RawPeer.ask(peer, method, status, options)
+      statuses = witness |> sent([to]) |> Map.values() |> Enum.concat() |> Enum.sort()
+      assert statuses == for({status, _method, _options} <- @refusals, do: status)
+    end
+  end
+
+  describe "a message of another stack" do
+    # Some are strange enough for tshark to complain: what is printed must not be worse than what came.
+    test "is as sound when we print it as it came" do
+      peer = RawPeer.open({@ipv4, Program.free_port()})
+      witness = watch([{:nobody, {@ipv4, peer.port}}])
+
+      names =
+        for folder <- ["clients", "rfc4475", "rfc5118"],
+            {name, octets} <- Corpus.fixtures(folder),
+            {:ok, message} <- [Message.parse(octets)] do
+          RawPeer.send(peer, octets)
+          RawPeer.send(peer, Message.to_iodata(message))
+          name
+        end
+
+      pairs = witness |> Witness.packets() |> Enum.chunk_every(2)
+      assert length(names) > 80 and length(pairs) == length(names)
+
+      for {name, [came, printed]} <- Enum.zip(names, pairs) do
+        assert printed.protocol == came.protocol, name
+        assert rank(printed) <= rank(came), "#{name}: #{came.notes} -> #{printed.notes}"
+      end
+    end
+
+    defp rank(%{severity: severity}), do: Enum.find_index(@severities, &(&1 == severity))
+  end
+
+  describe "the witness" do
+    test "sees what is not sound" do
+      peer = RawPeer.open({@ipv4, Program.free_port()})
+      witness = watch([{:nobody, {@ipv4, peer.port}}])
+
+      for line <- ["No colon here", "Content-Length: many"],
+          do: RawPeer.send(peer, RawPeer.request(peer, "OPTIONS", lines: [line]))
+
+      assert [%{severity: :error}, %{severity: :error}] = Witness.packets(witness)
+    end
+  end
+end

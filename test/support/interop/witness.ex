@@ -1,0 +1,122 @@
+defmodule Sippet.Interop.Witness do
+  @moduledoc false
+  # A neutral witness: tshark, Wireshark's dissectors without its windows, decodes what passes over the loopback interface
+  # from or to some UDP ports.
+  #
+  # tshark needs a moment until it captures, and nothing tells when it has seen all. So the witness writes to itself: until
+  # its first mark is read, and from the second on all that went before has been.
+
+  import Bitwise
+  import ExUnit.Assertions, only: [flunk: 1]
+
+  alias Sippet.Interop.Program
+
+  @enforce_keys [:program, :socket, :port]
+  defstruct [:program, :socket, :port]
+
+  @type t :: %__MODULE__{
+          program: Program.t(),
+          socket: :gen_udp.socket(),
+          port: :inet.port_number()
+        }
+
+  @typedoc """
+  A datagram as tshark understood it. `severity` is that of the worst note that its dissectors made, `notes` what
+  they say.
+  """
+  @type packet :: %{
+          source: :inet.port_number(),
+          destination: :inet.port_number(),
+          protocol: String.t(),
+          line: String.t(),
+          call_id: String.t(),
+          severity: :none | :comment | :chat | :note | :warning | :error,
+          notes: String.t()
+        }
+
+  @fields ~w(udp.srcport udp.dstport _ws.col.Protocol sip.Request-Line sip.Status-Line sip.Call-ID
+             _ws.expert.severity _ws.expert.message _ws.malformed)
+
+  @separator "\x1f"
+
+  @doc """
+  Starts to listen to these ports of the loopback interface.
+  """
+  @spec start([:inet.port_number()]) :: t
+  def start(ports) do
+    {:ok, socket} = :gen_udp.open(0, ip: {127, 0, 0, 1})
+    {:ok, port} = :inet.port(socket)
+    ports = [port | ports]
+
+    # By itself tshark guesses from the ports what a datagram is, before it looks into it.
+    decode_as = Enum.flat_map(ports, &["-d", "udp.port==#{&1},sip"])
+    fields = Enum.flat_map(@fields, &["-e", &1])
+    filter = Enum.map_join(ports, " or ", &"udp port #{&1}")
+
+    arguments =
+      ["-l", "-n", "-i", "lo", "-f", filter, "-T", "fields", "-E", "separator=#{@separator}"] ++
+        decode_as ++ fields
+
+    program = Program.start("tshark", arguments, limit: 30)
+    mark(%__MODULE__{program: program, socket: socket, port: port}, "begin", 200)
+  end
+
+  @doc """
+  Ends the witness, and gives all that it saw.
+  """
+  @spec packets(t) :: [packet]
+  def packets(witness) do
+    %{program: program} = witness = mark(witness, "end", 200)
+    Program.stop(program)
+
+    for line <- String.split(program.output, "\n"),
+        [_ | _] = values <- [String.split(line, @separator)],
+        length(values) == length(@fields),
+        packet = packet(values),
+        packet.source != witness.port,
+        do: packet
+  end
+
+  # Repeated, as a mark may come before the capture does.
+  defp mark(%{program: program}, name, 0),
+    do: flunk("tshark has not seen the mark #{name}. It wrote:\n#{program.output}")
+
+  defp mark(%{program: program, socket: socket, port: port} = witness, name, tries) do
+    :ok = :gen_udp.send(socket, {127, 0, 0, 1}, port, "MARK sip:#{name} SIP/2.0\r\n\r\n")
+
+    case Program.look_for(program, "MARK sip:#{name} ", 50) do
+      {:found, program} -> %{witness | program: program}
+      {:not_yet, program} -> mark(%{witness | program: program}, name, tries - 1)
+    end
+  end
+
+  defp packet([source, destination, protocol, request, status, call_id | expert]) do
+    [severities, notes, malformed] = expert
+
+    %{
+      source: String.to_integer(source),
+      destination: String.to_integer(destination),
+      protocol: protocol,
+      line: request <> status,
+      call_id: call_id,
+      severity: if(malformed == "", do: worst(severities), else: :error),
+      notes: notes <> malformed
+    }
+  end
+
+  # epan/proto.h: PI_SEVERITY_MASK
+  defp worst(severities) do
+    severities
+    |> String.split(",", trim: true)
+    |> Enum.map(&(String.to_integer(&1) >>> 20))
+    |> Enum.max(fn -> 0 end)
+    |> severity()
+  end
+
+  defp severity(0), do: :none
+  defp severity(1), do: :comment
+  defp severity(2), do: :chat
+  defp severity(4), do: :note
+  defp severity(6), do: :warning
+  defp severity(8), do: :error
+end
