@@ -42,21 +42,8 @@ defmodule Sippet.Interop.Caller do
     {then, invite} = Notebook.fetch!(stack, call_id)
 
     if then == :cancel and Notebook.first?(stack, {:cancelled, call_id}),
-      do: Sippet.send(stack, cancel(invite))
+      do: Sippet.send(stack, Party.cancel(invite))
   end
 
   defp follow(_method, _status, _number, _response, _stack), do: :ok
-
-  # RFC3261§9.1 - the INVITE's Request-URI, Call-ID, To, From, number, and its topmost Via alone
-  defp cancel(%Message{start_line: line, headers: headers}) do
-    {number, :invite} = headers.cseq
-
-    :cancel
-    |> Message.build_request(line.request_uri)
-    |> Message.put_header(:via, Enum.take(headers.via, 1))
-    |> Message.put_header(:from, headers.from)
-    |> Message.put_header(:to, headers.to)
-    |> Message.put_header(:call_id, headers.call_id)
-    |> Message.put_header(:cseq, {number, :cancel})
-  end
 end

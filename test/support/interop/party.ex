@@ -65,6 +65,23 @@ defmodule Sippet.Interop.Party do
   end
 
   @doc """
+  The CANCEL of an INVITE.
+  """
+  @spec cancel(Message.request()) :: Message.request()
+  # RFC3261§9.1 - the INVITE's Request-URI, Call-ID, To, From, Route, number, and its topmost Via alone
+  def cancel(%Message{start_line: line, headers: headers, target: target}) do
+    {number, :invite} = headers.cseq
+    copied = Map.take(headers, [:from, :to, :call_id, :route])
+
+    :cancel
+    |> Message.build_request(line.request_uri)
+    |> Map.update!(:headers, &Map.merge(&1, copied))
+    |> Message.put_header(:via, Enum.take(headers.via, 1))
+    |> Message.put_header(:cseq, {number, :cancel})
+    |> Map.put(:target, target)
+  end
+
+  @doc """
   A description of a session with one audio stream that nobody sends.
   """
   @spec put_sdp(Message.t(), atom) :: Message.t()

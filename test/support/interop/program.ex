@@ -156,6 +156,15 @@ defmodule Sippet.Interop.Program do
   end
 
   @doc """
+  Writes to the program's standard input.
+  """
+  @spec write(t, iodata) :: :ok
+  def write(%{port: port}, text) do
+    Port.command(port, text)
+    :ok
+  end
+
+  @doc """
   Waits for the program's end.
   """
   @spec await(t) :: result
