@@ -19,10 +19,12 @@ defmodule Sippet.Interop.Answerer do
   def receive_error(reason, key, stack), do: Notebook.tell(stack, {:error, reason, key})
 
   defp answer(:invite, request, key, stack) do
-    case request.start_line.request_uri.userinfo do
-      "busy" -> reply(stack, request, 486)
-      "ringing" -> ring(stack, request, key)
-      _anybody -> accept(stack, request)
+    case {Sippet.merged?(stack, request), request.start_line.request_uri.userinfo} do
+      # RFC3261§8.2.2.2 - the same call, by another way
+      {true, _anybody} -> reply(stack, request, 482)
+      {false, "busy"} -> reply(stack, request, 486)
+      {false, "ringing"} -> ring(stack, request, key)
+      {false, _anybody} -> accept(stack, request)
     end
   end
 

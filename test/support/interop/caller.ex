@@ -4,11 +4,14 @@ defmodule Sippet.Interop.Caller do
 
   use Sippet.Core
 
+  alias Sippet.DigestAuth
   alias Sippet.Interop.{Notebook, Party}
   alias Sippet.Message
 
   @doc """
   Calls a user at an address and gives the Call-ID. `:cancel` as `then` gives up at the first 180.
+
+  To whom asks for a password the caller gives the one that the test noted as `:password`.
   """
   @spec call(atom, String.t(), {String.t(), :inet.port_number()}, :hang_up | :cancel) ::
           String.t()
@@ -35,6 +38,22 @@ defmodule Sippet.Interop.Caller do
 
     if Notebook.first?(stack, {:answered, response.headers.call_id}),
       do: Sippet.send(stack, Party.in_dialog(stack, :bye, number + 1, response))
+  end
+
+  defp follow(:invite, 407, _number, response, stack) do
+    call_id = response.headers.call_id
+    {then, invite} = Notebook.fetch!(stack, call_id)
+    password = Notebook.fetch!(stack, :password)
+
+    case DigestAuth.make_request(invite, response, fn _realm -> {:ok, "alice", password} end) do
+      {:ok, invite} ->
+        invite = Party.again(invite, stack)
+        Notebook.put(stack, call_id, {then, invite})
+        Sippet.send(stack, invite)
+
+      {:error, reason} ->
+        Notebook.tell(stack, {:gave_up, reason})
+    end
   end
 
   defp follow(:invite, 180, _number, response, stack) do

@@ -26,17 +26,22 @@ defmodule Sippet.Interop.Party do
   end
 
   @doc """
+  The address of record of whoever sends requests here.
+  """
+  @spec alice() :: URI.t()
+  def alice, do: %URI{scheme: "sip", userinfo: "alice", host: "test.local", port: 5060}
+
+  @doc """
   A request outside of any dialog, to a user at an address.
   """
   @spec request(atom, atom, String.t(), {String.t(), :inet.port_number()}) :: Message.request()
   def request(stack, method, user, {host, port}) do
     uri = %URI{scheme: "sip", userinfo: user, host: host, port: port}
-    from = %URI{scheme: "sip", userinfo: "alice", host: "test.local", port: 5060}
 
     method
     |> Message.build_request(uri)
     |> Message.put_header(:via, [via(stack)])
-    |> Message.put_header(:from, {"", from, %{"tag" => Message.create_tag()}})
+    |> Message.put_header(:from, {"", alice(), %{"tag" => Message.create_tag()}})
     |> Message.put_header(:to, {"", uri, %{}})
     |> Message.put_header(:call_id, Message.create_call_id())
     |> Message.put_header(:cseq, {1, method})
@@ -62,6 +67,16 @@ defmodule Sippet.Interop.Party do
       |> Message.put_header(:cseq, {number, method})
 
     if route == [], do: request, else: Message.put_header(request, :route, route)
+  end
+
+  @doc """
+  The same request once more, in a transaction of its own, with the next number (RFC 3261 §22.2).
+  """
+  @spec again(Message.request(), atom) :: Message.request()
+  def again(%Message{headers: %{cseq: {number, method}}} = request, stack) do
+    request
+    |> Message.put_header(:via, [via(stack)])
+    |> Message.put_header(:cseq, {number + 1, method})
   end
 
   @doc """

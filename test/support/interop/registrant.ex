@@ -13,10 +13,10 @@ defmodule Sippet.Interop.Registrant do
     request =
       stack
       |> Party.request(:register, nil, address)
+      |> Message.put_header(:to, {"", Party.alice(), %{}})
       |> Message.put_header(:expires, 60)
 
-    Notebook.put(stack, request.headers.call_id, {request, password})
-    Sippet.send(stack, request)
+    go_on(request, password, stack)
   end
 
   @impl true
@@ -32,15 +32,14 @@ defmodule Sippet.Interop.Registrant do
     {request, password} = Notebook.fetch!(stack, call_id)
 
     case DigestAuth.make_request(request, response, fn _realm -> {:ok, "alice", password} end) do
-      {:ok, request} -> Sippet.send(stack, again(request, stack))
+      {:ok, request} -> go_on(Party.again(request, stack), password, stack)
       {:error, reason} -> Notebook.tell(stack, {:gave_up, reason})
     end
   end
 
-  # RFC3261§22.2 - the same request once more, in a transaction of its own, with the next number
-  defp again(%Message{headers: %{cseq: {number, method}}} = request, stack) do
-    request
-    |> Message.put_header(:via, [Party.via(stack)])
-    |> Message.put_header(:cseq, {number + 1, method})
+  # RFC3261§22.2 - what was refused once is not tried again: the request is kept with its credentials
+  defp go_on(request, password, stack) do
+    Notebook.put(stack, request.headers.call_id, {request, password})
+    Sippet.send(stack, request)
   end
 end
