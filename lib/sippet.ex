@@ -36,6 +36,13 @@ defmodule Sippet do
                    "transactions at a time, also those that only wait out their last timer (32 s, some 1.2 KB each); a " <>
                      "new request over them gets 503 with Retry-After"
                ],
+               stateless: [
+                 type: :boolean,
+                 default: false,
+                 doc:
+                   "whether no server transaction is started: the core gets every request, and every response that it has no " <>
+                     "transaction for, with `nil` as its key, retransmissions too, and answers by `forward/2` (RFC 3261 §8.2.7, §16.11)"
+               ],
                telemetry: [
                  type: :module,
                  default: nil,
@@ -181,6 +188,20 @@ defmodule Sippet do
         Transactions.send_response(stack, valid!(response))
     end
   end
+
+  @doc """
+  Sends a message without a transaction (RFC 3261 §16.11): once, and nobody waits for an answer.
+
+  A request goes where `send/2` would send it, a response to its topmost Via: the one of whom it is for. It is what a stateless
+  proxy or a stateless user agent server (§8.2.7) sends by, in a stack with the option `:stateless`; and what a
+  stateful proxy sends a response by when the transaction of its request is gone (§16.7).
+
+  `{:error, :no_transport}` where no registered transport fits; any other error is the transport's. Raises
+  `ArgumentError` for what is no valid message.
+  """
+  @spec forward(sippet, Message.t()) :: :ok | {:error, term}
+  def forward(sippet, message),
+    do: sippet |> Stack.fetch!() |> Router.forward(valid!(message))
 
   # That it prints too shows a moment later, when the transaction's octets are made: also in this process.
   defp valid!(message) do

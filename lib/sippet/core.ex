@@ -36,6 +36,9 @@ defmodule Sippet.Core do
   Requests come with the `Sippet.Transactions.Server.Key` of their server transaction. An ACK for a 2xx has no
   transaction, so its key is `nil` (RFC 3261 §17), as is the key of a 2xx that no client transaction knows
   (a retransmission of the far end that wants its ACK again, RFC 3261 §13.2.2.4).
+
+  In a stack with the option `:stateless` every request comes with `nil`, retransmissions and CANCELs like all others, and
+  so does every response; each in a process of its own, so that even those of one call may overtake each other.
   """
 
   alias Sippet.Message

@@ -101,6 +101,10 @@ defmodule Sippet.Router do
     :ok
   end
 
+  # RFC3261§16.11 - a stateless core forwards every response
+  defp stray(%Stack{options: %{stateless: true}} = stack, response, _bytes, _remote),
+    do: Runner.detached(stack, Stack.core(stack), :receive_response, response)
+
   # RFC3261§13.2.2.4 - a 2xx is acknowledged by the core, each time that it comes
   defp stray(stack, %Message{start_line: %{status_code: status}} = response, _bytes, _remote)
        when status in 200..299,
@@ -150,6 +154,16 @@ defmodule Sippet.Router do
 
   # The text of a validation may quote what was sent: a phrase is one line.
   defp phrase(text), do: "Bad Request (" <> String.replace(text, ~r/[[:cntrl:]]/, " ") <> ")"
+
+  # RFC3261§16.11, §8.2.7 - a stateless core takes each request from the transport, be it a retransmission or a CANCEL
+  defp dispatch_request(
+         %Stack{options: %{stateless: true}} = stack,
+         request,
+         _bytes,
+         _remote,
+         _transport
+       ),
+       do: Runner.detached(stack, Stack.core(stack), :receive_request, request)
 
   defp dispatch_request(
          stack,
@@ -255,16 +269,29 @@ defmodule Sippet.Router do
   def send_request(stack, request) do
     with {:ok, transport, destination, request} <- NextHop.route(stack, request) do
       if request.start_line.method == :ack,
-        do: send_ack(stack, request, transport, destination),
+        do: post(stack, request, transport, destination),
         else: Transactions.start_client(stack, request, transport, destination)
     end
   end
 
-  # RFC3261§13.2.2.4 - the ACK of a 2xx goes to the transport without a transaction
-  defp send_ack(stack, ack, transport, destination) do
-    octets = Message.to_iodata(ack)
+  @doc false
+  # What `Sippet.forward/2` does with a valid message.
+  @spec forward(Stack.t(), Message.t()) :: :ok | {:error, :no_transport | term}
+  def forward(stack, %Message{start_line: %RequestLine{}} = request) do
+    with {:ok, transport, destination, request} <- NextHop.route(stack, request),
+         do: post(stack, request, transport, destination)
+  end
 
-    case Transport.send(transport, destination, ack, octets, nil) do
+  def forward(stack, response) do
+    with {:ok, transport, destination} <- NextHop.route_response(stack, response),
+         do: post(stack, response, transport, destination)
+  end
+
+  # RFC3261§13.2.2.4, §16.11 - the ACK of a 2xx, and what a stateless core sends, go to the transport without a transaction
+  defp post(stack, message, transport, destination) do
+    octets = Message.to_iodata(message)
+
+    case Transport.send(transport, destination, message, octets, nil) do
       :ok ->
         sent(stack, transport, destination, octets)
 

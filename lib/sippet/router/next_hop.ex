@@ -3,6 +3,7 @@ defmodule Sippet.Router.NextHop do
   # Where a request goes, and by which of the stack's transports.
 
   alias Sippet.{Message, Stack, Transport, URI}
+  alias Sippet.Router.Source
 
   @type hop :: {Message.protocol(), String.t() | :inet.ip_address(), :inet.port_number()}
 
@@ -28,6 +29,20 @@ defmodule Sippet.Router.NextHop do
   end
 
   @doc """
+  The transport and the destination of a response that belongs to no transaction.
+  """
+  @spec route_response(Stack.t(), Message.response()) ::
+          {:ok, Transport.t(), Transport.destination()} | {:error, :no_transport}
+  def route_response(stack, response) do
+    {protocol, host, port} = response.target || Source.via_destination(response)
+
+    case choose(Stack.transports(stack), protocol, host, response) do
+      %Transport{} = transport when port > 0 -> {:ok, transport, {host, port}}
+      _none -> {:error, :no_transport}
+    end
+  end
+
+  @doc """
   Where the request goes: its `target`, else its first Route, else its Request-URI.
   """
   @spec hop(Message.request()) :: hop | nil
@@ -49,9 +64,53 @@ defmodule Sippet.Router.NextHop do
     end
   end
 
-  defp loose?(%URI{parameters: nil}), do: false
+  @doc """
+  Writes a route set into a request whose Request-URI is the remote target (RFC 3261 §12.2.1.1, §16.6).
 
-  defp loose?(%URI{parameters: parameters}),
+  A first URI without `lr` is that of a strict router, who wants its own URI in the Request-URI, and gives back the last
+  Route. The request then goes to that Request-URI, whatever stands in the Route that is left: as `target`, if it names a
+  host.
+  """
+  @spec put_route(Message.request(), [tuple]) :: Message.request()
+  def put_route(request, []), do: Message.delete_header(request, :route)
+
+  def put_route(request, [{_name, uri, _params} | rest] = route) do
+    if loose?(uri) do
+      Message.put_header(request, :route, route)
+    else
+      last = {"", request.start_line.request_uri, %{}}
+      request = put_in(request.start_line.request_uri, request_uri(uri))
+      target = of_uri(request.start_line.request_uri, request.headers)
+      %{Message.put_header(request, :route, rest ++ [last]) | target: request.target || target}
+    end
+  end
+
+  @doc """
+  A URI without what may not stand in a Request-URI: headers, and the parameter `method` (RFC 3261 §19.1.1).
+  """
+  @spec request_uri(URI.t()) :: URI.t()
+  def request_uri(%URI{} = uri), do: %{without(uri, ["method"]) | headers: nil}
+
+  @doc """
+  A URI without the parameters of these names.
+  """
+  @spec without(URI.t(), [String.t()]) :: URI.t()
+  def without(%URI{parameters: parameters} = uri, names) do
+    named? = fn {name, _value} -> String.downcase(name, :ascii) in names end
+    {gone, kept} = parameters |> URI.parameters_decoder() |> Enum.split_with(named?)
+
+    case {gone, kept} do
+      {[], _kept} -> uri
+      {_gone, []} -> %{uri | parameters: nil}
+      {_gone, kept} -> %{uri | parameters: URI.encode_parameters(kept)}
+    end
+  end
+
+  @doc """
+  Whether a URI is that of a loose router (RFC 3261 §19.1.1).
+  """
+  @spec loose?(URI.t()) :: boolean
+  def loose?(%URI{parameters: parameters}),
     do: parameters |> parameters() |> Map.has_key?("lr")
 
   # RFC3261§19.1.4 - parameter names are compared in any letter case

@@ -61,6 +61,26 @@ defmodule Sippet.Router.Source do
     end
   end
 
+  @doc """
+  Where a response goes that belongs to no transaction: protocol and destination of its topmost Via, as the stamp left
+  it.
+  """
+  @spec via_destination(Message.response()) ::
+          {Message.protocol(), String.t(), :inet.port_number()}
+  # RFC3261§18.2.2, RFC3581§4 - `maddr` is left out, as above
+  def via_destination(response) do
+    [{_version, protocol, {host, port}, params} | _] = response.headers.via
+    {protocol, Map.get(params, "received", host), rport(params, port)}
+  end
+
+  # What came back may not be what was stamped.
+  defp rport(params, port) do
+    case Integer.parse(Map.get(params, "rport", "")) do
+      {number, ""} when number in 1..65_535 -> number
+      _none -> port
+    end
+  end
+
   defp maddr(stack, maddr, ip) do
     case :inet.parse_strict_address(String.to_charlist(maddr)) do
       {:ok, address} -> if multicast?(address) or obeyed?(stack), do: address, else: ip
