@@ -303,6 +303,48 @@ defmodule Sippet.DigestAuth do
     Server.verify(request, realm, lookup, options)
   end
 
+  # What no new challenge would mend: see the table above.
+  @malformed [:invalid_credentials, :uri_mismatch]
+
+  # The client has the password; only its nonce is no good.
+  @nonce_refused [:stale, :invalid_nonce, :replayed]
+
+  @doc """
+  Verifies the credentials of a request as `verify/4` does, and gives the response to send where it refuses them.
+
+  The response is that of the table above: the challenge of `make_response/4`, with the option `:status` 407 that of a
+  proxy, or 400. An ACK and a CANCEL can't be challenged, and get 403, which to an ACK is not sent.
+
+      iex> request = Sippet.Message.build_request(:register, "sip:biloxi.com")
+      iex> secret = fn "bob" -> {:ok, "zanzibar"} end
+      iex> {:error, response} = Sippet.DigestAuth.authenticate(request, "biloxi.com", secret)
+      iex> response.start_line.status_code
+      401
+      iex> {:ok, next} = Sippet.DigestAuth.make_request(request, response, fn _realm -> {:ok, "bob", "zanzibar"} end)
+      iex> Sippet.DigestAuth.authenticate(next, "biloxi.com", secret)
+      {:ok, "bob"}
+
+  """
+  @spec authenticate(Message.request(), realm, lookup, keyword) ::
+          {:ok, username :: String.t()} | {:error, Message.response()}
+  def authenticate(request, realm, lookup, options \\ []) do
+    with {:error, reason} <- verify(request, realm, lookup, options),
+         do: {:error, refusal(reason, request, realm, options)}
+  end
+
+  defp refusal(reason, request, _realm, _options) when reason in @malformed,
+    do: Message.to_response(request, 400)
+
+  defp refusal(reason, request, realm, options) do
+    {status, options} = options |> Keyword.delete(:nextnonce) |> Keyword.pop(:status, 401)
+    options = Keyword.put(options, :stale, reason in @nonce_refused)
+
+    case make_response(request, status, realm, options) do
+      {:ok, response} -> response
+      {:error, :unchallengeable} -> Message.to_response(request, 403)
+    end
+  end
+
   @doc """
   Adds Authentication-Info to the response of a request that `verify/4` accepted.
 

@@ -196,6 +196,35 @@ defmodule Sippet.Message do
     do: to_response(request, StatusLine.new(status_code, reason_phrase))
 
   @doc """
+  Makes the CANCEL of a request that was sent.
+
+  Request-URI, Call-ID, From, To, the number of CSeq and Route are those of the request, as is its topmost Via, so that the
+  CANCEL goes the same way and finds the same transaction (RFC 3261 §9.1). It may be sent after the first provisional
+  response has come, and makes sense for an INVITE only.
+
+      iex> invite =
+      ...>   Sippet.Message.build_request(:invite, "sip:bob@biloxi.com")
+      ...>   |> Sippet.Message.put_header(:cseq, {314159, :invite})
+      ...>   |> Sippet.Message.put_header(:require, ["100rel"])
+      iex> cancel = Sippet.Message.to_cancel(invite)
+      iex> {to_string(cancel.start_line), cancel.headers}
+      {"CANCEL sip:bob@biloxi.com SIP/2.0", %{cseq: {314159, :cancel}}}
+
+  """
+  @spec to_cancel(request) :: request
+  def to_cancel(%__MODULE__{start_line: %RequestLine{} = line, headers: headers} = request) do
+    # RFC3261§9.1 - one Via only; no Require, no Proxy-Require; §22.1 - no credentials
+    copied = Map.take(headers, [:via, :route, :from, :to, :call_id, :cseq])
+
+    copied
+    |> Map.replace_lazy(:via, &Enum.take(&1, 1))
+    |> Map.replace_lazy(:cseq, fn {number, _method} -> {number, :cancel} end)
+    |> then(
+      &%__MODULE__{start_line: %{line | method: :cancel}, headers: &1, target: request.target}
+    )
+  end
+
+  @doc """
   Makes a random tag: 48 bits in 8 characters.
 
       iex> byte_size(Sippet.Message.create_tag())

@@ -1,0 +1,217 @@
+defmodule Sippet.BindingTest do
+  use ExUnit.Case, async: true
+
+  alias Sippet.{Binding, Message, URI}
+
+  doctest Binding
+
+  @now 1_000_000
+
+  defp contact(uri, params \\ %{}), do: {"", URI.parse!(uri), params}
+
+  defp request(headers, number \\ 1, call_id \\ "one") do
+    base = %{cseq: {number, :register}, call_id: call_id, to: contact("sip:bob@biloxi.com")}
+
+    %{
+      Message.build_request(:register, "sip:biloxi.com")
+      | headers: Map.merge(base, Map.new(headers))
+    }
+  end
+
+  defp register(bindings, request, options \\ []),
+    do: Binding.register(bindings, request, [now: @now] ++ options)
+
+  defp registered(bindings, request, options \\ []) do
+    {:ok, bindings, response} = register(bindings, request, options)
+    assert response.start_line.status_code == 200
+    {bindings, response}
+  end
+
+  defp refused(bindings, request, options \\ []) do
+    {:error, response} = register(bindings, request, options)
+    response.start_line.status_code
+  end
+
+  # A list of bindings as {uri, seconds left}.
+  defp left(bindings) do
+    for %Binding{contact: {_name, uri, _params}, expires_at: at} <- bindings,
+        do: {to_string(uri), at - @now}
+  end
+
+  defp bound(uris), do: [] |> registered(request(contact: Enum.map(uris, &contact/1))) |> elem(0)
+
+  describe "address_of_record/1" do
+    test "is one form for all that RFC3261§10.3 step 5 has the same" do
+      for uri <-
+            ~w(sip:bob@biloxi.com sip:bob@biloxi.com:5060;transport=tcp sip:b%6fb@BILOXI.com?subject=x),
+          do: assert(Binding.address_of_record(URI.parse!(uri)) == "sip:bob@biloxi.com")
+
+      for uri <- ~w(sip:Bob@biloxi.com sips:bob@biloxi.com sip:bob@biloxi.com:5070 tel:+1),
+          do: assert(Binding.address_of_record(URI.parse!(uri)) != "sip:bob@biloxi.com")
+    end
+  end
+
+  describe "RFC3261§10.3 step 6" do
+    test "without Contact nothing changes, and all bindings are listed" do
+      bindings = bound(["sip:bob@192.0.2.4", "mailto:bob@biloxi.com"])
+      {^bindings, response} = registered(bindings, request([]))
+
+      assert [{"", _, %{"expires" => "3600"}}, {"", _, %{"expires" => "3600"}}] =
+               response.headers.contact
+
+      assert response.headers.date == ~N[1970-01-12 13:46:40]
+    end
+
+    test "* with Expires: 0 ends all bindings" do
+      bindings = bound(["sip:bob@192.0.2.4", "sip:bob@192.0.2.5"])
+      {[], response} = registered(bindings, request([contact: "*", expires: 0], 2))
+      refute Map.has_key?(response.headers, :contact)
+
+      assert {[], _response} =
+               registered(bindings, request([contact: "*", expires: 0], 1, "other"))
+    end
+
+    test "* of an older request fails as a whole" do
+      assert refused(bound(["sip:bob@192.0.2.4"]), request([contact: "*", expires: 0], 1)) == 500
+    end
+
+    test "* with another interval, or none, makes no sense" do
+      assert refused([], request(contact: "*", expires: 1)) == 400
+      assert refused([], request(contact: "*")) == 400
+      assert refused([], request(%{"Contact" => ["*, <sip:bob@192.0.2.4>"], expires: 0})) == 400
+    end
+  end
+
+  describe "RFC3261§10.3 step 7" do
+    test "the interval is the parameter's, else the header's, else the default" do
+      contacts = [contact("sip:a@h", %{"expires" => "70"}), contact("sip:b@h")]
+      {bindings, _response} = registered([], request(contact: contacts, expires: 80))
+      assert left(bindings) == [{"sip:a@h", 70}, {"sip:b@h", 80}]
+
+      {bindings, _response} = registered([], request(contact: contacts), default_expires: 90)
+      assert left(bindings) == [{"sip:a@h", 70}, {"sip:b@h", 90}]
+    end
+
+    test "a malformed parameter is an hour, and a long one is cut" do
+      contacts = [
+        contact("sip:a@h", %{"expires" => "soon"}),
+        contact("sip:b@h", %{"expires" => "4294967295"})
+      ]
+
+      {bindings, _response} = registered([], request(contact: contacts), max_expires: 7_200)
+      assert left(bindings) == [{"sip:a@h", 3_600}, {"sip:b@h", 7_200}]
+    end
+
+    test "too brief an interval gets 423 with Min-Expires, and nothing changes" do
+      contacts = [contact("sip:a@h"), contact("sip:b@h", %{"expires" => "59"})]
+      {:error, response} = register([], request(contact: contacts))
+      assert {response.start_line.status_code, response.headers.min_expires} == {423, 60}
+    end
+
+    test "an hour is never too brief, and neither is an end" do
+      {bindings, _response} =
+        registered([], request(contact: [contact("sip:a@h")], expires: 3_600), min_expires: 9_999)
+
+      assert left(bindings) == [{"sip:a@h", 3_600}]
+
+      assert {[], _response} =
+               registered(bindings, request([contact: [contact("sip:a@h")], expires: 0], 2),
+                 min_expires: 9_999
+               )
+    end
+
+    test "a contact is the same by the rules of URI comparison, and is updated" do
+      bindings = bound(["sip:bob@Host.com;transport=UDP", "sip:bob@other.com"])
+
+      refresh =
+        request(
+          [contact: [contact("sip:%62ob@host.com;transport=udp", %{"q" => "0.5"})], expires: 100],
+          2
+        )
+
+      {bindings, response} = registered(bindings, refresh)
+
+      assert left(bindings) == [
+               {"sip:bob@other.com", 3_600},
+               {"sip:%62ob@host.com;transport=udp", 100}
+             ]
+
+      assert %{"q" => "0.5", "expires" => "100"} =
+               response.headers.contact |> List.last() |> elem(2)
+    end
+
+    test "an interval of 0 ends the binding" do
+      {bindings, _response} =
+        registered(
+          bound(["sip:a@h", "sip:b@h"]),
+          request([contact: [contact("sip:a@h", %{"expires" => "0"})]], 2)
+        )
+
+      assert left(bindings) == [{"sip:b@h", 3_600}]
+    end
+
+    test "of one Call-ID an older number fails, and the whole request with it" do
+      bindings = bound(["sip:a@h"])
+
+      assert refused(bindings, request([contact: [contact("sip:b@h"), contact("sip:a@h")]], 1)) ==
+               500
+
+      assert refused(bindings, request([contact: [contact("sip:a@h")], expires: 0], 1)) == 500
+
+      assert {_bindings, _response} =
+               registered(bindings, request([contact: [contact("sip:a@h")]], 1, "other"))
+    end
+
+    test "a contact that stands twice counts as it stands last" do
+      contacts = [
+        contact("sip:a@h", %{"expires" => "70"}),
+        contact("sip:a@h", %{"expires" => "80"})
+      ]
+
+      {bindings, _response} = registered([], request(contact: contacts))
+      assert left(bindings) == [{"sip:a@h", 80}]
+    end
+
+    test "more bindings than may be get 403" do
+      contacts = for n <- 1..3, do: contact("sip:#{n}@h")
+      assert refused([], request(contact: contacts), max_bindings: 2) == 403
+
+      {bindings, _response} =
+        registered([], request(contact: Enum.take(contacts, 2)), max_bindings: 2)
+
+      assert refused(bindings, request([contact: [contact("sip:3@h")]], 2), max_bindings: 2) ==
+               403
+    end
+  end
+
+  describe "RFC3261§10.3 step 8" do
+    test "what has expired is not listed, nor a Record-Route given back" do
+      bindings = bound(["sip:a@h"])
+      route = [contact("sip:p;lr")]
+
+      {:ok, [], response} =
+        Binding.register(bindings, request(record_route: route), now: @now + 3_600)
+
+      assert Map.take(response.headers, [:contact, :record_route]) == %{}
+    end
+  end
+
+  describe "targets/2" do
+    test "groups by q-value, the highest first, and what has none or a bad one is 1" do
+      contacts = [
+        contact("sip:low@h", %{"q" => "0.3"}),
+        contact("sip:high@h"),
+        contact("sip:half@h", %{"q" => "0.5"}),
+        contact("sip:odd@h", %{"q" => "7"}),
+        contact("sip:low2@h", %{"q" => "0.30"})
+      ]
+
+      {bindings, _response} = registered([], request(contact: contacts))
+
+      assert for(uris <- Binding.targets(bindings, @now), do: Enum.map(uris, &to_string/1)) ==
+               [~w(sip:high@h sip:odd@h), ~w(sip:half@h), ~w(sip:low@h sip:low2@h)]
+
+      assert Binding.targets(bindings, @now + 3_600) == []
+    end
+  end
+end
