@@ -23,7 +23,7 @@ defmodule Sippet.MixProject do
 
   def cli, do: [preferred_envs: [docs: :docs]]
 
-  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(:test), do: ["lib", "test/support", "examples"]
   defp elixirc_paths(_env), do: ["lib"]
 
   # A dependency that Hex has to fetch, even of one environment, would stop every Mix command where Hex is not

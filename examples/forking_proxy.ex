@@ -1,0 +1,143 @@
+defmodule Examples.ForkingProxy do
+  @moduledoc """
+  A stateful proxy: forwards a request to all places where its user is registered, and gives back the best answer
+  (RFC 3261 §16).
+
+  It is the registrar of its domains too (`Examples.Registrar`, whose options it takes). Its own are `:record_route`
+  (true), whether it stays on the path of a dialog; `:routes`, which proxies lead to other domains, as `%{domain => URI}`;
+  `:proxy_users` as `%{name => password}`, who may call through it, or `nil` for everybody; and `:timer_c` in milliseconds.
+  """
+
+  use Supervisor
+  use Sippet.Core
+
+  alias Examples.Registrar
+  alias Sippet.{DigestAuth, Message, Proxy, URI}
+  alias Sippet.Proxy.ResponseContext
+  alias Sippet.Transports.UDP
+
+  def start_link(options), do: Supervisor.start_link(__MODULE__, options)
+
+  @impl true
+  def init(options) do
+    name = Keyword.fetch!(options, :name)
+    udp = [name: name, port: options[:port] || 5060, address: options[:address] || "127.0.0.1"]
+
+    :persistent_term.put({__MODULE__, name}, %{
+      record_route: Keyword.get(options, :record_route, true),
+      routes: Map.new(options[:routes] || %{}, fn {domain, uri} -> {domain, URI.parse!(uri)} end),
+      users: options[:proxy_users],
+      realm: options[:realm] || hd(options[:domains] || ["example.com"]),
+      context: Keyword.take(options, [:timer_c])
+    })
+
+    children = [
+      {Registrar.Location, Registrar.configure(name, options)},
+      {ResponseContext, name: name},
+      {Sippet, [name: name, core: __MODULE__] ++ Keyword.get(options, :stack, [])},
+      {UDP, udp}
+    ]
+
+    Supervisor.init(children, strategy: :rest_for_one)
+  end
+
+  ## Requests
+
+  @impl true
+  # RFC3261§16.10 - answered here, and passed on by the response context. Of what is unknown, the stack has answered 481.
+  def receive_request(%Message{start_line: %{method: :cancel}} = cancel, key, stack) do
+    Sippet.send(stack, Message.to_response(cancel, 200))
+    ResponseContext.cancel(stack, key)
+  end
+
+  def receive_request(request, key, stack) do
+    config = :persistent_term.get({__MODULE__, stack})
+    own = [sent_by(stack)]
+
+    with :ok <- Proxy.validate(request, own: own),
+         request = Proxy.preprocess_route(request, own),
+         {:ok, request} <- authorize(request, config),
+         {:ok, targets, route} <- targets(request, stack, config) do
+      forward(request, key, stack, config, targets, route)
+    else
+      :registrar -> Registrar.receive_request(request, key, stack)
+      {:error, response} -> if key, do: Sippet.send(stack, response)
+    end
+  end
+
+  # RFC3261§22.3 - who begins something says who they are; what belongs to a dialog was let in by its first request.
+  defp authorize(request, %{users: nil}), do: {:ok, request}
+
+  defp authorize(%Message{start_line: %{method: :register}} = request, _config),
+    do: {:ok, request}
+
+  defp authorize(%Message{headers: %{to: {_, _, %{"tag" => _}}}} = request, _config),
+    do: {:ok, request}
+
+  defp authorize(request, %{users: users, realm: realm}) do
+    secret = fn user -> with :error <- Map.fetch(users, user), do: {:error, :unknown} end
+
+    with {:ok, _user} <- DigestAuth.authenticate(request, realm, secret, status: 407),
+         do: {:ok, drop_credentials(request, realm)}
+  end
+
+  # Credentials for this proxy are nobody else's business.
+  defp drop_credentials(request, realm) do
+    case Enum.reject(request.headers.proxy_authorization, fn {_, params} ->
+           params["realm"] == realm
+         end) do
+      [] -> Message.delete_header(request, :proxy_authorization)
+      others -> Message.put_header(request, :proxy_authorization, others)
+    end
+  end
+
+  # RFC3261§16.5 - a domain of ours is looked up; any other is its own target, perhaps by way of another proxy
+  defp targets(request, stack, config) do
+    uri = request.start_line.request_uri
+
+    case Registrar.locate(stack, uri) do
+      {:ok, _targets} when request.start_line.method == :register -> :registrar
+      {:ok, []} -> {:error, Message.to_response(request, 480)}
+      {:ok, targets} -> {:ok, targets, []}
+      :error when is_map_key(request.headers, :route) -> {:ok, [[uri]], []}
+      :error -> {:ok, [[uri]], List.wrap(config.routes[uri.host])}
+    end
+  end
+
+  # RFC3261§16.6 - an ACK has no transaction: it goes on to one target, and that is all
+  defp forward(ack, nil, stack, config, [[target | _] | _], route),
+    do: Sippet.send(stack, copy(ack, target, stack, config, route))
+
+  defp forward(request, key, stack, config, targets, route) do
+    copies =
+      for uris <- targets, do: for(uri <- uris, do: copy(request, uri, stack, config, route))
+
+    ResponseContext.run(stack, key, request, copies, config.context)
+  end
+
+  defp copy(request, target, stack, config, route) do
+    {host, port} = sent_by(stack)
+    own = %URI{scheme: "sip", host: host, port: port, parameters: ";lr"}
+    stays? = config.record_route and request.start_line.method == :invite
+
+    Proxy.forward(request, target,
+      via: {:udp, {host, port}},
+      record_route: if(stays?, do: own),
+      route: route
+    )
+  end
+
+  ## Responses
+
+  @impl true
+  def receive_response(response, key, stack),
+    do: ResponseContext.receive_response(stack, response, key, [sent_by(stack)])
+
+  @impl true
+  def receive_error(reason, key, stack), do: ResponseContext.receive_error(stack, reason, key)
+
+  defp sent_by(stack) do
+    {:ok, {ip, port}} = UDP.sockname(stack)
+    {ip |> :inet.ntoa() |> List.to_string(), port}
+  end
+end

@@ -1,0 +1,248 @@
+defmodule Examples.UserAgent do
+  @moduledoc """
+  A user agent that answers every call: it rings for a while, accepts, takes re-INVITEs, and hangs up when it is told to.
+
+  Options: `:name` of the stack, `:address` and `:port` to listen on, `:ring` in milliseconds, and
+  `:stack` with more options of the stack (`Sippet`).
+  """
+
+  use Supervisor
+
+  alias Examples.UserAgent.{Call, Core}
+
+  def start_link(options), do: Supervisor.start_link(__MODULE__, options)
+
+  @impl true
+  def init(options) do
+    name = Keyword.fetch!(options, :name)
+    udp = [name: name, port: options[:port] || 5060, address: options[:address] || "127.0.0.1"]
+
+    children = [
+      # A call is a process, found by the dialog ID and by the keys of its INVITEs.
+      {Registry, name: Call.registry(name), keys: :unique},
+      {DynamicSupervisor,
+       name: Call.supervisor(name), extra_arguments: [name, options[:ring] || 1_000]},
+      {Sippet, [name: name, core: Core] ++ Keyword.get(options, :stack, [])},
+      {Sippet.Transports.UDP, udp}
+    ]
+
+    Supervisor.init(children, strategy: :rest_for_one)
+  end
+end
+
+defmodule Examples.UserAgent.Core do
+  @moduledoc """
+  Sorts what comes: to a call, to a new call, or to an answer that needs none.
+  """
+
+  use Sippet.Core
+
+  alias Examples.UserAgent.Call
+  alias Sippet.{Dialog, Message, UAS}
+  alias Sippet.Transactions.Server
+
+  @allow ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"]
+  @understood [allow: @allow, accept: [{"application", "sdp"}]]
+
+  # RFC3261§9.2 - a CANCEL is answered for itself, whatever becomes of its INVITE. The stack has answered 481 where
+  # there is none.
+  @impl true
+  def receive_request(%Message{start_line: %{method: :cancel}} = cancel, key, stack) do
+    Sippet.send(stack, Message.to_response(cancel, 200))
+    Call.tell(stack, Server.Key.invite(key), :cancel)
+  end
+
+  def receive_request(request, key, stack) do
+    with :ok <- UAS.validate(request, @understood),
+         {:error, response} <- take(request, key, stack) do
+      answer(response, key, stack)
+    else
+      :ok -> :ok
+      {:error, response} -> answer(response, key, stack)
+    end
+  end
+
+  # The far end wants a BYE answered, and no more.
+  @impl true
+  def receive_response(_response, _key, _stack), do: :ok
+
+  # RFC3261§13.3.1.4 - without its ACK a call is over
+  @impl true
+  def receive_error(:no_ack, key, stack), do: Call.tell(stack, key, :no_ack)
+  def receive_error(_reason, _key, _stack), do: :ok
+
+  # RFC3261§12.2.2 - a To tag says that the request belongs to a dialog
+  defp take(%Message{headers: %{to: {_name, _uri, %{"tag" => _}}}} = request, key, stack) do
+    with :error <- Call.tell(stack, Dialog.id(request), {:request, request, key}),
+         do: {:error, Message.to_response(request, 481)}
+  end
+
+  defp take(%Message{start_line: %{method: :invite}} = invite, key, stack) do
+    # RFC3261§8.2.2.2 - the same request by another path
+    if Sippet.merged?(stack, invite),
+      do: {:error, Message.to_response(invite, 482)},
+      else: Call.start(stack, key, invite)
+  end
+
+  defp take(%Message{start_line: %{method: :options}} = options, _key, stack) do
+    response =
+      options
+      |> Message.to_response(200)
+      |> Message.put_header(:allow, @allow)
+      |> Message.put_header(:accept, [{{"application", "sdp"}, %{}}])
+
+    Sippet.send(stack, response)
+  end
+
+  defp take(request, _key, _stack), do: {:error, Message.to_response(request, 481)}
+
+  # An ACK has no key, and is not answered.
+  defp answer(_response, nil, _stack), do: :ok
+  defp answer(response, _key, stack), do: Sippet.send(stack, response)
+end
+
+defmodule Examples.UserAgent.Call do
+  @moduledoc """
+  One call, from its INVITE to its BYE.
+  """
+
+  use GenServer, restart: :temporary
+
+  alias Sippet.{Dialog, Message, URI}
+  alias Sippet.Transports.UDP
+
+  @sdp """
+  v=0\r
+  o=- 1 1 IN IP4 127.0.0.1\r
+  s=-\r
+  c=IN IP4 127.0.0.1\r
+  t=0 0\r
+  m=audio 9 RTP/AVP 0\r
+  """
+
+  def registry(stack), do: Module.concat(stack, Calls)
+  def supervisor(stack), do: Module.concat(stack, CallSupervisor)
+
+  def start(stack, key, invite) do
+    DynamicSupervisor.start_child(supervisor(stack), {__MODULE__, {key, invite}})
+    :ok
+  end
+
+  @doc "Tells the call of a dialog ID, or of an INVITE's key; `:error` where there is none."
+  def tell(stack, id, event) do
+    case Registry.lookup(registry(stack), id) do
+      [{pid, _value}] -> GenServer.cast(pid, event)
+      [] -> :error
+    end
+  end
+
+  def start_link(stack, ring, {key, invite}),
+    do: GenServer.start_link(__MODULE__, {stack, ring, key, invite})
+
+  @impl true
+  def init({stack, ring, key, invite}) do
+    ringing = put_contact(Message.to_response(invite, 180), stack)
+
+    case Dialog.uas(invite, ringing) do
+      {:ok, dialog} ->
+        for id <- [key, Dialog.id(dialog)], do: Registry.register(registry(stack), id, nil)
+        Sippet.send(stack, ringing)
+        Process.send_after(self(), :answer, ring)
+        {:ok, %{stack: stack, invite: invite, dialog: dialog, answered?: false}}
+
+      {:error, :no_contact} ->
+        Sippet.send(stack, Message.to_response(invite, 400, "Bad Request (no Contact)"))
+        :ignore
+    end
+  end
+
+  @impl true
+  def handle_info(:answer, call) do
+    accept(call.invite, call.stack)
+    {:noreply, %{call | answered?: true}}
+  end
+
+  @impl true
+  # RFC3261§9.2 - a CANCEL that comes after the answer changes nothing
+  def handle_cast(:cancel, %{answered?: true} = call), do: {:noreply, call}
+
+  def handle_cast(:cancel, call) do
+    reply(call.stack, call.invite, 487)
+    {:stop, :normal, call}
+  end
+
+  def handle_cast(:no_ack, %{dialog: dialog, stack: stack} = call) do
+    {bye, dialog} = Dialog.build_request(dialog, :bye)
+    {:ok, {ip, port}} = UDP.sockname(stack)
+    via = {{2, 0}, :udp, {text(ip), port}, %{"branch" => Message.create_branch(), "rport" => ""}}
+    Sippet.send(stack, Message.put_header(bye, :via, [via]))
+    {:stop, :normal, %{call | dialog: dialog}}
+  end
+
+  def handle_cast({:request, request, key}, call) do
+    case Dialog.receive_request(call.dialog, request) do
+      {:ok, dialog} ->
+        take(request.start_line.method, request, key, %{call | dialog: dialog})
+
+      {:error, response} ->
+        Sippet.send(call.stack, response)
+        {:noreply, call}
+    end
+  end
+
+  defp take(:ack, _ack, _key, call), do: {:noreply, call}
+
+  # RFC3261§15.1.2 - the BYE is answered, and so is an INVITE that still waits
+  defp take(:bye, bye, _key, call) do
+    reply(call.stack, bye, 200)
+    unless call.answered?, do: reply(call.stack, call.invite, 487)
+    {:stop, :normal, call}
+  end
+
+  # RFC3261§14.2 - one INVITE at a time
+  defp take(:invite, invite, _key, %{answered?: false} = call) do
+    busy = Message.to_response(invite, 500)
+
+    Sippet.send(
+      call.stack,
+      Message.put_header(busy, :retry_after, {:rand.uniform(11) - 1, "", %{}})
+    )
+
+    {:noreply, call}
+  end
+
+  defp take(:invite, invite, key, call) do
+    Registry.register(registry(call.stack), key, nil)
+    accept(invite, call.stack)
+    {:noreply, call}
+  end
+
+  defp take(_other, request, _key, call) do
+    reply(call.stack, request, 200)
+    {:noreply, call}
+  end
+
+  defp accept(invite, stack) do
+    response =
+      invite
+      |> Message.to_response(200)
+      |> put_contact(stack)
+      |> Message.put_header(:content_type, {{"application", "sdp"}, %{}})
+
+    response = %{response | body: @sdp}
+    Sippet.send(stack, response)
+    # RFC3261§13.3.1.4 - the 2xx is repeated until the ACK comes
+    Sippet.retransmit_2xx(stack, response)
+  end
+
+  defp reply(stack, request, status), do: Sippet.send(stack, Message.to_response(request, status))
+
+  defp put_contact(response, stack) do
+    {_name, uri, _params} = response.headers.to
+    {:ok, {ip, port}} = UDP.sockname(stack)
+    contact = %URI{scheme: "sip", userinfo: uri.userinfo, host: text(ip), port: port}
+    Message.put_header(response, :contact, [{"", contact, %{}}])
+  end
+
+  defp text(ip), do: ip |> :inet.ntoa() |> List.to_string()
+end

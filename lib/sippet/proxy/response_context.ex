@@ -1,0 +1,298 @@
+defmodule Sippet.Proxy.ResponseContext do
+  @options [
+    timer_c: [
+      type: :positive,
+      # RFC3261§16.6 step 11 - larger than 3 minutes
+      default: 181_000,
+      doc: "ms that an INVITE may ring at one place without a further provisional response"
+    ]
+  ]
+
+  @moduledoc """
+  A response context of a stateful proxy: the branches of one request, and what came back from them (RFC 3261 §16.7).
+
+  It runs in the process of the callback that got the request: the stack lets a callback take its time, and answers 500 if
+  it fails. A registry beside the stack tells it of the responses:
+
+      children = [
+        {Sippet.Proxy.ResponseContext, name: :proxy},
+        {Sippet, name: :proxy, core: MyProxy},
+        {Sippet.Transports.UDP, name: :proxy}
+      ]
+
+  and the callbacks of the core hand over what comes:
+
+      def receive_request(%{start_line: %{method: :cancel}} = cancel, key, stack) do
+        Sippet.send(stack, Sippet.Message.to_response(cancel, 200))
+        ResponseContext.cancel(stack, key)
+      end
+
+      def receive_request(request, key, stack) do
+        ...
+        ResponseContext.run(stack, key, request, [[copy, copy], [copy]])
+      end
+
+      def receive_response(response, key, stack),
+        do: ResponseContext.receive_response(stack, response, key, own)
+
+      def receive_error(reason, key, stack), do: ResponseContext.receive_error(stack, reason, key)
+
+  ## What it does
+
+    * All copies of one list are sent at the same time, those of the next list when all before have ended without an answer
+      (§16.6).
+    * Provisional responses but 100, and every 2xx to an INVITE, are passed on at once (step 5).
+    * A 2xx, a 6xx and a CANCEL of the caller end the search: no further copies, and a CANCEL for each branch, not before that
+      has had a provisional response (§9.1, step 10, §16.10).
+    * When all branches have ended, `Sippet.Proxy.best_response/2` chooses what the caller gets (steps 6 and 7). A timeout
+      counts as 408, a transport's error as 503 (§16.9).
+    * Timer C ends a branch that rings for too long with a CANCEL, and one that says nothing as by 408 (§16.8).
+
+  It does not follow the Contacts of a 3xx: a proxy may, and need not.
+  """
+
+  alias Sippet.{Message, Options, Proxy}
+  alias Sippet.Transactions.{Client, Server}
+
+  @enforce_keys [:stack, :request, :timer_c, :waiting]
+  defstruct [:stack, :request, :timer_c, :waiting, branches: %{}, finals: [], answered?: false]
+
+  @typep branch :: %{
+           request: Message.request(),
+           state: :calling | :proceeding | :cancelled,
+           cancel?: boolean,
+           timer: reference | nil
+         }
+  @typep t :: %__MODULE__{
+           stack: atom,
+           request: Message.request(),
+           timer_c: pos_integer,
+           waiting: [[Message.request()]],
+           branches: %{Client.Key.t() => branch},
+           finals: [Message.response()],
+           answered?: boolean
+         }
+
+  ## Beside the stack
+
+  @doc false
+  @spec child_spec(name: atom) :: Supervisor.child_spec()
+  def child_spec(options) do
+    name = Keyword.fetch!(options, :name)
+    %{Registry.child_spec(keys: :unique, name: registry(name)) | id: {__MODULE__, name}}
+  end
+
+  defp registry(stack), do: Module.concat(stack, ResponseContexts)
+
+  ## What the core calls
+
+  @doc """
+  Forwards the copies of a request that has a server transaction, and returns when all has been answered. An INVITE gets a
+  100 first (§16.2).
+
+  `copies` are lists of what `Sippet.Proxy.forward/3` made: one list after another, those of one list at the same time. No
+  copies at all answer 408. Options:
+
+  #{Options.docs(@options)}
+  """
+  @spec run(atom, Server.Key.t(), Message.request(), [[Message.request()]], keyword) :: :ok
+  def run(stack, key, request, copies, options \\ []) do
+    %{timer_c: timer_c} = Options.validate!(options, @options)
+    # Before the caller hears anything: a CANCEL may follow upon that.
+    {:ok, _owner} = Registry.register(registry(stack), key, nil)
+
+    if request.start_line.method == :invite,
+      do: Sippet.send(stack, Message.to_response(request, 100))
+
+    settle(%__MODULE__{stack: stack, request: request, timer_c: timer_c, waiting: copies})
+  end
+
+  @doc """
+  Takes a response as it came, with the proxy's Via; `own` lists what the proxy writes as sent-by.
+
+  What no context waits for any more goes to the server transaction, and if that is gone too, to where its Via says, as a
+  stateless proxy has it: a late 2xx. A response to a CANCEL of the proxy, or to a request of another, goes nowhere.
+  """
+  @spec receive_response(atom, Message.response(), Client.Key.t() | nil, [Proxy.host()]) :: :ok
+  def receive_response(stack, response, key, own) do
+    with {:ok, response} <- Proxy.remove_via(response, own),
+         :error <- tell(stack, key, {:response, key, response}),
+         {:error, :no_transaction} <- Sippet.send(stack, response) do
+      Sippet.forward(stack, response)
+    end
+
+    :ok
+  end
+
+  @doc """
+  Takes the failure of a transaction.
+  """
+  @spec receive_error(atom, term, Client.Key.t() | Server.Key.t()) :: :ok
+  def receive_error(stack, reason, key) do
+    tell(stack, key, {:error, key, reason})
+    :ok
+  end
+
+  @doc """
+  Takes a CANCEL by its key, after it was answered: every branch of its INVITE is cancelled (§16.10).
+  """
+  @spec cancel(atom, Server.Key.t()) :: :ok
+  def cancel(stack, %Server.Key{} = key) do
+    tell(stack, Server.Key.invite(key), :cancel)
+    :ok
+  end
+
+  defp tell(stack, key, event) do
+    case Registry.lookup(registry(stack), key) do
+      [{pid, _value}] ->
+        send(pid, {__MODULE__, event})
+        :ok
+
+      [] ->
+        :error
+    end
+  end
+
+  ## The context
+
+  # RFC3261§16.7 - it lasts until all its branches have ended
+  @spec settle(t) :: :ok
+  defp settle(%__MODULE__{branches: branches} = context) when map_size(branches) > 0 do
+    receive do
+      {__MODULE__, event} -> event |> handle(context) |> settle()
+    end
+  end
+
+  defp settle(%__MODULE__{answered?: true}), do: :ok
+
+  defp settle(%__MODULE__{waiting: [copies | waiting]} = context),
+    do: copies |> Enum.reduce(%{context | waiting: waiting}, &start/2) |> settle()
+
+  defp settle(%__MODULE__{waiting: []} = context) do
+    best = Proxy.best_response(context.request, Enum.reverse(context.finals))
+    Sippet.send(context.stack, best)
+    :ok
+  end
+
+  # RFC3261§16.6 step 10. The key is known before the first response can come.
+  defp start(copy, context) do
+    key = Client.Key.new(copy)
+    {:ok, _owner} = Registry.register(registry(context.stack), key, nil)
+    branch = %{request: copy, state: :calling, cancel?: false, timer: nil}
+    context = put_branch(context, key, set_timer_c(branch, key, context))
+
+    case Sippet.send(context.stack, copy) do
+      :ok -> context
+      {:error, reason} -> final(context, key, status(reason))
+    end
+  end
+
+  defp put_branch(context, key, branch),
+    do: %{context | branches: Map.put(context.branches, key, branch)}
+
+  defp handle(:cancel, context), do: stop(context)
+  defp handle({:error, key, reason}, context), do: final(context, key, status(reason))
+  defp handle({:timer_c, key}, context), do: timer_c(context, key)
+
+  defp handle({:response, key, %Message{start_line: %{status_code: status}} = response}, context) do
+    case context.branches do
+      %{^key => branch} when status < 200 -> provisional(context, key, branch, response)
+      %{^key => _branch} when status < 300 -> accepted(context, key, response)
+      %{^key => _branch} when status < 600 -> final(context, key, response)
+      # RFC3261§16.7 step 5 - a 6xx ends the search, and is sent when all branches have ended
+      %{^key => _branch} -> context |> final(key, response) |> stop()
+      %{} -> late(context, response)
+    end
+  end
+
+  # RFC3261§16.9, §16.7 step 6
+  defp status(:timeout), do: 408
+  defp status(_transport), do: 503
+
+  # RFC3261§16.7 steps 2 and 5 - all but 100 set Timer C anew, and are passed on
+  defp provisional(context, key, branch, response) do
+    more? = response.start_line.status_code > 100
+    if more? and not context.answered?, do: Sippet.send(context.stack, response)
+
+    branch = if branch.state == :calling, do: %{branch | state: :proceeding}, else: branch
+    branch = if more?, do: set_timer_c(branch, key, context), else: branch
+    branch = if branch.cancel?, do: cancel_branch(branch, context), else: branch
+    put_branch(context, key, branch)
+  end
+
+  # RFC3261§16.7 steps 5 and 10 - passed on at once, and the other branches end
+  defp accepted(context, key, response) do
+    pass_on(context, response)
+    stop(%{context | branches: ended(context, key), answered?: true})
+  end
+
+  # RFC3261§16.7 step 5 - a branch may have forked on its way, and then has several 2xx
+  defp late(context, %Message{start_line: %{status_code: status}} = response) do
+    if status in 200..299, do: pass_on(context, response)
+    context
+  end
+
+  # RFC3261§16.7 step 5 - every 2xx to an INVITE, and one answer to any other request
+  defp pass_on(%{answered?: answered?, stack: stack}, response) do
+    {_number, method} = response.headers.cseq
+    if method == :invite or not answered?, do: Sippet.send(stack, response)
+  end
+
+  defp final(context, key, _late) when not is_map_key(context.branches, key), do: context
+
+  defp final(context, key, status) when is_integer(status),
+    do: final(context, key, Message.to_response(context.request, status))
+
+  defp final(context, key, response),
+    do: %{context | branches: ended(context, key), finals: [response | context.finals]}
+
+  defp ended(%{branches: branches}, key) do
+    {%{timer: timer}, branches} = Map.pop!(branches, key)
+    if timer, do: Process.cancel_timer(timer)
+    branches
+  end
+
+  # No new branches, and a CANCEL for those that there are.
+  defp stop(context) do
+    branches =
+      Map.new(context.branches, fn {key, branch} -> {key, cancel_branch(branch, context)} end)
+
+    %{context | waiting: [], branches: branches}
+  end
+
+  # RFC3261§9.1 - only an INVITE is cancelled, once, and not before it has had a provisional response
+  defp cancel_branch(
+         %{state: :proceeding, request: %{start_line: %{method: :invite}}} = branch,
+         context
+       ) do
+    Sippet.send(context.stack, Message.to_cancel(branch.request))
+    %{branch | state: :cancelled, cancel?: false}
+  end
+
+  defp cancel_branch(%{state: :cancelled} = branch, _context), do: branch
+  defp cancel_branch(branch, _context), do: %{branch | cancel?: true}
+
+  # RFC3261§16.6 step 11 - for an INVITE alone: all other transactions end by themselves
+  defp set_timer_c(%{request: %{start_line: %{method: :invite}}} = branch, key, context) do
+    if branch.timer, do: Process.cancel_timer(branch.timer)
+    event = {__MODULE__, {:timer_c, key}}
+    %{branch | timer: Process.send_after(self(), event, context.timer_c)}
+  end
+
+  defp set_timer_c(branch, _key, _context), do: branch
+
+  # RFC3261§16.8 - who rings is cancelled, and answers to that; who has said nothing is as good as a 408
+  defp timer_c(context, key) do
+    case context.branches do
+      %{^key => %{state: :calling}} ->
+        Sippet.terminate(context.stack, key)
+        final(context, key, 408)
+
+      %{^key => branch} ->
+        put_branch(context, key, cancel_branch(branch, context))
+
+      %{} ->
+        context
+    end
+  end
+end

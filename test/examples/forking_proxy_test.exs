@@ -1,0 +1,345 @@
+defmodule Examples.ForkingProxyTest do
+  use Sippet.ExampleCase, async: true
+
+  alias Examples.{ForkingProxy, UserAgent}
+
+  @missing SIPp.missing() || false
+
+  defp proxy(options \\ []),
+    do: start_example(ForkingProxy, Keyword.merge([domains: ["test.local"]], options))
+
+  # Registers contacts of a user: `{address, parameters}`.
+  defp register(alice, proxy, contacts, user \\ "bob") do
+    contacts = for {address, params} <- contacts, do: {"", URI.parse!(uri(user, address)), params}
+    aor = "sip:#{user}@test.local"
+
+    request =
+      Puppet.request(alice, :register, "sip:test.local", from: aor, to: aor, route: [route(proxy)])
+
+    send_request(alice, Message.put_header(request, :contact, contacts))
+    assert_came(alice, {200, :register})
+  end
+
+  defp route(proxy), do: uri(nil, proxy) <> ";lr"
+
+  # A proxy, a caller, and as many called as there are q-values.
+  defp scene(qs, options \\ []) do
+    {_stack, proxy} = proxy(options)
+    {alice, _address} = start_stack(Puppet)
+    bobs = for _q <- qs, do: start_stack(Puppet)
+
+    params = for q <- qs, do: if(q, do: %{"q" => q}, else: %{})
+    addresses = for {_stack, address} <- bobs, do: address
+    register(alice, proxy, Enum.zip(addresses, params))
+    {alice, proxy, for({bob, _address} <- bobs, do: bob)}
+  end
+
+  defp invite(alice, proxy),
+    do: Puppet.request(alice, :invite, "sip:bob@test.local", route: [route(proxy)])
+
+  defp call(alice, proxy) do
+    invite = send_request(alice, invite(alice, proxy))
+    assert_came(alice, {100, :invite})
+    invite
+  end
+
+  defp refute_came(stack, timeout \\ 100) do
+    refute_receive {^stack, {_kind, _method, _message, _key}}, timeout
+    refute_received {^stack, {:response, _method, _status, _response, _key}}
+  end
+
+  describe "against SIPp" do
+    @describetag skip: @missing
+
+    test "calls between two SIPps, along the Record-Route" do
+      {stack, proxy} = proxy()
+      {alice, _address} = start_stack(Puppet)
+      uas = SIPp.start(["-sn", "uas"], calls: 10)
+      register(alice, proxy, [{uas.address, %{}}], "service")
+
+      result = proxy |> SIPp.run(example_scenario("uac_call"), calls: 10) |> SIPp.assert_success()
+      assert {result.successful, result.retransmissions} == {10, 0}
+      result = uas |> SIPp.await() |> SIPp.assert_success()
+      assert {result.successful, result.retransmissions} == {10, 0}
+      assert Sippet.stats(stack).core_failed == 0
+    end
+
+    test "re-INVITEs, with the user agent of the examples behind the proxy" do
+      {_stack, proxy} = proxy()
+      {_stack, address} = start_example(UserAgent, ring: 10)
+      {alice, _address} = start_stack(Puppet)
+      register(alice, proxy, [{address, %{}}], "service")
+
+      result =
+        proxy |> SIPp.run(example_scenario("uac_reinvite"), calls: 5) |> SIPp.assert_success()
+
+      assert {result.successful, result.retransmissions} == {5, 0}
+    end
+
+    test "a caller that gives up" do
+      {_stack, proxy} = proxy(domains: ["127.0.0.1"])
+      {_stack, address} = start_example(UserAgent, ring: 60_000)
+      {alice, _address} = start_stack(Puppet)
+      aor = uri("service", proxy)
+      request = Puppet.request(alice, :register, "sip:127.0.0.1", to: aor, route: [route(proxy)])
+      contact = {"", URI.parse!(uri("service", address)), %{}}
+      request = Message.put_header(request, :contact, [contact])
+
+      send_request(
+        alice,
+        Message.put_header(request, :from, {"", URI.parse!(aor), %{"tag" => "1"}})
+      )
+
+      assert_came(alice, {200, :register})
+      arguments = ["-s", "service" | SIPp.scenario("uac_cancel")]
+      result = proxy |> SIPp.run(arguments, calls: 5) |> SIPp.assert_success()
+      assert {result.successful, result.retransmissions} == {5, 0}
+    end
+  end
+
+  describe "RFC3261§16.3 request validation" do
+    test "a request that can't be forwarded is answered" do
+      {alice, proxy, [_bob]} = scene([nil])
+
+      call = fn uri, headers ->
+        invite =
+          Puppet.request(alice, :invite, uri, to: "sip:bob@test.local", route: [route(proxy)])
+
+        send_request(alice, %{invite | headers: Map.merge(invite.headers, headers)})
+      end
+
+      call.("sip:bob@test.local", %{max_forwards: 0})
+      assert_came(alice, {483, :invite})
+      call.("tel:+358", %{})
+      assert_came(alice, {416, :invite})
+      call.("sip:bob@test.local", %{proxy_require: ["foo"]})
+      assert assert_came(alice, {420, :invite}).headers.unsupported == ["foo"]
+      call.("sip:nobody@test.local", %{})
+      assert_came(alice, {480, :invite})
+    end
+
+    test "a loop is answered 482" do
+      {_stack, proxy} = proxy()
+      {alice, _address} = start_stack(Puppet)
+      # To the proxy's own address, which is no domain of it: it sends to itself.
+      send_request(alice, Puppet.request(alice, :options, uri("bob", proxy)))
+      assert_came(alice, {482, :options})
+    end
+
+    test "who calls says who they are, and the credentials go no further" do
+      {alice, proxy, [bob]} = scene([nil], proxy_users: %{"alice" => "secret"})
+      invite = send_request(alice, invite(alice, proxy))
+      challenge = assert_came(alice, {407, :invite})
+      password = fn "test.local" -> {:ok, "alice", "secret"} end
+      {:ok, invite} = Sippet.DigestAuth.make_request(invite, challenge, password)
+      send_request(alice, put_in(invite.headers.cseq, {2, :invite}))
+      refute Message.has_header?(assert_came(bob, :invite), :proxy_authorization)
+    end
+  end
+
+  describe "RFC3261§16.6 request forwarding" do
+    # What a proxy has to leave alone, as it is printed.
+    defp alike(request) do
+      headers = Map.take(request.headers, [:from, :to, :call_id, :cseq, :contact])
+
+      IO.iodata_to_binary(
+        Message.to_iodata(%{
+          request
+          | headers: headers,
+            start_line: Message.build_response(200).start_line
+        })
+      )
+    end
+
+    test "the copy has the contact, a hop less, and the proxy's Via and Record-Route" do
+      {alice, proxy, [bob]} = scene([nil])
+      sent = call(alice, proxy)
+      got = assert_came(bob, :invite)
+
+      {host, port} = Puppet.local(bob)
+      assert {got.start_line.request_uri.host, got.start_line.request_uri.port} == {host, port}
+      assert got.headers.max_forwards == 69
+      refute Message.has_header?(got, :route)
+      [{"", own, %{}}] = got.headers.record_route
+      assert to_string(own) == route(proxy)
+      assert [{{2, 0}, :udp, {_, _}, _}, {{2, 0}, :udp, sent_by, _}] = got.headers.via
+      assert sent_by == Puppet.local(alice)
+
+      assert [alike(got), alike(sent)] |> Enum.uniq() |> length() == 1
+    end
+
+    test "contacts of one q at the same time, lower ones when these have failed" do
+      {alice, proxy, [low, one, other]} = scene(["0.2", "0.8", "0.8"])
+      call(alice, proxy)
+      [first, second] = for bob <- [one, other], do: assert_came(bob, :invite)
+      reply(one, first, 486)
+      refute_came(low)
+      reply(other, second, 404)
+      third = assert_came(low, :invite)
+      reply(low, third, 200)
+      assert_came(alice, {200, :invite})
+    end
+  end
+
+  describe "RFC3261§16.7 response processing" do
+    test "the first 2xx is passed on, and the other branches are cancelled" do
+      {alice, proxy, [one, other]} = scene([nil, nil])
+      invite = call(alice, proxy)
+      [first, second] = for bob <- [one, other], do: assert_came(bob, :invite)
+      reply(one, first, 180)
+      reply(other, second, 180)
+      for _ <- 1..2, do: assert_came(alice, {180, :invite})
+
+      reply(one, first, 200)
+      ok = assert_came(alice, {200, :invite})
+      cancel = assert_came(other, :cancel)
+      assert cancel.headers.via == Enum.take(second.headers.via, 1)
+      reply(other, cancel, 200)
+      reply(other, second, 487)
+
+      # ACK and BYE go by the proxy, to who has answered, and come without its Route.
+      {:ok, dialog} = Dialog.uac(invite, ok)
+      send_request(alice, Dialog.build_ack(dialog, ok))
+      refute Message.has_header?(assert_came(one, :ack), :route)
+      {bye, _dialog} = Dialog.build_request(dialog, :bye)
+      send_request(alice, bye)
+      bye = assert_came(one, :bye)
+      assert length(bye.headers.via) == 2
+      refute Message.has_header?(bye, :record_route)
+      reply(one, bye, 200)
+      assert_came(alice, {200, :bye})
+      refute_came(alice)
+      refute_came(other, 0)
+    end
+
+    test "two 2xx are both passed on" do
+      {alice, proxy, [one, other]} = scene([nil, nil])
+      call(alice, proxy)
+      [first, second] = for bob <- [one, other], do: assert_came(bob, :invite)
+      reply(one, first, 200)
+      assert_came(alice, {200, :invite})
+      reply(other, second, 200)
+      assert_came(alice, {200, :invite})
+    end
+
+    test "a branch that has said nothing is cancelled when it does" do
+      {alice, proxy, [one, other]} = scene([nil, nil])
+      call(alice, proxy)
+      [first, second] = for bob <- [one, other], do: assert_came(bob, :invite)
+      reply(one, first, 200)
+      assert_came(alice, {200, :invite})
+      refute_came(other)
+      reply(other, second, 180)
+      reply(other, assert_came(other, :cancel), 200)
+      reply(other, second, 487)
+      # It rings no more for the caller, who has an answer.
+      refute_receive {^alice, {:response, :invite, 180, _response, _key}}, 50
+    end
+
+    test "a 6xx ends the search, and comes when all branches have ended" do
+      {alice, proxy, [low, one, other]} = scene(["0.1", nil, nil])
+      call(alice, proxy)
+      [first, second] = for bob <- [one, other], do: assert_came(bob, :invite)
+      reply(other, second, 183)
+      assert_came(alice, {183, :invite})
+      reply(one, first, 603)
+      cancel = assert_came(other, :cancel)
+      refute_came(alice)
+      reply(other, cancel, 200)
+      reply(other, second, 487)
+      assert_came(alice, {603, :invite})
+      refute_came(low, 0)
+    end
+
+    test "the best of several refusals" do
+      {alice, proxy, [one, other]} = scene([nil, nil])
+      call(alice, proxy)
+      reply(one, assert_came(one, :invite), 500)
+      reply(other, assert_came(other, :invite), 486)
+      refusal = assert_came(alice, {486, :invite})
+      assert [{_version, :udp, _sent_by, _params}] = refusal.headers.via
+    end
+
+    test "a place that can't be reached is a 503, and alone a 500" do
+      {_stack, proxy} = proxy()
+      {alice, _address} = start_stack(Puppet)
+      {:ok, socket} = :gen_udp.open(0, ip: {127, 0, 0, 1})
+      {:ok, port} = :inet.port(socket)
+      :gen_udp.close(socket)
+      register(alice, proxy, [{{{127, 0, 0, 1}, port}, %{}}])
+      call(alice, proxy)
+      assert_came(alice, {500, :invite})
+    end
+
+    test "a 2xx that nobody waits for is forwarded by its Via" do
+      {_stack, proxy} = proxy()
+      {alice, _address} = start_stack(Puppet)
+      {bob, _address} = start_stack(Puppet)
+      {host, port} = {proxy |> elem(0) |> text(), elem(proxy, 1)}
+      request = Puppet.request(alice, :invite, "sip:bob@test.local")
+
+      vias =
+        for sent_by <- [{host, port}, Puppet.local(alice)],
+            do: {{2, 0}, :udp, sent_by, %{"branch" => Message.create_branch()}}
+
+      late = request |> Message.put_header(:via, vias) |> Message.to_response(200)
+      :ok = Sippet.forward(bob, late)
+      assert [{_version, :udp, sent_by, _params}] = assert_came(alice, {200, :invite}).headers.via
+      assert sent_by == Puppet.local(alice)
+
+      # What is not the proxy's own goes nowhere.
+      [_own | others] = vias
+
+      strange =
+        put_in(late.headers.via, [
+          {{2, 0}, :udp, {"192.0.2.1", 5060}, %{"branch" => "z9hG4bK1"}} | others
+        ])
+
+      :ok = Sippet.forward(bob, %{strange | target: {:udp, host, port}})
+      refute_came(alice)
+    end
+  end
+
+  describe "RFC3261§16.8 Timer C" do
+    test "who rings for too long is cancelled" do
+      {alice, proxy, [bob]} = scene([nil], timer_c: 100)
+      call(alice, proxy)
+      got = assert_came(bob, :invite)
+      reply(bob, got, 180)
+      reply(bob, assert_came(bob, :cancel), 200)
+      reply(bob, got, 487)
+      assert_came(alice, {487, :invite})
+    end
+
+    test "who says nothing is as good as a 408" do
+      {alice, proxy, [bob]} = scene([nil], timer_c: 100)
+      call(alice, proxy)
+      assert_came(bob, :invite)
+      assert_came(alice, {408, :invite})
+    end
+  end
+
+  describe "RFC3261§16.10 CANCEL processing" do
+    test "is answered, and passed on to every branch that rings" do
+      {alice, proxy, [low, one, other]} = scene(["0.1", nil, nil])
+      invite = call(alice, proxy)
+      pairs = for bob <- [one, other], do: {bob, assert_came(bob, :invite)}
+
+      for {bob, got} <- pairs do
+        reply(bob, got, 180)
+        assert_came(alice, {180, :invite})
+      end
+
+      :ok = Sippet.send(alice, Message.to_cancel(invite))
+      assert_came(alice, {200, :cancel})
+
+      for {bob, got} <- pairs do
+        reply(bob, assert_came(bob, :cancel), 200)
+        reply(bob, got, 487)
+      end
+
+      assert_came(alice, {487, :invite})
+      refute_came(low, 0)
+    end
+  end
+end
