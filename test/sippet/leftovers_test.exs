@@ -15,7 +15,7 @@ defmodule Sippet.LeftoversTest do
   @rest 16_384
 
   # Bytes that a transaction may leave behind: less than the smallest row or process would take.
-  @residue 20
+  @residue 64
 
   test "#{@transactions} transactions leave no process, no row and no memory behind" do
     {caller, _address} = start_stack(Caller, @timers)

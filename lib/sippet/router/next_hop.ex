@@ -78,9 +78,11 @@ defmodule Sippet.Router.NextHop do
     if loose?(uri) do
       Message.put_header(request, :route, route)
     else
-      last = {"", request.start_line.request_uri, %{}}
+      remote_target = request.start_line.request_uri
+      last = {"", remote_target, %{}}
       request = put_in(request.start_line.request_uri, request_uri(uri))
-      target = of_uri(request.start_line.request_uri, request.headers)
+      secure? = remote_target.scheme == "sips"
+      target = of_uri(request.start_line.request_uri, request.headers, secure?)
       %{Message.put_header(request, :route, rest ++ [last]) | target: request.target || target}
     end
   end
