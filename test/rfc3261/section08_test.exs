@@ -1,4 +1,4 @@
-defmodule Sippet.RFC3261.Section8Test do
+defmodule Sippet.RFC3261.Section08Test do
   use Sippet.StackCase, async: true
 
   alias Sippet.URI

@@ -1,4 +1,4 @@
-defmodule Sippet.RFC3261.Section7Test do
+defmodule Sippet.RFC3261.Section07Test do
   use ExUnit.Case, async: true
 
   alias Sippet.{Headers, Message, URI}
