@@ -68,7 +68,7 @@ defmodule Sippet.Interop.Exchange do
          %URI{} = contact <- Registrar.lookup(stack, request.start_line.request_uri.userinfo) do
       request
       |> Message.delete_header(:proxy_authorization)
-      |> Message.put_header_front(:record_route, own_route(stack))
+      |> record_route(stack)
       |> forward(contact, key, stack)
     else
       {:error, reason} when reason in [:wrong_response, :unknown_user] ->
@@ -104,11 +104,14 @@ defmodule Sippet.Interop.Exchange do
 
   defp unroute(request, _stack), do: request
 
-  # RFC3261§16.6 item 4
-  defp own_route(stack) do
+  # RFC3261§16.6 item 4 - to stay in the way of the dialog that the request makes
+  defp record_route(%Message{start_line: %{method: :invite}} = request, stack) do
     {host, port} = Notebook.fetch!(stack, :local)
-    {"", %URI{scheme: "sip", host: host, port: port, parameters: ";lr"}, %{}}
+    own = {"", %URI{scheme: "sip", host: host, port: port, parameters: ";lr"}, %{}}
+    Message.put_header_front(request, :record_route, own)
   end
+
+  defp record_route(request, _stack), do: request
 
   defp refuse(_stack, _ack, nil, _status), do: :ok
   defp refuse(stack, request, _key, status), do: reply(stack, request, status)
