@@ -100,6 +100,7 @@ defmodule Sippet.Interop.SipsakTest do
     test "is refused with a wrong password" do
       {_stack, address} = start_stack(Registrar)
       assert %{exit: status, output: output} = register(address, "wrong")
+      IO.inspect({status, output})
     end
   end
 
