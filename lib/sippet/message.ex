@@ -162,7 +162,8 @@ defmodule Sippet.Message do
   @doc """
   Makes the response to a request, from a status or a status line.
 
-  Via, From, To, Call-ID, CSeq and Record-Route are those of the request; one that the request lacks is left out. A To
+  Via, From, To, Call-ID and CSeq are those of the request, and so is Record-Route in a response from 101 to 299, which may
+  establish a dialog; one that the request lacks is left out. A To
   without a tag gets one, and every response to the same request gets the same tag, on this node and as long as
   the VM runs. A 100 gets no tag, and takes over Timestamp (RFC 3261 §8.2.6).
 

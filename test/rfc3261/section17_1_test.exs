@@ -174,6 +174,22 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
       refute Message.has_header?(ack, :content_type)
     end
 
+    # RFC3261§22.1
+    test "repeats the credentials of the INVITE" do
+      credentials = [{"Digest", %{"username" => "alice", "realm" => "atlanta.com"}}]
+
+      request = request(:invite, authorization: credentials, proxy_authorization: credentials)
+
+      stack = start_stack()
+      start_client(stack, request)
+      come(stack, request, 486)
+      assert_soon({:sent, _destination, "ACK " <> _rest = octets, _key})
+      ack = Message.parse!(octets)
+
+      assert ack.headers.authorization == credentials
+      assert ack.headers.proxy_authorization == credentials
+    end
+
     test "keeps the INVITE's target for transports that take messages" do
       request = %{request(:invite) | target: {:udp, "192.0.2.7", 5062}}
       stack = start_stack()

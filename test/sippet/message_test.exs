@@ -86,6 +86,15 @@ defmodule Sippet.MessageTest do
       assert response.body == nil
     end
 
+    # RFC3261§20, table 3
+    test "Record-Route stands in what may establish a dialog, and in nothing else" do
+      for status <- [180, 183, 199, 200, 202],
+          do: assert(Message.has_header?(Message.to_response(invite(), status), :record_route))
+
+      for status <- [100, 302, 401, 486, 500, 603],
+          do: refute(Message.has_header?(Message.to_response(invite(), status), :record_route))
+    end
+
     test "all responses to a request carry the same tag, retransmissions and proxies or not" do
       tag = tag(Message.to_response(invite(), 180))
       assert byte_size(tag) >= 11

@@ -193,9 +193,10 @@ defmodule Sippet.Transactions.Client.Invite do
   defp ack(%Message{start_line: %{request_uri: uri}, headers: headers} = invite, response) do
     {number, _method} = headers.cseq
 
+    # RFC3261§22.1 - the ACK repeats the credentials of its INVITE
     ack_headers =
       headers
-      |> Map.take([:from, :call_id, :route, "Route"])
+      |> Map.take([:from, :call_id, :route, "Route", :authorization, :proxy_authorization])
       |> Map.merge(%{
         via: [hd(headers.via)],
         to: response.headers.to,
