@@ -118,12 +118,13 @@ end
 defmodule Demo.Call do
   # A registration and a call, message by message.
 
-  alias Sippet.{Dialog, DigestAuth, Message, URI}
+  alias Sippet.{DigestAuth, Message, URI}
 
   def play(caller_port, server_port) do
     {:ok, _} = register(caller_port, server_port)
-    {:ok, dialog} = invite(caller_port, server_port)
-    {:ok, _} = bye(dialog, caller_port)
+    {:ok, ok} = invite(caller_port, server_port)
+    :ok = ack(ok, caller_port)
+    {:ok, _} = bye(ok, caller_port)
     :ok
   end
 
@@ -141,21 +142,25 @@ defmodule Demo.Call do
 
   defp credentials(_realm), do: {:ok, "alice", "secret"}
 
-  # RFC3261§13.2.2.4 - the caller acknowledges the 2xx
   defp invite(caller_port, server_port) do
-    invite = request(:invite, "sip:bob@127.0.0.1:#{server_port}", caller_port, 1)
-
-    with {:ok, response} <- exchange(invite),
-         {:ok, dialog} <- Dialog.uac(invite, response) do
-      ack = dialog |> Dialog.build_ack(response) |> Message.put_header(:via, via(caller_port))
-      :ok = Sippet.send(:alice, ack)
-      {:ok, dialog}
-    end
+    request = request(:invite, "sip:bob@127.0.0.1:#{server_port}", caller_port, 1)
+    exchange(request)
   end
 
-  defp bye(dialog, caller_port) do
-    {bye, _dialog} = Dialog.build_request(dialog, :bye)
-    bye |> Message.put_header(:via, via(caller_port)) |> exchange()
+  # RFC3261§13.2.2.4, §12.2.1.1 - within the dialog: the far end's Contact, its To, the same Call-ID
+  defp ack(ok, caller_port), do: Sippet.send(:alice, in_dialog(ok, :ack, 1, caller_port))
+  defp bye(ok, caller_port), do: exchange(in_dialog(ok, :bye, 2, caller_port))
+
+  defp in_dialog(%Message{headers: headers}, method, number, caller_port) do
+    [{_name, uri, _params} | _] = headers.contact
+
+    method
+    |> Message.build_request(uri)
+    |> Message.put_header(:via, via(caller_port))
+    |> Message.put_header(:from, headers.from)
+    |> Message.put_header(:to, headers.to)
+    |> Message.put_header(:call_id, headers.call_id)
+    |> Message.put_header(:cseq, {number, method})
   end
 
   defp request(method, uri, caller_port, number) do

@@ -66,30 +66,26 @@ defmodule Examples.ForkingProxy do
   end
 
   # RFC3261§22.3 - who begins something says who they are; what belongs to a dialog was let in by its first request.
-  defp authorize(request, %{users: nil}), do: {:ok, request}
+  defp authorize(%Message{headers: %{to: {_, _, to}}, start_line: line} = request, config) do
+    if config.users == nil or line.method == :register or is_map_key(to, "tag") do
+      {:ok, drop_credentials(request, config.realm)}
+    else
+      secret = fn user -> with :error <- Map.fetch(config.users, user), do: {:error, :unknown} end
 
-  defp authorize(%Message{start_line: %{method: :register}} = request, _config),
-    do: {:ok, request}
-
-  defp authorize(%Message{headers: %{to: {_, _, %{"tag" => _}}}} = request, _config),
-    do: {:ok, request}
-
-  defp authorize(request, %{users: users, realm: realm}) do
-    secret = fn user -> with :error <- Map.fetch(users, user), do: {:error, :unknown} end
-
-    with {:ok, _user} <- DigestAuth.authenticate(request, realm, secret, status: 407),
-         do: {:ok, drop_credentials(request, realm)}
+      with {:ok, _user} <- DigestAuth.authenticate(request, config.realm, secret, status: 407),
+           do: {:ok, drop_credentials(request, config.realm)}
+    end
   end
 
   # Credentials for this proxy are nobody else's business.
-  defp drop_credentials(request, realm) do
-    case Enum.reject(request.headers.proxy_authorization, fn {_, params} ->
-           params["realm"] == realm
-         end) do
+  defp drop_credentials(%Message{headers: %{proxy_authorization: credentials}} = request, realm) do
+    case Enum.reject(credentials, fn {_scheme, params} -> params["realm"] == realm end) do
       [] -> Message.delete_header(request, :proxy_authorization)
       others -> Message.put_header(request, :proxy_authorization, others)
     end
   end
+
+  defp drop_credentials(request, _realm), do: request
 
   # RFC3261§16.5 - a domain of ours is looked up; any other is its own target, perhaps by way of another proxy
   defp targets(request, stack, config) do

@@ -29,9 +29,7 @@ defmodule Sippet.URI do
       iex> to_string(%Sippet.URI{scheme: "sips", host: "biloxi.com", port: 5062})
       "sips:biloxi.com:5062"
 
-  A URI that holds a control character, a blank, `<` or `>` can't be printed, nor can one that would be read as another,
-  such as one with a bare `@` in a new `userinfo`, or with `parameters` that lack their `;`: `ArgumentError`. The
-  functions `encode_userchar/1`, `encode_parameters/1` and `encode_headers/1` escape what has to be escaped.
+  A URI that holds a control character, a blank, `<` or `>` can't be printed: `ArgumentError`.
   """
 
   alias Sippet.ParseError

@@ -59,7 +59,7 @@ defmodule Sippet.Puppet do
   end
 
   @doc """
-  Answers a request. A 2xx and a provisional response get a Contact.
+  Answers a request. A 2xx and a provisional response to an INVITE get a Contact.
   """
   @spec reply(atom, Message.request(), 100..699, (Message.response() -> Message.response())) ::
           Message.response()
@@ -68,7 +68,7 @@ defmodule Sippet.Puppet do
     response = Message.to_response(request, status)
 
     response =
-      if status in 101..299,
+      if request.start_line.method == :invite and status in 101..299,
         do: Message.put_header(response, :contact, [contact(stack, uri.userinfo)]),
         else: response
 

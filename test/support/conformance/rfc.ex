@@ -5,6 +5,13 @@ defmodule Sippet.Conformance.RFC do
 
   @root Path.expand("../../..", __DIR__)
 
+  # A word in quotes is talked about, as in each document's "The key words ...".
+  @keywords ~r/(?<!")\b(?:(?:MUST|SHALL|SHOULD)(?: NOT)?|REQUIRED|(?:NOT )?RECOMMENDED)\b(?!")/
+
+  # A title begins with a capital; deep in the text it may also be "<> Enclosing Request-URI".
+  @heading ~r/^(\d{1,2}(?:\.\d+){2,}|\d{1,2}(?:\.\d+)*(?=\.?\s+[A-Z]))\.?\s+(\S.*)$/
+  @page_break ~r/^(?:\f.*|.*\[Page \d+\]\s*|RFC \d+ .* (?:19|20)\d\d\s*)$/
+
   @type section :: {number :: String.t(), title :: String.t(), text :: String.t()}
 
   @doc """
@@ -44,7 +51,7 @@ defmodule Sippet.Conformance.RFC do
     |> File.read!()
     |> once()
     |> String.split(~r/\r?\n/)
-    |> Enum.reject(&page_break?/1)
+    |> Enum.reject(&(&1 =~ @page_break))
     |> cut({[0], "0", "", []}, [])
   end
 
@@ -57,7 +64,7 @@ defmodule Sippet.Conformance.RFC do
   end
 
   defp cut([line | rest], {place, number, title, lines} = section, done) do
-    with [_line, next, next_title] <- heading(line),
+    with [_line, next, next_title] <- Regex.run(@heading, line),
          next_place = place(next),
          true <- follows?(next_place, place) do
       cut(rest, {next_place, next, String.trim(next_title), []}, [
@@ -71,12 +78,6 @@ defmodule Sippet.Conformance.RFC do
   defp cut([], {_place, number, title, lines}, done),
     do: Enum.reverse([{number, title, text(lines)} | done])
 
-  defp page_break?(line), do: line =~ ~r/^(?:\f.*|.*\[Page \d+\]\s*|RFC \d+ .* (?:19|20)\d\d\s*)$/
-
-  # A title begins with a capital; deep in the text it may also be "<> Enclosing Request-URI".
-  defp heading(line),
-    do: Regex.run(~r/^(\d{1,2}(?:\.\d+){2,}|\d{1,2}(?:\.\d+)*(?=\.?\s+[A-Z]))\.?\s+(\S.*)$/, line)
-
   defp place(number), do: number |> String.split(".") |> Enum.map(&String.to_integer/1)
 
   # A line of a table or a list may begin with a number too.
@@ -88,9 +89,5 @@ defmodule Sippet.Conformance.RFC do
   The words of RFC 2119 in a text, in their order.
   """
   @spec keywords(String.t()) :: [String.t()]
-  def keywords(text), do: for([word] <- Regex.scan(keyword(), text), do: word)
-
-  # A word in quotes is talked about, as in each document's "The key words ...".
-  defp keyword,
-    do: ~r/(?<!")\b(?:(?:MUST|SHALL|SHOULD)(?: NOT)?|REQUIRED|(?:NOT )?RECOMMENDED)\b(?!")/
+  def keywords(text), do: for([word] <- Regex.scan(@keywords, text), do: word)
 end
