@@ -1,11 +1,11 @@
 # Runs an example until Ctrl-C:
 #
-#     mix run examples/run.exs NAME [--port 5060] [--address 127.0.0.1] [--domain example.com] [--next-hop sip:…]
+#     mix run examples/run.exs NAME [--port 5060] [--address 127.0.0.1] [--domain example.com] [--server 'sip:…;lr'] [--ring 1000]
 #
 # guides/examples.md says what each is, and how to try it.
 
 defmodule Examples.Runner do
-  @switches [port: :integer, address: :string, ring: :integer, domain: :keep, next_hop: :string]
+  @switches [port: :integer, address: :string, ring: :integer, domain: :keep, server: :keep]
 
   def main([name | arguments]) do
     case OptionParser.parse(arguments, strict: @switches) do
@@ -19,12 +19,19 @@ defmodule Examples.Runner do
   defp run(nil, _options), do: usage()
 
   defp run(module, options) do
-    {domains, options} = Keyword.pop_values(options, :domain)
-    options = if domains == [], do: options, else: [domains: domains] ++ options
+    options = options |> gathered(:domain, :domains) |> gathered(:server, :servers)
     {:ok, _pid} = module.start_link(Keyword.put_new(options, :name, :example))
     {:ok, {ip, port}} = Sippet.Transports.UDP.sockname(:example)
     IO.puts("#{inspect(module)} listens on #{:inet.ntoa(ip)}:#{port} (UDP). Ctrl-C ends.")
     Process.sleep(:infinity)
+  end
+
+  # What may be given several times is one list.
+  defp gathered(options, switch, option) do
+    case Keyword.pop_values(options, switch) do
+      {[], options} -> options
+      {values, options} -> [{option, values} | options]
+    end
   end
 
   # Of the names that there are: what was typed makes no atom.
@@ -38,7 +45,7 @@ defmodule Examples.Runner do
   defp usage do
     names = Enum.map_join(files(), ", ", &Path.basename(&1, ".ex"))
     IO.puts(:stderr, "usage: mix run examples/run.exs NAME [OPTIONS]; the names are #{names}")
-    System.halt(2)
+    exit({:shutdown, 2})
   end
 
   def files, do: __DIR__ |> Path.join("*.ex") |> Path.wildcard()
