@@ -4,8 +4,6 @@ defmodule Examples.DigestUASTest do
   alias Examples.DigestUAS
   alias Sippet.DigestAuth
 
-  @missing SIPp.missing() || false
-
   defp start(options \\ []) do
     test = self()
     deliver = fn user, text -> send(test, {:delivered, user, text}) end
@@ -25,7 +23,7 @@ defmodule Examples.DigestUASTest do
   end
 
   describe "against SIPp" do
-    @describetag skip: @missing
+    @describetag Peers.tags(:sipp)
 
     # SIPp knows MD5 alone, and gives up where another algorithm stands first.
 

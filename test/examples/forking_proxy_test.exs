@@ -3,8 +3,6 @@ defmodule Examples.ForkingProxyTest do
 
   alias Examples.{ForkingProxy, UserAgent}
 
-  @missing SIPp.missing() || false
-
   defp proxy(options \\ []),
     do: start_example(ForkingProxy, Keyword.merge([domains: ["test.local"]], options))
 
@@ -49,7 +47,7 @@ defmodule Examples.ForkingProxyTest do
   end
 
   describe "against SIPp" do
-    @describetag skip: @missing
+    @describetag Peers.tags(:sipp)
 
     test "calls between two SIPps, along the Record-Route" do
       {stack, proxy} = proxy()

@@ -3,8 +3,6 @@ defmodule Examples.RegistrarTest do
 
   alias Examples.Registrar
 
-  @missing SIPp.missing() || false
-
   defp registrar(options \\ []) do
     {stack, address} = start_example(Registrar, [domains: ["test.local"]] ++ options)
     {bob, _address} = start_stack(Puppet)
@@ -27,7 +25,7 @@ defmodule Examples.RegistrarTest do
   end
 
   describe "against SIPp" do
-    @describetag skip: @missing
+    @describetag Peers.tags(:sipp)
 
     test "registers with digest, and only with the right password" do
       {_stack, address} =

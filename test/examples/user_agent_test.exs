@@ -3,8 +3,6 @@ defmodule Examples.UserAgentTest do
 
   alias Examples.UserAgent
 
-  @missing SIPp.missing() || false
-
   # A call's process may outlive the last answer of it by a moment.
   defp assert_no_calls(stack) do
     children = stack |> UserAgent.Call.supervisor() |> DynamicSupervisor.which_children()
@@ -25,7 +23,7 @@ defmodule Examples.UserAgentTest do
   end
 
   describe "against SIPp" do
-    @describetag skip: @missing
+    @describetag Peers.tags(:sipp)
 
     test "answers calls" do
       {_stack, address} = start_example(UserAgent, ring: 10)

@@ -13,6 +13,7 @@ defmodule Sippet.ExampleCase do
       import Sippet.Puppet
 
       alias Sippet.{Dialog, Message, Puppet, SIPp, URI}
+      alias Sippet.Interop.Peers
 
       @moduletag :interop
     end
