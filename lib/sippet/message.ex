@@ -5,6 +5,19 @@ defmodule Sippet.Message do
   @moduledoc """
   A SIP message: a request or a response.
 
+      iex> message = Sippet.Message.parse!(\"""
+      ...> OPTIONS sip:bob@biloxi.com SIP/2.0
+      ...> Via: SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bKhjhs8ass877
+      ...> To: <sip:bob@biloxi.com>
+      ...> From: Alice <sip:alice@atlanta.com>;tag=1928301774
+      ...> Call-ID: a84b4c76e66710
+      ...> CSeq: 63104 OPTIONS
+      ...> \""")
+      iex> {message.start_line.method, message.headers.cseq, message.body}
+      {:options, {63104, :options}, nil}
+      iex> to_string(Sippet.Message.to_response(message, 200).start_line)
+      "SIP/2.0 200 OK"
+
     * `start_line` - a `Sippet.Message.RequestLine` or a `Sippet.Message.StatusLine`
     * `headers` - a map, see below
     * `body` - the body as it is on the wire, or `nil` for none

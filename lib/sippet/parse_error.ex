@@ -2,6 +2,10 @@ defmodule Sippet.ParseError do
   @moduledoc """
   What is wrong with a message, a URI or a header value that could not be parsed.
 
+      iex> {:error, error} = Sippet.Message.parse("OPTIONS sip:h SIP/2.0\\r\\nCSeq: one OPTIONS\\r\\n\\r\\n")
+      iex> {error.reason, error.header, error.line, error.offset, error.excerpt}
+      {:invalid_header, "CSeq", 2, 29, "one OPTIONS"}
+
   `Sippet.Message.parse/1`, `Sippet.Message.split/2`, `Sippet.URI.parse/1` and `Sippet.Headers.parse/2` return it in
   `{:error, error}`; their `!` twins raise it.
 

@@ -2,6 +2,12 @@ defmodule Sippet.Router do
   @moduledoc """
   Between transports, transactions and the core.
 
+      # In the process of a transport that has registered:
+      def handle_info({:udp, _socket, ip, port, data}, state) do
+        Sippet.Router.handle_transport_message(:mystack, data, {:udp, ip, port})
+        {:noreply, state}
+      end
+
   Transports call `handle_transport_message/4` for each message that comes in, and `receive_transport_error/3` when
   one that went out failed later. Users of a stack call `Sippet`, not this module.
 
@@ -36,13 +42,16 @@ defmodule Sippet.Router do
   # RFC3261§21.5.4 - seconds after which a request over a limit may come again
   @retry_after 5
 
+  @typedoc "Where a message came from."
+  @type remote :: {Message.protocol(), :inet.ip_address(), :inet.port_number()}
+
   @doc """
   Takes one message from a transport.
 
   `data` is one datagram, or one message cut off a stream; `remote` is where it came from. The transport is the
   calling process, or the one given. Always gives `:ok`.
   """
-  @spec handle_transport_message(atom, iodata, Source.remote(), Transport.t() | nil) :: :ok
+  @spec handle_transport_message(atom, iodata, remote, Transport.t() | nil) :: :ok
   def handle_transport_message(sippet, data, remote, transport \\ nil) do
     case Stack.find(sippet) do
       nil -> :ok

@@ -27,6 +27,9 @@ defmodule Sippet.Telemetry do
   @moduledoc """
   What a stack tells of itself: events and counters.
 
+      Sippet.stats(:mystack)
+      :telemetry.attach("calls", [:sippet, :transaction, :ended], &MyApp.Metrics.handle/4, nil)
+
   Each event counts, whatever listens: `Sippet.stats/1` gives the counts. Where the module `:telemetry` is there
   when a stack starts, each event is also executed there; where it is not, an event costs one addition. Sippet
   does not depend on `:telemetry`: add it to your own dependencies to listen. The stack's option `:telemetry`
@@ -41,8 +44,6 @@ defmodule Sippet.Telemetry do
   end}
   `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine; `key` is a
   `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil` outside of a transaction.
-
-      :telemetry.attach("calls", [:sippet, :transaction, :ended], &MyApp.Metrics.handle/4, nil)
   """
 
   @ids Enum.map(@events, &elem(&1, 0))

@@ -2,6 +2,21 @@ defmodule Sippet.Transport do
   @moduledoc """
   What a transport is to a stack, and the behaviour of one that is written for speed.
 
+      defmodule MyTransport do
+        @behaviour Sippet.Transport
+
+        @impl true
+        def send_message(socket, {host, port}, octets, _key) do
+          host = if is_binary(host), do: String.to_charlist(host), else: host
+          :gen_udp.send(socket, host, port, octets)
+        end
+      end
+
+      # In the process that owns the socket:
+      Sippet.register_transport(:mystack, :udp, false, via: {MyTransport, socket})
+
+  [Writing a transport](writing-a-transport.md) has whole ones.
+
   A transport is a process that has registered (`Sippet.register_transport/4`). For each message that comes in
   it calls `Sippet.Router.handle_transport_message/3`. To send, the stack does one of two things:
 

@@ -2,6 +2,12 @@ defmodule Sippet.URI do
   @moduledoc """
   A URI as it stands in SIP messages: SIP, SIPS, TEL or any other absolute URI.
 
+      iex> uri = Sippet.URI.parse!("sip:alice@atlanta.com;transport=tcp")
+      iex> {uri.userinfo, uri.host, uri.port, uri.parameters}
+      {"alice", "atlanta.com", 5060, ";transport=tcp"}
+      iex> to_string(%{uri | parameters: nil})
+      "sip:alice@atlanta.com"
+
   The fields of `%Sippet.URI{}`:
 
     * `scheme` - in lower case

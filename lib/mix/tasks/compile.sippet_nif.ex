@@ -1,7 +1,7 @@
 defmodule Mix.Tasks.Compile.SippetNif do
   @shortdoc "Builds the Rust parser"
   @moduledoc """
-  Builds the Rust parser with cargo and puts it where `Sippet.Parser` loads it from.
+  Builds the Rust parser with cargo and puts it where Sippet loads it from.
 
   It runs by itself as the last step of `mix compile`. The library goes to
   `priv/native` of the application's build folder, one for each environment, and cargo's own files

@@ -2,6 +2,10 @@ defmodule Sippet.Message.RequestLine do
   @moduledoc """
   The first line of a request.
 
+      iex> line = Sippet.Message.RequestLine.new(:options, "sip:biloxi.com")
+      iex> {line.method, line.request_uri.host, to_string(line)}
+      {:options, "biloxi.com", "OPTIONS sip:biloxi.com SIP/2.0"}
+
     * `method` - an atom for the methods that `Sippet.Message.known_methods/0` lists, else the string as written
     * `request_uri` - a `Sippet.URI`
     * `version` - `{2, 0}`

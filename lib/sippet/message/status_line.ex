@@ -2,6 +2,10 @@ defmodule Sippet.Message.StatusLine do
   @moduledoc """
   The first line of a response.
 
+      iex> line = Sippet.Message.StatusLine.new(404)
+      iex> {line.status_code, line.reason_phrase, to_string(line)}
+      {404, "Not Found", "SIP/2.0 404 Not Found"}
+
     * `status_code` - an integer in `100..699`
     * `reason_phrase` - free text for people, maybe empty
     * `version` - `{2, 0}`
