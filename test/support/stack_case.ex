@@ -17,7 +17,7 @@ defmodule Sippet.StackCase do
 
   setup context do
     name = Module.concat(context.module, "Stack#{System.unique_integer([:positive])}")
-    options = %{name: name, core: TestCore, test: self(), t1: 20, t2: 80, t4: 40}
+    options = %{name: name, core: TestCore, test: self(), t1: 100, t2: 400, t4: 200}
     limits = %{answer_timeout: 1_000, max_transactions: 1_000, obey_maddr: false}
     overrides = Map.new(Map.get(context, :stack, []))
 

@@ -118,6 +118,12 @@ defmodule Sippet.Interop.RawPeer do
   end
 
   @doc """
+  Takes datagrams until none has come for a while.
+  """
+  @spec drain(t) :: :ok
+  def drain(peer), do: if(octets(peer, 300), do: drain(peer), else: :ok)
+
+  @doc """
   Sends a request and waits for the final response; gives the time that took in ms as well.
   """
   @spec ask(t, String.t(), StatusLine.status_code() | Range.t(), keyword) ::
