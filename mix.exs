@@ -43,6 +43,12 @@ defmodule Sippet.MixProject do
       groups_for_modules: [
         Stack: [Sippet, Sippet.Core, Sippet.Telemetry],
         Messages: [~r/^Sippet\.Message/, Sippet.Headers, Sippet.URI, Sippet.ParseError],
+        "User agents, registrars, proxies": [
+          Sippet.Dialog,
+          Sippet.UAS,
+          Sippet.Binding,
+          ~r/^Sippet\.Proxy/
+        ],
         Transactions: ~r/^Sippet\.Transactions/,
         Transports: [~r/^Sippet\.Transport/, Sippet.Router],
         "Digest authentication": ~r/^Sippet\.DigestAuth/
