@@ -157,6 +157,9 @@ defmodule Sippet.Transactions.Shelf do
     sweep(stack, index, System.monotonic_time(:millisecond))
     if :ets.info(merges, :size) > living(stack), do: purge(merges)
     {:noreply, stack, stack.options.t1}
+  rescue
+    # The stack's supervisor is about to end, or has ended, and the tables and the registry with it.
+    ArgumentError -> {:stop, :shutdown, stack}
   end
 
   defp living(stack), do: Registry.count(stack.name) + count(stack)
