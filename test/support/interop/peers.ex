@@ -9,15 +9,42 @@ defmodule Sippet.Interop.Peers do
   # script/interop makes it. What pip installs goes with the build, not into the user's home.
   @pjsua2_python Path.expand("../../../_build/interop/pjsua2/bin/python", __DIR__)
 
-  # The command tells the version, the pattern finds it in what the command writes.
+  # `version`: the command tells it, the pattern finds it in what the command writes.
   @peers [
-    sipp: %{title: "SIPp", version: {"sipp", ["-v"], ~r/SIPp v(\S+)/}},
-    sipsak: %{title: "sipsak", version: {"sipsak", ["-V"], ~r/sipsak (\S+)/}},
-    tshark: %{title: "tshark", version: {"tshark", ["-v"], ~r/TShark .*?(\d[\d.]*)/}},
-    baresip: %{title: "baresip", version: {"baresip", ["-h"], ~r/baresip v(\S+)/}},
-    kamailio: %{title: "Kamailio", version: {"kamailio", ["-v"], ~r/kamailio (\S+)/}},
+    sipp: %{
+      title: "SIPp",
+      about: "a traffic generator with scenarios, as caller and as called",
+      link: "https://sipp.readthedocs.io",
+      version: {"sipp", ["-v"], ~r/SIPp v(\d[\d.]*\d)/}
+    },
+    sipsak: %{
+      title: "sipsak",
+      about: "a tool that sends single requests, floods and trash",
+      link: "https://github.com/nils-ohlmeier/sipsak",
+      version: {"sipsak", ["-V"], ~r/sipsak (\S+)/}
+    },
+    tshark: %{
+      title: "tshark",
+      about: "Wireshark's dissectors, as a witness of what Sippet sends",
+      link: "https://www.wireshark.org",
+      version: {"tshark", ["-v"], ~r/TShark .*?(\d[\d.]*\d)/}
+    },
+    baresip: %{
+      title: "baresip",
+      about: "a user agent on a stack of its own, libre",
+      link: "https://github.com/baresip/baresip",
+      version: {"baresip", ["-h"], ~r/baresip v(\S+)/}
+    },
+    kamailio: %{
+      title: "Kamailio",
+      about: "a proxy and registrar",
+      link: "https://www.kamailio.org",
+      version: {"kamailio", ["-v"], ~r/kamailio (\S+)/}
+    },
     pjsua2: %{
       title: "PJSUA2",
+      about: "a user agent on PJSIP, the stack of many phones and of Asterisk",
+      link: "https://www.pjsip.org",
       version:
         {@pjsua2_python, ["-c", "import pjsua2; print(pjsua2.Endpoint().libVersion().full)"],
          ~r/(\d\S*)/}
@@ -29,6 +56,12 @@ defmodule Sippet.Interop.Peers do
 
   @spec title(peer) :: String.t()
   def title(peer), do: @peers[peer].title
+
+  @doc """
+  What a reader wants to know of a peer.
+  """
+  @spec about(peer) :: %{title: String.t(), about: String.t(), link: String.t()}
+  def about(peer), do: Map.take(@peers[peer], [:title, :about, :link])
 
   @doc """
   The tags of a test that needs a peer: it is left out where the peer is not there.
