@@ -50,6 +50,12 @@ defmodule Sippet.MixProject do
           ~r/^Sippet\.Proxy/
         ],
         Transactions: ~r/^Sippet\.Transactions/,
+        "User agents, registrars, proxies": [
+          Sippet.UAS,
+          Sippet.Dialog,
+          Sippet.Binding,
+          ~r/^Sippet\.Proxy/
+        ],
         Transports: [~r/^Sippet\.Transport/, Sippet.Router],
         "Digest authentication": ~r/^Sippet\.DigestAuth/
       ],
@@ -61,8 +67,8 @@ defmodule Sippet.MixProject do
   defp guides do
     first =
       for name <-
-            ~w(getting-started writing-a-core messages transactions writing-a-transport digest-authentication
-               telemetry migrating-from-1.0),
+            ~w(getting-started writing-a-core examples messages transactions writing-a-transport
+               digest-authentication telemetry migrating-from-1.0),
           do: "guides/#{name}.md"
 
     first ++ (Enum.sort(Path.wildcard("guides/*.md")) -- first)

@@ -220,6 +220,37 @@ defmodule Examples.ForkingProxyTest do
       assert_came(alice, {200, :invite})
     end
 
+    test "every 2xx of a branch is passed on, as it may have forked on its way" do
+      {alice, proxy, [one, other]} = scene([nil, nil])
+      call(alice, proxy)
+      [first, _second] = for bob <- [one, other], do: assert_came(bob, :invite)
+
+      tags =
+        for tag <- ["first", "second"] do
+          reply(
+            one,
+            first,
+            200,
+            &put_in(&1.headers.to, put_elem(&1.headers.to, 2, %{"tag" => tag}))
+          )
+
+          {_name, _uri, params} = assert_came(alice, {200, :invite}).headers.to
+          params["tag"]
+        end
+
+      assert tags == ["first", "second"]
+    end
+
+    test "a 100 goes no further" do
+      {alice, proxy, [bob]} = scene([nil])
+      call(alice, proxy)
+      got = assert_came(bob, :invite)
+      reply(bob, got, 100)
+      reply(bob, got, 180)
+      assert_came(alice, {180, :invite})
+      refute_received {^alice, {:response, :invite, 100, _response, _key}}
+    end
+
     test "a branch that has said nothing is cancelled when it does" do
       {alice, proxy, [one, other]} = scene([nil, nil])
       call(alice, proxy)

@@ -212,7 +212,8 @@ defmodule Sippet.Proxy.ResponseContext do
   # RFC3261§16.7 steps 2 and 5 - all but 100 set Timer C anew, and are passed on
   defp provisional(context, key, branch, response) do
     more? = response.start_line.status_code > 100
-    if more? and not context.answered?, do: Sippet.send(context.stack, response)
+    # A server transaction that has its 2xx sends no 1xx any more.
+    if more?, do: Sippet.send(context.stack, response)
 
     branch = if branch.state == :calling, do: %{branch | state: :proceeding}, else: branch
     branch = if more?, do: set_timer_c(branch, key, context), else: branch
@@ -269,7 +270,6 @@ defmodule Sippet.Proxy.ResponseContext do
     %{branch | state: :cancelled, cancel?: false}
   end
 
-  defp cancel_branch(%{state: :cancelled} = branch, _context), do: branch
   defp cancel_branch(branch, _context), do: %{branch | cancel?: true}
 
   # RFC3261§16.6 step 11 - for an INVITE alone: all other transactions end by themselves
