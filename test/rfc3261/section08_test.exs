@@ -100,6 +100,7 @@ defmodule Sippet.RFC3261.Section08Test do
       assert delay >= 0.199 and delay < 5
     end
 
+    @tag stack: [t1: 20, t2: 80, t4: 40]
     test "has that of another request too, when RFC4320§4.1 sends it", %{stack: stack} do
       deliver(stack, wire("OPTIONS", [{"Timestamp", "1"}]))
       assert {%{headers: %{timestamp: {1.0, delay}}}, _destination} = assert_sent(100)
