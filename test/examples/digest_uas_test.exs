@@ -31,7 +31,7 @@ defmodule Examples.DigestUASTest do
       {_stack, address} = start(algorithm: "MD5")
       arguments = ~w(-s alice -au alice -ap secret) ++ example_scenario("uac_message")
       result = address |> SIPp.run(arguments, calls: 3) |> SIPp.assert_success()
-      assert {result.successful, result.retransmissions} == {3, 0}
+      assert result.successful == 3
       for _ <- 1..3, do: assert_received({:delivered, "alice", "Watson, come here."})
     end
 

@@ -56,9 +56,9 @@ defmodule Examples.ForkingProxyTest do
       register(alice, proxy, [{uas.address, %{}}], "service")
 
       result = proxy |> SIPp.run(example_scenario("uac_call"), calls: 10) |> SIPp.assert_success()
-      assert {result.successful, result.retransmissions} == {10, 0}
+      assert result.successful == 10
       result = uas |> SIPp.await() |> SIPp.assert_success()
-      assert {result.successful, result.retransmissions} == {10, 0}
+      assert result.successful == 10
       assert Sippet.stats(stack).core_failed == 0
     end
 
@@ -71,7 +71,7 @@ defmodule Examples.ForkingProxyTest do
       result =
         proxy |> SIPp.run(example_scenario("uac_reinvite"), calls: 5) |> SIPp.assert_success()
 
-      assert {result.successful, result.retransmissions} == {5, 0}
+      assert result.successful == 5
     end
 
     test "a caller that gives up" do
@@ -91,7 +91,7 @@ defmodule Examples.ForkingProxyTest do
       assert_came(alice, {200, :register})
       arguments = ["-s", "service" | SIPp.scenario("uac_cancel")]
       result = proxy |> SIPp.run(arguments, calls: 5) |> SIPp.assert_success()
-      assert {result.successful, result.retransmissions} == {5, 0}
+      assert result.successful == 5
     end
   end
 

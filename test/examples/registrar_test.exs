@@ -35,7 +35,7 @@ defmodule Examples.RegistrarTest do
 
       arguments = credentials ++ ["secret" | SIPp.scenario("uac_register")]
       result = address |> SIPp.run(arguments, calls: 3) |> SIPp.assert_success()
-      assert {result.successful, result.retransmissions} == {3, 0}
+      assert result.successful == 3
 
       arguments = credentials ++ ["wrong" | SIPp.scenario("uac_register")]
       result = SIPp.run(address, arguments)

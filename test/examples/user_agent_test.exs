@@ -28,7 +28,7 @@ defmodule Examples.UserAgentTest do
     test "answers calls" do
       {_stack, address} = start_example(UserAgent, ring: 10)
       result = address |> SIPp.run(["-sn", "uac"], calls: 10) |> SIPp.assert_success()
-      assert {result.successful, result.retransmissions} == {10, 0}
+      assert result.successful == 10
     end
 
     test "takes a re-INVITE" do
@@ -37,14 +37,14 @@ defmodule Examples.UserAgentTest do
       result =
         address |> SIPp.run(example_scenario("uac_reinvite"), calls: 5) |> SIPp.assert_success()
 
-      assert {result.successful, result.retransmissions} == {5, 0}
+      assert result.successful == 5
       assert_no_calls(stack)
     end
 
     test "lets a caller give up" do
       {stack, address} = start_example(UserAgent, ring: 60_000)
       result = address |> SIPp.run(SIPp.scenario("uac_cancel"), calls: 5) |> SIPp.assert_success()
-      assert {result.successful, result.retransmissions} == {5, 0}
+      assert result.successful == 5
       assert_no_calls(stack)
     end
   end

@@ -341,8 +341,7 @@ defmodule Sippet.RFC3665.FlowsTest do
   end
 
   test "3.10 Unsuccessful No Response from User Agent" do
-    # A T1 with which the seven INVITEs of the flow take 10 s and not 32. The last one goes one T1 before the end: that
-    # is what a busy machine may be late by.
+    # A T1 with which the seven INVITEs of the flow take 10 s and not 32, and the last goes out well before Timer B.
     # Bob's address takes what comes, and says nothing.
     {:ok, socket} = :gen_udp.open(0, ip: {127, 0, 0, 1})
     {:ok, address} = :inet.sockname(socket)
