@@ -192,15 +192,18 @@ defmodule Sippet.Transports.UDP.Server do
     do: {:stop, {:socket, reason}, state}
 
   defp took({:error, reason}, state, left) do
-    case errors(state) do
-      {0, state} ->
-        failed(state, reason)
-        Process.send_after(self(), :read, @rest)
-        {:noreply, state}
+    {count, state} = errors(state)
 
-      {_count, state} ->
-        read(state, left - 1)
-    end
+    # An ICMP error may be told by a read although its entry was taken with those before it.
+    if count > 0 or Socket.pending?(reason),
+      do: read(state, left - 1),
+      else: rest(state, reason)
+  end
+
+  defp rest(state, reason) do
+    failed(state, reason)
+    Process.send_after(self(), :read, @rest)
+    {:noreply, state}
   end
 
   defp datagram(state, remote, data) do

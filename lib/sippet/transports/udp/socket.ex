@@ -153,6 +153,12 @@ defmodule Sippet.Transports.UDP.Socket do
   end
 
   @doc """
+  Whether this is the error of an earlier send, which any call on the socket may be told of.
+  """
+  @spec pending?(term) :: boolean
+  def pending?(reason), do: reason in @pending
+
+  @doc """
   What a message of the error queue says that cannot be reached.
   """
   @spec unreachable(map) :: [{remote, atom}]
