@@ -1,3 +1,7 @@
+# Tests begin while the files of others are still being compiled. To load a module then may take longer than T1, after
+# which peers repeat themselves.
+Enum.each(Application.spec(:sippet, :modules), &Code.ensure_loaded!/1)
+
 # Under load a message may take its time; only a test that fails waits that long.
 ExUnit.start(assert_receive_timeout: 1_000)
 
