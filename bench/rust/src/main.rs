@@ -1,0 +1,83 @@
+//! What the Rust parser costs beside the published crates, as ratios of one run.
+//!
+//! `cargo run --release` times every subject on every set of messages; `-- --quick` does it with fewer rounds.
+//! `-- count SUBJECT FILE TIMES` only parses, a fixed number of times: what a counter of instructions wants.
+
+mod ours;
+mod rounds;
+mod sets;
+mod subjects;
+
+use rounds::Effort;
+use sets::Set;
+use std::hint::black_box;
+use subjects::SUBJECTS;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [] => compare(Effort::FULL),
+        ["--quick"] => compare(Effort::QUICK),
+        ["count", subject, file, times] => return count(subject, file, times.parse()?),
+        _ => return Err("usage: parse_bench [--quick | count SUBJECT FILE TIMES]".into()),
+    }
+    Ok(())
+}
+
+fn count(name: &str, file: &str, times: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let subject = SUBJECTS
+        .iter()
+        .find(|subject| subject.name == name)
+        .ok_or("no such subject")?;
+    let input = (subject.prepare)(&std::fs::read(file)?);
+    for _ in 0..times {
+        black_box((subject.parse)(black_box(&input)));
+    }
+    Ok(())
+}
+
+fn compare(effort: Effort) {
+    println!(
+        "Nanoseconds a message, the best of {} rounds.",
+        effort.rounds
+    );
+    println!("ratio  ours to the faster of the two crates");
+    println!("-      refuses some of these messages, so it is not timed on them\n");
+    print!("{:>14} {:>8} {:>6}", "messages", "number", "octets");
+    for subject in &SUBJECTS {
+        print!(" {:>9}", subject.name);
+    }
+    println!(" {:>6}", "ratio");
+    for set in sets::all() {
+        row(&set, effort);
+    }
+}
+
+fn row(set: &Set, effort: Effort) {
+    let kept = set.kept();
+    let octets: usize = kept.iter().map(|message| message.len()).sum();
+    let nanos: Vec<Option<f64>> = rounds::best(&kept, effort);
+    let of = |name: &str| {
+        SUBJECTS
+            .iter()
+            .position(|subject| subject.name == name)
+            .and_then(|number| nanos[number])
+    };
+    print!(
+        "{:>14} {:>8} {:>6}",
+        set.name,
+        kept.len(),
+        octets / kept.len().max(1)
+    );
+    for time in &nanos {
+        match time {
+            Some(time) => print!(" {time:>9.0}"),
+            None => print!(" {:>9}", "-"),
+        }
+    }
+    let crates = of("rsip")
+        .unwrap_or(f64::INFINITY)
+        .min(of("rsipstack").unwrap_or(f64::INFINITY));
+    println!(" {:>6.3}", of("ours").unwrap_or(f64::NAN) / crates);
+}
