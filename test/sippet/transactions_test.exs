@@ -317,7 +317,7 @@ defmodule Sippet.TransactionsTest do
       transport = TestTransport.new()
 
       for part <- [stack.name, Transactions.Directory.machines(stack.name), :shelf] do
-        pid = if part == :shelf, do: shelf(stack), else: Process.whereis(part)
+        pid = living(fn -> if part == :shelf, do: shelf(stack), else: Process.whereis(part) end)
         ref = Process.monitor(pid)
         Process.exit(pid, :kill)
 
@@ -406,6 +406,16 @@ defmodule Sippet.TransactionsTest do
   defp shelf(stack) do
     {rows, _index, _merges} = :ets.lookup_element(stack.board, Shelf, 2)
     :ets.info(rows, :owner)
+  end
+
+  # The parts start anew together, so that this one may be on its way still.
+  defp living(find, attempts \\ 500) do
+    assert attempts > 0
+
+    case find.() do
+      pid when is_pid(pid) -> pid
+      _on_its_way -> living(find, pause(attempts))
+    end
   end
 
   defp received?({:DOWN, ref}) do
