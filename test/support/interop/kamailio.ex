@@ -31,6 +31,12 @@ defmodule Sippet.Interop.Kamailio do
   @spec log(t) :: String.t()
   def log(%{program: program}), do: Program.stop(program).output
 
+  @doc """
+  Waits for a line of its log: a worker may write it after its reply has gone, and be late.
+  """
+  def await(%{program: program} = kamailio, pattern),
+    do: %{kamailio | program: Program.await_output(program, pattern)}
+
   defp definition({name, value}), do: "#{name}=#{value}"
   defp definition(name), do: Atom.to_string(name)
 end
