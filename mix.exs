@@ -50,14 +50,9 @@ defmodule Sippet.MixProject do
           ~r/^Sippet\.Proxy/
         ],
         Transactions: ~r/^Sippet\.Transactions/,
-        "User agents, registrars, proxies": [
-          Sippet.UAS,
-          Sippet.Dialog,
-          Sippet.Binding,
-          ~r/^Sippet\.Proxy/
-        ],
         Transports: [~r/^Sippet\.Transport/, Sippet.Router],
-        "Digest authentication": ~r/^Sippet\.DigestAuth/
+        "Digest authentication": ~r/^Sippet\.DigestAuth/,
+        Testing: ~r/^Sippet\.Test($|\.)/
       ],
       nest_modules_by_prefix: [Sippet.Transactions]
     ]
@@ -68,7 +63,7 @@ defmodule Sippet.MixProject do
     first =
       for name <-
             ~w(getting-started writing-a-core examples messages transactions writing-a-transport
-               digest-authentication telemetry migrating-from-1.0),
+               digest-authentication testing-your-core telemetry migrating-from-1.0),
           do: "guides/#{name}.md"
 
     first ++ (Enum.sort(Path.wildcard("guides/*.md")) -- first)

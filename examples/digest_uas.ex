@@ -17,8 +17,20 @@ defmodule Examples.DigestUAS do
   @impl true
   def init(options) do
     name = Keyword.fetch!(options, :name)
-    nonces = Module.concat(name, Nonces)
     udp = [name: name, port: options[:port] || 5060, address: options[:address] || "127.0.0.1"]
+
+    children = [
+      {DigestAuth.NonceStore, name: configure(name, options)},
+      {Sippet, [name: name, core: __MODULE__] ++ Keyword.get(options, :stack, [])},
+      {Sippet.Transports.UDP, udp}
+    ]
+
+    Supervisor.init(children, strategy: :rest_for_one)
+  end
+
+  @doc "Keeps what the callbacks read, and gives the name of the nonce store that they want."
+  def configure(name, options) do
+    nonces = Module.concat(name, Nonces)
 
     # A core has no state of its own: what all its callbacks read lies where reading costs nothing.
     :persistent_term.put({__MODULE__, name}, %{
@@ -29,13 +41,7 @@ defmodule Examples.DigestUAS do
       digest: [algorithm: options[:algorithm] || ["SHA-256", "MD5"], store: nonces]
     })
 
-    children = [
-      {DigestAuth.NonceStore, name: nonces},
-      {Sippet, [name: name, core: __MODULE__] ++ Keyword.get(options, :stack, [])},
-      {Sippet.Transports.UDP, udp}
-    ]
-
-    Supervisor.init(children, strategy: :rest_for_one)
+    nonces
   end
 
   @impl true

@@ -133,10 +133,16 @@ defmodule Sippet do
   Raises `ArgumentError` for an option that is missing, unknown or of the wrong type.
   """
   @spec start_link(keyword) :: Supervisor.on_start()
-  def start_link(options) do
-    options = Options.validate!(options, @options)
-    Supervisor.start_link(__MODULE__, options, name: Module.concat(options.name, Supervisor))
-  end
+  def start_link(options), do: options |> Options.validate!(@options) |> start_checked()
+
+  @doc false
+  # With `:clock` among the options, which is for Sippet.Test alone.
+  @spec start_link(keyword, Transactions.Clock.table()) :: Supervisor.on_start()
+  def start_link(options, clock),
+    do: options |> Options.validate!(@options) |> Map.put(:clock, clock) |> start_checked()
+
+  defp start_checked(options),
+    do: Supervisor.start_link(__MODULE__, options, name: Module.concat(options.name, Supervisor))
 
   @doc """
   A child specification; its id has the stack's name, so that several stacks fit one supervisor.

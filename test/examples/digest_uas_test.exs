@@ -1,25 +1,17 @@
 defmodule Examples.DigestUASTest do
   use Sippet.ExampleCase, async: true
 
+  # The far end is Sippet.Test's, and no puppet.
+  import Sippet.Puppet, only: []
+  import Sippet.Test
+
   alias Examples.DigestUAS
   alias Sippet.DigestAuth
 
-  defp start(options \\ []) do
+  defp start(options) do
     test = self()
     deliver = fn user, text -> send(test, {:delivered, user, text}) end
     start_example(DigestUAS, [deliver: deliver] ++ options)
-  end
-
-  defp password(password), do: fn "example.com" -> {:ok, "alice", password} end
-
-  # MESSAGE without credentials, and then with them.
-  defp challenged(alice, address, password) do
-    message = Puppet.request(alice, :message, uri("bob", address))
-    message = Message.put_header(message, :content_type, {{"text", "plain"}, %{}})
-    message = send_request(alice, %{message | body: "hello"})
-    response = assert_came(alice, {401, :message})
-    {:ok, message} = DigestAuth.make_request(message, response, password(password))
-    {response, put_in(message.headers.cseq, {2, :message})}
   end
 
   describe "against SIPp" do
@@ -45,50 +37,62 @@ defmodule Examples.DigestUASTest do
   end
 
   describe "RFC3261§22" do
-    test "credentials are good once" do
-      {_stack, address} = start()
-      {alice, _address} = start_stack(Puppet)
-      {challenge, message} = challenged(alice, address, "secret")
+    setup context do
+      test = self()
+      deliver = fn user, text -> send(test, {:delivered, user, text}) end
+      nonces = DigestUAS.configure(context.test, deliver: deliver)
+      start_supervised!({DigestAuth.NonceStore, name: nonces})
+      start_supervised!({Sippet.Test, name: context.test, core: DigestUAS})
+      %{stack: context.test}
+    end
+
+    # MESSAGE of a user of the realm.
+    defp message(user, headers \\ []) do
+      from = {"", URI.parse!("sip:#{user}@example.com"), %{"tag" => "1"}}
+      headers = [from: from, content_type: {{"text", "plain"}, %{}}] ++ headers
+      request(:message, "sip:bob@example.com", headers: headers, body: "hello")
+    end
+
+    # It is sent without credentials, and comes with them.
+    defp challenged(stack, message, password) do
+      response = assert_response(stack, 401, deliver(stack, message))
+      secret = fn "example.com" -> {:ok, "alice", password} end
+      {:ok, message} = DigestAuth.make_request(message, response, secret)
+      {response, repeated(message)}
+    end
+
+    test "credentials are good once", %{stack: stack} do
+      {challenge, message} = challenged(stack, message("alice"), "secret")
 
       assert [{"Digest", %{"algorithm" => "SHA-256"}}, {"Digest", %{"algorithm" => "MD5"}}] =
                challenge.headers.www_authenticate
 
-      message = send_request(alice, message)
-      response = assert_came(alice, {200, :message})
+      response = assert_response(stack, 200, deliver(stack, message))
       assert_received {:delivered, "alice", "hello"}
-      assert {:ok, _info} = DigestAuth.verify_response(response, message, password("secret"))
+      secret = fn "example.com" -> {:ok, "alice", "secret"} end
+      assert {:ok, _info} = DigestAuth.verify_response(response, message, secret)
 
-      send_request(alice, message)
-      [{"Digest", again} | _] = assert_came(alice, {401, :message}).headers.www_authenticate
-      assert again["stale"] == "true"
+      again = assert_response(stack, 401, deliver(stack, repeated(message)))
+      assert [{"Digest", %{"stale" => "true"}} | _] = again.headers.www_authenticate
     end
 
-    test "a wrong password is challenged again, and not as stale" do
-      {_stack, address} = start()
-      {alice, _address} = start_stack(Puppet)
-      {_challenge, message} = challenged(alice, address, "wrong")
-      send_request(alice, message)
-      [{"Digest", again} | _] = assert_came(alice, {401, :message}).headers.www_authenticate
+    test "a wrong password is challenged again, and not as stale", %{stack: stack} do
+      {_challenge, message} = challenged(stack, message("alice"), "wrong")
+      response = assert_response(stack, 401, deliver(stack, message))
+      [{"Digest", again} | _] = response.headers.www_authenticate
       refute again["stale"] == "true"
       refute_received {:delivered, _user, _text}
     end
 
-    test "nobody speaks for another" do
-      {_stack, address} = start()
-      {alice, _address} = start_stack(Puppet)
-      {_challenge, message} = challenged(alice, address, "secret")
-      carol = {"", URI.parse!("sip:carol@example.com"), %{"tag" => "1"}}
-      send_request(alice, Message.put_header(message, :from, carol))
-      assert_came(alice, {403, :message})
+    test "nobody speaks for another", %{stack: stack} do
+      {_challenge, message} = challenged(stack, message("carol"), "secret")
+      assert_response(stack, 403, deliver(stack, message))
     end
 
-    test "malformed credentials get 400" do
-      {_stack, address} = start()
-      {alice, _address} = start_stack(Puppet)
-      message = Puppet.request(alice, :message, uri("bob", address))
+    test "malformed credentials get 400", %{stack: stack} do
       credentials = [{"Digest", %{"realm" => "example.com", "username" => "alice"}}]
-      send_request(alice, Message.put_header(message, :authorization, credentials))
-      assert_came(alice, {400, :message})
+      message = message("alice", authorization: credentials)
+      assert_response(stack, 400, deliver(stack, message))
     end
   end
 end

@@ -1,28 +1,11 @@
 defmodule Examples.RegistrarTest do
   use Sippet.ExampleCase, async: true
 
+  # The far end is Sippet.Test's, and no puppet.
+  import Sippet.Puppet, only: []
+  import Sippet.Test
+
   alias Examples.Registrar
-
-  defp registrar(options \\ []) do
-    {stack, address} = start_example(Registrar, [domains: ["test.local"]] ++ options)
-    {bob, _address} = start_stack(Puppet)
-    {stack, address, bob}
-  end
-
-  defp register(bob, address, options \\ []) do
-    user = Keyword.get(options, :user, "bob")
-    aor = "sip:#{user}@test.local"
-    request = Puppet.request(bob, :register, "sip:test.local", from: aor, to: aor)
-    {host, port} = {address |> elem(0) |> text(), elem(address, 1)}
-
-    request =
-      Enum.reduce(Keyword.get(options, :headers, []), request, fn
-        {header, nil}, request -> Message.delete_header(request, header)
-        {header, value}, request -> Message.put_header(request, header, value)
-      end)
-
-    send_request(bob, %{request | target: {:udp, host, port}})
-  end
 
   describe "against SIPp" do
     @describetag Peers.tags(:sipp)
@@ -45,42 +28,56 @@ defmodule Examples.RegistrarTest do
   end
 
   describe "RFC3261§10.3" do
-    test "1. another domain gets 404" do
-      {_stack, address, bob} = registrar()
-      request = Puppet.request(bob, :register, uri(nil, address), to: "sip:bob@test.local")
-      send_request(bob, request)
-      assert_came(bob, {404, :register})
+    setup context do
+      stack = context.test
+      options = [domains: ["test.local"]] ++ Map.get(context, :registrar, [])
+      start_supervised!({Registrar.Location, Registrar.configure(stack, options)})
+      start_supervised!({Sippet.Test, name: stack, core: Registrar})
+      %{stack: stack}
     end
 
-    test "2. what is required and unknown gets 420" do
-      {_stack, address, bob} = registrar()
-      register(bob, address, headers: [require: ["path"]])
-      assert assert_came(bob, {420, :register}).headers.unsupported == ["path"]
+    @bob {"", URI.parse!("sip:bob@test.local"), %{}}
+    @contact [{"", URI.parse!("sip:bob@198.51.100.1"), %{}}]
+
+    defp register(stack, uri \\ "sip:test.local", headers) do
+      headers =
+        Keyword.merge(
+          [to: @bob, from: put_elem(@bob, 2, %{"tag" => "1"}), contact: @contact],
+          headers
+        )
+
+      deliver(stack, request(:register, uri, headers: headers))
     end
 
-    test "4. nobody registers for another" do
-      {_stack, address, bob} = registrar(users: %{"alice" => "secret"})
-      request = register(bob, address)
-      challenge = assert_came(bob, {401, :register})
+    test "1. another domain gets 404", %{stack: stack} do
+      request = register(stack, "sip:elsewhere.local", [])
+      assert_response(stack, 404, request)
+    end
+
+    test "2. what is required and unknown gets 420", %{stack: stack} do
+      request = register(stack, require: ["path"])
+      assert assert_response(stack, 420, request).headers.unsupported == ["path"]
+    end
+
+    @tag registrar: [users: %{"alice" => "secret"}]
+    test "4. nobody registers for another", %{stack: stack} do
+      request = register(stack, [])
+      challenge = assert_response(stack, 401, request)
       alice = fn "test.local" -> {:ok, "alice", "secret"} end
-      {:ok, request} = Sippet.DigestAuth.make_request(request, challenge, alice)
-      send_request(bob, put_in(request.headers.cseq, {2, :register}))
-      assert_came(bob, {403, :register})
+      {:ok, again} = Sippet.DigestAuth.make_request(request, challenge, alice)
+      assert_response(stack, 403, deliver(stack, repeated(again)))
     end
 
-    test "5. an address-of-record of another domain gets 404" do
-      {_stack, address, bob} = registrar()
-      {host, port} = {address |> elem(0) |> text(), elem(address, 1)}
-      request = Puppet.request(bob, :register, "sip:test.local", to: "sip:bob@elsewhere.local")
-      send_request(bob, %{request | target: {:udp, host, port}})
-      assert_came(bob, {404, :register})
+    test "5. an address-of-record of another domain gets 404", %{stack: stack} do
+      request = register(stack, to: {"", URI.parse!("sip:bob@elsewhere.local"), %{}})
+      assert_response(stack, 404, request)
     end
 
-    test "8. the answer lists the bindings with the time they have left, and no Record-Route" do
-      {stack, address, bob} = registrar()
+    test "8. the answer lists the bindings with the time they have left, and no Record-Route", %{
+      stack: stack
+    } do
       route = [{"", URI.parse!("sip:p.test.local;lr"), %{}}]
-      register(bob, address, headers: [record_route: route, expires: 120])
-      response = assert_came(bob, {200, :register})
+      response = assert_response(stack, 200, register(stack, record_route: route, expires: 120))
       assert [{"", contact, %{"expires" => "120"}}] = response.headers.contact
       assert %NaiveDateTime{} = response.headers.date
       refute Message.has_header?(response, :record_route)
@@ -90,23 +87,26 @@ defmodule Examples.RegistrarTest do
       assert Registrar.locate(stack, URI.parse!("sip:bob@elsewhere.local")) == :error
     end
 
-    test "a REGISTER without Contact asks, one with * ends all" do
-      {stack, address, bob} = registrar()
-      register(bob, address)
-      assert_came(bob, {200, :register})
+    test "a REGISTER without Contact asks, one with * ends all", %{stack: stack} do
+      first = register(stack, [])
+      assert_response(stack, 200, first)
 
-      register(bob, address, headers: [contact: nil])
-      assert [_binding] = assert_came(bob, {200, :register}).headers.contact
+      asking = deliver(stack, first |> repeated() |> Message.delete_header(:contact))
+      assert [_binding] = assert_response(stack, 200, asking).headers.contact
 
-      register(bob, address, headers: [contact: "*", expires: 0])
-      refute Message.has_header?(assert_came(bob, {200, :register}), :contact)
+      ending = asking |> repeated() |> Message.put_header(:contact, "*")
+
+      response =
+        assert_response(stack, 200, deliver(stack, Message.put_header(ending, :expires, 0)))
+
+      refute Message.has_header?(response, :contact)
       assert Registrar.locate(stack, URI.parse!("sip:bob@test.local")) == {:ok, []}
     end
 
-    test "too short an interval gets 423" do
-      {_stack, address, bob} = registrar(min_expires: 90)
-      register(bob, address, headers: [expires: 30])
-      assert assert_came(bob, {423, :register}).headers.min_expires == 90
+    @tag registrar: [min_expires: 90]
+    test "too short an interval gets 423", %{stack: stack} do
+      request = register(stack, expires: 30)
+      assert assert_response(stack, 423, request).headers.min_expires == 90
     end
   end
 end

@@ -4,6 +4,7 @@ defmodule Sippet.ExampleCase do
 
   use ExUnit.CaseTemplate
 
+  alias Sippet.Message
   alias Sippet.Transports.UDP
 
   using do
@@ -51,4 +52,16 @@ defmodule Sippet.ExampleCase do
   @spec example_scenario(String.t()) :: [String.t()]
   def example_scenario(name),
     do: ["-sf", Path.expand("../examples/sipp/#{name}.xml", __DIR__)]
+
+  @doc """
+  A request as the far end sends it once more, in a transaction of its own.
+  """
+  @spec repeated(Message.request()) :: Message.request()
+  def repeated(%Message{headers: %{via: [via | _], cseq: {number, method}}} = request) do
+    params = Map.put(elem(via, 3), "branch", Message.create_branch())
+
+    request
+    |> Message.put_header(:via, [put_elem(via, 3, params)])
+    |> Message.put_header(:cseq, {number + 1, method})
+  end
 end

@@ -9,7 +9,18 @@ defmodule Sippet.Transactions.Machine do
 
   alias Sippet.Core.Runner
   alias Sippet.{Message, Stack, Telemetry, Transport}
-  alias Sippet.Transactions.{Client, Dialogs, Directory, Key, Packet, Server, Shelf, Timers}
+
+  alias Sippet.Transactions.{
+    Client,
+    Clock,
+    Dialogs,
+    Directory,
+    Key,
+    Packet,
+    Server,
+    Shelf,
+    Timers
+  }
 
   @enforce_keys [:stack, :module, :key, :transport, :destination]
   defstruct [
@@ -38,7 +49,7 @@ defmodule Sippet.Transactions.Machine do
     * `request` - of a server transaction, until its final response
     * `packet` - what was sent last, or is to be sent first
     * `handling` - the callback that has the request
-    * `deadline` - monotonic milliseconds at which a finished state ends; `nil` in all others
+    * `deadline` - the time of `Sippet.Transactions.Clock` at which a finished state ends; `nil` in all others
     * `interval` - for how long the timer that repeats `packet` was set last
     * `merge` - the request's row among those that merged requests are told by
     * `tag` - the To tag of the final response
@@ -184,11 +195,11 @@ defmodule Sippet.Transactions.Machine do
   @doc """
   What sets a timer as the table has it; nothing where it is not set.
   """
-  @spec timer(t, Timers.name(), :state_timeout | {:timeout, term}) :: [:gen_statem.action()]
+  @spec timer(t, Timers.name(), Clock.type()) :: [:gen_statem.action()]
   def timer(data, name, type) do
     case first(data, name) do
       :never -> []
-      ms -> [{type, ms, name}]
+      ms -> Clock.set(data.stack, type, ms, name)
     end
   end
 
@@ -199,17 +210,20 @@ defmodule Sippet.Transactions.Machine do
   def repeating(%__MODULE__{interval: nil} = data, name) do
     case first(data, name) do
       :never -> {data, []}
-      ms -> {%{data | interval: ms}, [{{:timeout, name}, ms, name}]}
+      ms -> repeat_after(data, name, ms)
     end
   end
 
   def repeating(%__MODULE__{interval: interval, stack: stack} = data, name) do
-    ms = Timers.next(name, stack.options, interval)
-    {%{data | interval: ms}, [{{:timeout, name}, ms, name}]}
+    repeat_after(data, name, Timers.next(name, stack.options, interval))
   end
 
-  @spec stop_timers([term]) :: [:gen_statem.action()]
-  def stop_timers(names), do: for(name <- names, do: {{:timeout, name}, :cancel})
+  defp repeat_after(data, name, ms),
+    do: {%{data | interval: ms}, Clock.set(data.stack, {:timeout, name}, ms, name)}
+
+  @spec stop_timers(t, [term]) :: [:gen_statem.action()]
+  def stop_timers(data, names),
+    do: Clock.cancel(data.stack, for(name <- names, do: {:timeout, name}))
 
   defp first(data, name), do: Timers.first(name, data.stack.options, data.transport.reliable?)
 
@@ -229,14 +243,12 @@ defmodule Sippet.Transactions.Machine do
   """
   @spec wait_out(t, Timers.name()) :: :gen_statem.state_enter_result(atom)
   def wait_out(%__MODULE__{deadline: nil} = data, name),
-    do: wait_out(%{data | deadline: now() + first(data, name)}, name)
+    do: wait_out(%{data | deadline: Clock.now(data.stack) + first(data, name)}, name)
 
   def wait_out(%__MODULE__{deadline: deadline} = data, name) do
-    timer = {:state_timeout, deadline, name, abs: true}
-    {:keep_state, data, [timer, {{:timeout, :shelve}, 0, :shelve}]}
+    timer = Clock.set_at(data.stack, :state_timeout, deadline, name)
+    {:keep_state, data, timer ++ [{{:timeout, :shelve}, 0, :shelve}]}
   end
-
-  defp now, do: System.monotonic_time(:millisecond)
 
   @doc """
   Puts a finished transaction on the shelf, or keeps it while there is a reason to.
@@ -298,6 +310,10 @@ defmodule Sippet.Transactions.Machine do
       {outcome, runner} -> called(outcome, ref, state, %{data | runner: runner})
     end
   end
+
+  # A timer of a clock that is not the VM's has run out.
+  def common(:info, {Clock, type, content}, _state, _data),
+    do: {:keep_state_and_data, [{:next_event, type, content}]}
 
   def common(_type, _event, _state, _data), do: :keep_state_and_data
 

@@ -11,7 +11,7 @@ defmodule Sippet.Transactions.Shelf do
   use GenServer
 
   alias Sippet.{Message, Stack, Telemetry}
-  alias Sippet.Transactions.Key
+  alias Sippet.Transactions.{Clock, Key}
 
   @typedoc "What a machine keeps: see `Sippet.Transactions.Machine`."
   @type row ::
@@ -153,8 +153,8 @@ defmodule Sippet.Transactions.Shelf do
 
   @impl true
   def handle_info(_message, stack) do
-    {_rows, index, merges} = tables(stack)
-    sweep(stack, index, System.monotonic_time(:millisecond))
+    {_rows, _index, merges} = tables(stack)
+    sweep(stack)
     if :ets.info(merges, :size) > living(stack), do: purge(merges)
     {:noreply, stack, stack.options.t1}
   rescue
@@ -163,6 +163,15 @@ defmodule Sippet.Transactions.Shelf do
   end
 
   defp living(stack), do: Registry.count(stack.name) + count(stack)
+
+  @doc """
+  Ends the transactions whose time is over.
+  """
+  @spec sweep(Stack.t()) :: :ok
+  def sweep(stack) do
+    {_rows, index, _merges} = tables(stack)
+    sweep(stack, index, Clock.now(stack))
+  end
 
   defp sweep(stack, index, now) do
     case :ets.first(index) do

@@ -159,12 +159,12 @@ defmodule Sippet.Transactions.Client.Invite do
 
   defp response(:provisional, response, data) do
     data = Machine.tell(data, :receive_response, response)
-    {:next_state, :proceeding, data, Machine.stop_timers([:a])}
+    {:next_state, :proceeding, data, Machine.stop_timers(data, [:a])}
   end
 
   defp response(:accepted, response, data) do
     data = data |> Machine.tell(:receive_response, response) |> Machine.finished(nil)
-    {:next_state, :accepted, data, Machine.stop_timers([:a, :cancelled])}
+    {:next_state, :accepted, data, Machine.stop_timers(data, [:a, :cancelled])}
   end
 
   defp response(:rejected, response, data) do
@@ -174,7 +174,7 @@ defmodule Sippet.Transactions.Client.Invite do
     case Machine.transmit(data, packet) do
       :ok ->
         data = Machine.finished(data, packet)
-        {:next_state, :completed, data, Machine.stop_timers([:a, :cancelled])}
+        {:next_state, :completed, data, Machine.stop_timers(data, [:a, :cancelled])}
 
       {:error, reason} ->
         Machine.fail(data, reason, :transport_error)

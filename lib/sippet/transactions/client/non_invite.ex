@@ -109,7 +109,9 @@ defmodule Sippet.Transactions.Client.NonInvite do
 
     if line.status_code < 200,
       do: {:next_state, :proceeding, data},
-      else: {:next_state, :completed, Machine.finished(data, nil), Machine.stop_timers([:e, :f])}
+      else:
+        {:next_state, :completed, Machine.finished(data, nil),
+         Machine.stop_timers(data, [:e, :f])}
   end
 
   defp unanswered(type, event, state, data), do: Machine.common(type, event, state, data)

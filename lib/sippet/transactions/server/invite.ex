@@ -57,7 +57,7 @@ defmodule Sippet.Transactions.Server.Invite do
   @behaviour :gen_statem
 
   alias Sippet.Message
-  alias Sippet.Transactions.{Dialogs, Key, Machine, Packet, Timers}
+  alias Sippet.Transactions.{Clock, Dialogs, Key, Machine, Packet, Timers}
 
   @impl true
   def callback_mode, do: [:state_functions, :state_enter]
@@ -121,7 +121,7 @@ defmodule Sippet.Transactions.Server.Invite do
 
   def completed(:cast, {:request, %Message{start_line: %{method: :ack}} = ack}, data) do
     if ours?(ack, data),
-      do: {:next_state, :confirmed, Machine.finished(data, nil), Machine.stop_timers([:g])},
+      do: {:next_state, :confirmed, Machine.finished(data, nil), Machine.stop_timers(data, [:g])},
       else: :keep_state_and_data
   end
 
@@ -156,7 +156,7 @@ defmodule Sippet.Transactions.Server.Invite do
       when is_map_key(data.acks, tag) do
     Dialogs.forget(data.stack, id)
     data = %{data | acks: %{data.acks | tag => :acked}}
-    timers = Machine.stop_timers([{:repeat, tag}])
+    timers = Machine.stop_timers(data, [{:repeat, tag}])
     {:keep_state, data, [{{:timeout, :shelve}, 0, :shelve} | timers]}
   end
 
@@ -171,7 +171,7 @@ defmodule Sippet.Transactions.Server.Invite do
 
   def accepted({:timeout, {:repeat, tag}}, {packet, interval}, data) do
     interval = Timers.next(:repeat, data.stack.options, interval)
-    {:keep_state, send_2xx(data, packet), [repeat_timer(tag, packet, interval)]}
+    {:keep_state, send_2xx(data, packet), repeat_timer(data, tag, packet, interval)}
   end
 
   def accepted(:cast, {:error, reason}, data),
@@ -196,19 +196,19 @@ defmodule Sippet.Transactions.Server.Invite do
   defp class(%Packet{}), do: :rejected
 
   defp answer(:provisional, packet, data) do
-    timers = Machine.stop_timers([:trying]) ++ patience(data)
+    timers = Machine.stop_timers(data, [:trying]) ++ patience(data)
     {:keep_state, Machine.answer(data, packet), timers}
   end
 
   defp answer(:accepted, packet, data) do
     data = data |> await_ack(packet) |> Machine.answer(packet) |> Machine.finished(nil)
-    {:next_state, :accepted, data, Machine.stop_timers([:trying, :answer])}
+    {:next_state, :accepted, data, Machine.stop_timers(data, [:trying, :answer])}
   end
 
   defp answer(:rejected, packet, data) do
     data = data |> Machine.answer(packet) |> Machine.finished(packet)
     data = %{data | tag: to_tag(packet)}
-    {:next_state, :completed, data, Machine.stop_timers([:trying, :answer])}
+    {:next_state, :completed, data, Machine.stop_timers(data, [:trying, :answer])}
   end
 
   # RFC3261§17.2.3 - an RFC 2543 branch does not tell the ACK of this response from others; the To tag does
@@ -235,15 +235,15 @@ defmodule Sippet.Transactions.Server.Invite do
 
     if data.acks[tag] == :awaited do
       first = Timers.first(:repeat, data.stack.options, data.transport.reliable?)
-      timer = repeat_timer(tag, Packet.slim(packet, data.transport), first)
-      {:keep_state, %{data | acks: %{data.acks | tag => :repeated}}, [timer]}
+      timer = repeat_timer(data, tag, Packet.slim(packet, data.transport), first)
+      {:keep_state, %{data | acks: %{data.acks | tag => :repeated}}, timer}
     else
       {:keep_state, data}
     end
   end
 
-  defp repeat_timer(tag, packet, interval),
-    do: {{:timeout, {:repeat, tag}}, interval, {packet, interval}}
+  defp repeat_timer(data, tag, packet, interval),
+    do: Clock.set(data.stack, {:timeout, {:repeat, tag}}, interval, {packet, interval})
 
   defp send_2xx(data, packet), do: %{Machine.repeat(%{data | packet: packet}) | packet: nil}
 end

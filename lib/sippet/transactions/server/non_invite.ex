@@ -123,7 +123,9 @@ defmodule Sippet.Transactions.Server.NonInvite do
   defdelegate terminate(reason, state, data), to: Machine
 
   defp provisional(packet, data),
-    do: {:next_state, :proceeding, Machine.answer(data, packet), Machine.stop_timers([:trying])}
+    do:
+      {:next_state, :proceeding, Machine.answer(data, packet),
+       Machine.stop_timers(data, [:trying])}
 
   # RFC4320§4.2 - an answer that comes too late for the client is none
   defp unanswered({:timeout, :answer}, :no_answer, _state, data),
@@ -140,6 +142,6 @@ defmodule Sippet.Transactions.Server.NonInvite do
 
   defp answer(_status, packet, data) do
     data = data |> Machine.answer(packet) |> Machine.finished(packet)
-    {:next_state, :completed, data, Machine.stop_timers([:trying, :answer])}
+    {:next_state, :completed, data, Machine.stop_timers(data, [:trying, :answer])}
   end
 end
