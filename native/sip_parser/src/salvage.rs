@@ -53,8 +53,7 @@ fn copied_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<(HeaderId, Vec
             None => break,
             Some(b' ' | b'\t') => {
                 if let (true, Some((_, value))) = (open, copied.last_mut()) {
-                    value.push(b' ');
-                    value.extend_from_slice(line.trim_ascii());
+                    go_on(value, trim(line));
                 }
             }
             Some(_) => {
@@ -71,12 +70,29 @@ fn copied_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<(HeaderId, Vec
     copied
 }
 
+/// RFC3261§7.3.1 - all the folds between two words are one blank, and those before the first one or behind the last
+/// are none.
+fn go_on(value: &mut Vec<u8>, line: &[u8]) {
+    if !(value.is_empty() || line.is_empty()) {
+        value.push(b' ');
+    }
+    value.extend_from_slice(line);
+}
+
 fn header(line: &[u8]) -> Option<(HeaderId, Vec<u8>)> {
     let colon = memchr::memchr(b':', line)?;
-    let id = HeaderId::find(line[..colon].trim_ascii_end())?;
+    let id = HeaderId::find(trim(&line[..colon]))?;
     COPIED
         .contains(&id)
-        .then(|| (id, line[colon + 1..].trim_ascii().to_vec()))
+        .then(|| (id, trim(&line[colon + 1..]).to_vec()))
+}
+
+/// The line without the blanks at its ends; a line that begins with one is no header.
+fn trim(mut line: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = line {
+        line = rest;
+    }
+    line
 }
 
 #[cfg(test)]
@@ -98,5 +114,17 @@ mod tests {
         );
         assert_eq!(super::salvage(b"SIP/2.0 999 x\r\nVia: x\r\n\r\n"), None);
         assert_eq!(super::salvage(b"\x00\x01\x02"), None);
+    }
+    /// As the parser unfolds them.
+    #[test]
+    fn folds_before_the_first_word_and_folds_that_are_blank() {
+        let input = b"BYE <sip:b> SIP/2.0\r\nTo:\r\n sip:a \r\n \t\r\n ;tag=1\r\n \r\nf:\r\n \r\ni: a\x0C\r\n\r\n";
+        assert_eq!(
+            salvage(input).unwrap().lines,
+            [
+                (HeaderId::TO, b"sip:a ;tag=1".to_vec()),
+                (HeaderId::FROM, b"".to_vec())
+            ]
+        );
     }
 }
