@@ -38,19 +38,25 @@ pub struct Resume {
 pub fn frame(buffer: &[u8], resume: Resume) -> Result<Frame, Error> {
     let known = buffer.len().min(resume.start as usize);
     let start = known + lines::leading_line_ends(&buffer[known..]);
+    if start > limits::MESSAGE_BYTES {
+        return Err(Error::new(Reason::MessageTooLarge, limits::MESSAGE_BYTES));
+    }
     if resume.total > 0 {
-        return bounded(buffer, start, resume.total as usize);
+        return Ok(come(buffer, start, resume.total as usize));
     }
     match blank_line(buffer, start, resume.scanned as usize) {
         Some(body) => {
-            let length = content_length(&buffer[..body])?;
-            bounded(buffer, start, body.saturating_add(length))
+            let total = body.saturating_add(content_length(&buffer[..body])?);
+            if total > limits::MESSAGE_BYTES {
+                return Err(Error::new(Reason::MessageTooLarge, body));
+            }
+            Ok(come(buffer, start, total))
         }
         None if buffer.len() - start > limits::HEADERS_BYTES + BLANK_LINE_BEGUN => Err(Error::new(
             Reason::HeadersTooLarge,
             start + limits::HEADERS_BYTES,
         )),
-        None => bounded(buffer, start, 0),
+        None => Ok(come(buffer, start, 0)),
     }
 }
 
@@ -58,19 +64,15 @@ pub fn frame(buffer: &[u8], resume: Resume) -> Result<Frame, Error> {
 const BLANK_LINE_BEGUN: usize = 3;
 
 /// The message, if `total` octets of it are known to make it and are there.
-fn bounded(buffer: &[u8], start: usize, total: usize) -> Result<Frame, Error> {
-    if start.max(total) > limits::MESSAGE_BYTES {
-        let offset = buffer.len().min(limits::MESSAGE_BYTES);
-        return Err(Error::new(Reason::MessageTooLarge, offset));
-    }
+fn come(buffer: &[u8], start: usize, total: usize) -> Frame {
     if total > 0 && buffer.len() >= total {
-        return Ok(Frame::Complete(total));
+        return Frame::Complete(total);
     }
-    Ok(Frame::Partial(Resume {
+    Frame::Partial(Resume {
         start: start as u32,
         scanned: buffer.len() as u32,
         total: total as u32,
-    }))
+    })
 }
 
 /// The position behind the blank line that ends the headers. Two octets before what was scanned may be

@@ -317,6 +317,20 @@ fn a_message_up_to_the_limit() {
     }
 }
 
+/// However much of the body has come with the headers.
+#[test]
+fn what_is_too_large_is_so_at_one_octet() {
+    let head = message("l: 999999999\r\n", "");
+    for body in ["", "a", "body"] {
+        let error = frame_whole(&[&head, body.as_bytes()].concat()).unwrap_err();
+        assert_eq!(
+            (error.reason, error.offset),
+            (Reason::MessageTooLarge, head.len()),
+            "{body}"
+        );
+    }
+}
+
 #[test]
 fn line_ends_without_a_message() {
     let ends = b"\n".repeat(limits::MESSAGE_BYTES + 1);
