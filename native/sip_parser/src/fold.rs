@@ -3,13 +3,14 @@
 use crate::error::{Error, Reason};
 use crate::limits;
 use crate::lines::{is_escaped, line_end};
+use smallvec::SmallVec;
 
 /// The copy, and where its pieces come from.
 #[derive(Debug, Default)]
 pub(crate) struct Unfolded {
     pub(crate) text: Vec<u8>,
     /// Position in the copy and in the input of each piece that was taken over whole.
-    pieces: Vec<(usize, usize)>,
+    pieces: SmallVec<[(usize, usize); 16]>,
     /// Positions in the copy of the blanks that stand behind a `\`.
     escaped: Vec<usize>,
 }
@@ -20,34 +21,47 @@ pub(crate) struct Unfolded {
 const ESCAPED_FOLD: u8 = 0xFF;
 
 impl Unfolded {
-    /// Copies the start line and the header lines of `input` from `start` on, up to the blank line.
+    /// Copies the start line and the header lines of `input` from `start` on, up to the blank line. Lines that no fold
+    /// parts are copied as one piece.
     pub(crate) fn fill(&mut self, input: &[u8], start: usize) -> Result<Option<usize>, Error> {
-        self.text.clear();
-        self.pieces.clear();
-        self.escaped.clear();
-        let mut at = start;
+        self.clear(input.len() - start);
+        let (mut at, mut piece) = (start, start);
         let mut begins = true;
         loop {
             let line = line_end(input, at, &mut false)?;
             if line.end - start > limits::HEADERS_BYTES {
                 return Err(Error::new(Reason::HeadersTooLarge, at));
             }
-            self.push(input, at, line.end);
-            let Some(next) = line.next else {
-                return Ok(None);
-            };
             // The rest of a folded line may be empty; that is no blank line.
-            if begins && line.end == at {
+            let blank = begins && line.end == at;
+            let Some(next) = line.next.filter(|_| !blank) else {
+                self.push(input, piece, line.end);
+                self.text.extend_from_slice(if blank { b"\r\n" } else { b"" });
+                return Ok(line.next);
+            };
+            let blanks = blanks(&input[next..]);
+            if blanks > 0 {
+                if begins {
+                    named(input, at, line.end)?;
+                }
+                self.push(input, piece, line.end);
+                self.fold(is_escaped(input, line.end));
+                piece = next + blanks;
+            } else if next - line.end < b"\r\n".len() {
+                self.push(input, piece, line.end);
                 self.text.extend_from_slice(b"\r\n");
-                return Ok(Some(next));
+                piece = next;
             }
-            let begun = begins.then_some(at);
-            at = self.end_line(input, line.end, next);
-            begins = at == next;
-            if let Some(begun) = begun.filter(|_| !begins) {
-                named(input, begun, line.end)?;
-            }
+            begins = blanks == 0;
+            at = next + blanks;
         }
+    }
+
+    fn clear(&mut self, octets: usize) {
+        self.text.clear();
+        self.text.reserve(octets.min(limits::HEADERS_BYTES));
+        self.pieces.clear();
+        self.escaped.clear();
     }
 
     fn push(&mut self, input: &[u8], start: usize, end: usize) {
@@ -55,24 +69,18 @@ impl Unfolded {
         self.text.extend_from_slice(&input[start..end]);
     }
 
-    /// Ends the line, or, where the next one goes on with it, puts the one blank there.
-    fn end_line(&mut self, input: &[u8], end: usize, next: usize) -> usize {
-        let blanks = blanks(&input[next..]);
-        if blanks == 0 {
-            self.text.extend_from_slice(b"\r\n");
-            return next;
-        }
-        if is_escaped(input, end) {
+    /// Puts the one blank there.
+    fn fold(&mut self, escaped: bool) {
+        if escaped {
             self.escaped.push(self.text.len());
             self.text.push(ESCAPED_FOLD);
-            return next + blanks;
+            return;
         }
         // RFC3261§25.1 - LWS = [*WSP CRLF] 1*WSP: the blanks before the fold are part of it.
         while matches!(self.text.last(), Some(b' ' | b'\t')) {
             self.text.pop();
         }
         self.text.push(b' ');
-        next + blanks
     }
 
     /// Makes the folds behind a `\` blanks, once the grammar has read them.
