@@ -45,6 +45,22 @@ impl Class {
     pub(crate) fn has(self, octet: u8) -> bool {
         TABLE[octet as usize] & self.0 != 0
     }
+
+    /// How many octets of the set `text` begins with. Most words of SIP are short: eight octets are looked at without
+    /// counting them.
+    #[inline(always)]
+    pub(crate) fn run_of(self, text: &[u8]) -> usize {
+        let (eights, rest) = text.as_chunks::<8>();
+        for (number, eight) in eights.iter().enumerate() {
+            for (at, octet) in eight.iter().enumerate() {
+                if !self.has(*octet) {
+                    return 8 * number + at;
+                }
+            }
+        }
+        let length = rest.iter().position(|octet| !self.has(*octet));
+        length.map_or(text.len(), |at| text.len() - rest.len() + at)
+    }
 }
 
 const UNRESERVED: &[u8] = b"-_.!~*'()";

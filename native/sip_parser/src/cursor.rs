@@ -95,13 +95,15 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn take_separator(&mut self, octet: u8) -> bool {
         let start = self.pos;
-        self.skip_blanks();
-        if self.take(octet) {
+        if !self.take(octet) {
             self.skip_blanks();
-            return true;
+            if self.pos == start || !self.take(octet) {
+                self.pos = start;
+                return false;
+            }
         }
-        self.pos = start;
-        false
+        self.skip_blanks();
+        true
     }
 
     #[inline]
@@ -127,11 +129,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn run(&mut self, class: Class) -> Span {
         let start = self.pos;
-        let rest = &self.text[start..];
-        let length = rest
-            .iter()
-            .position(|octet| !class.has(*octet))
-            .unwrap_or(rest.len());
+        let length = class.run_of(&self.text[start..]);
         self.pos = start + length;
         Span::new(start, self.pos)
     }

@@ -36,7 +36,8 @@ impl Unfolded {
             let blank = begins && line.end == at;
             let Some(next) = line.next.filter(|_| !blank) else {
                 self.push(input, piece, line.end);
-                self.text.extend_from_slice(if blank { b"\r\n" } else { b"" });
+                self.text
+                    .extend_from_slice(if blank { b"\r\n" } else { b"" });
                 return Ok(line.next);
             };
             let blanks = blanks(&input[next..]);

@@ -49,6 +49,7 @@ mod start_line;
 mod table;
 mod tree;
 mod uri;
+mod words;
 
 pub use error::{Error, Reason};
 pub use frame::{Frame, Resume, frame};

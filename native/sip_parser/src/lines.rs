@@ -4,8 +4,9 @@ use crate::chars::Class;
 use crate::cursor::Cursor;
 use crate::error::{Error, Reason};
 use crate::limits;
-use crate::table::{self, HeaderId, ROW_COUNT};
+use crate::table::{self, HeaderId, NameIndex, ROW_COUNT};
 use crate::tree::{Range, Span};
+use crate::words;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
@@ -71,23 +72,25 @@ pub(crate) fn leading_line_ends(input: &[u8]) -> usize {
 #[inline]
 pub(crate) fn line_end(text: &[u8], from: usize, nul: &mut bool) -> Result<LineEnd, Error> {
     let mut at = from;
-    while let Some(found) = memchr::memchr3(b'\n', b'\r', 0, &text[at..]) {
+    while let Some(found) = words::find_control(&text[at..]) {
         at += found;
         match (text[at], text.get(at + 1)) {
-            (b'\n', _) => {
-                return Ok(LineEnd {
-                    end: at,
-                    next: Some(at + 1),
-                });
-            }
             (b'\r', Some(b'\n')) => {
                 return Ok(LineEnd {
                     end: at,
                     next: Some(at + 2),
                 });
             }
+            (b'\n', _) => {
+                return Ok(LineEnd {
+                    end: at,
+                    next: Some(at + 1),
+                });
+            }
             (0, _) if is_escaped(text, at) => *nul = true,
-            _ => return Err(Error::new(Reason::ControlCharacter, at)),
+            (0 | b'\r', _) => return Err(Error::new(Reason::ControlCharacter, at)),
+            // A HTAB is a blank; what else it may be is for the grammar of the value.
+            _ => {}
         }
         at += 1;
     }
@@ -131,17 +134,16 @@ impl Lines {
                 (None, _) => return Ok(Block::Read(None)),
                 _ => {}
             }
-            let mut cursor = Cursor::new(text, Span::new(at, text.len()));
-            let name = name(&mut cursor)?;
-            let line = line_end(text, cursor.pos(), &mut self.escaped_nul)?;
+            let Name { id, name, end } = name(index, text, at)?;
+            let line = line_end(text, end, &mut self.escaped_nul)?;
             if line.end - start > limits::HEADERS_BYTES {
                 return Err(Error::new(Reason::HeadersTooLarge, at));
             }
             if self.lines.len() >= limits::HEADER_LINES {
                 return Err(Error::new(Reason::TooManyHeaders, at));
             }
-            let value = trim(text, cursor.pos(), line.end);
-            match index.find(name.of(text)) {
+            let value = trim(text, end, line.end);
+            match id {
                 Some(id) => self.push_listed(id, name, value, &mut seen[id.index()]),
                 None => self.push_unlisted(text, name, value),
             }
@@ -203,7 +205,40 @@ impl Lines {
     }
 
     /// The values of a header's lines, in order.
+    #[inline]
     pub(crate) fn values(&self, header: Header) -> impl Iterator<Item = Span> + '_ {
+        self.texts().values(header)
+    }
+
+    #[inline]
+    pub(crate) fn texts(&self) -> Texts<'_> {
+        Texts {
+            lines: &self.lines,
+            escaped_nul: self.escaped_nul,
+        }
+    }
+
+    /// The texts, and the headers whose elements are to be set.
+    pub(crate) fn split(&mut self) -> (Texts<'_>, &mut [Header]) {
+        let texts = Texts {
+            lines: &self.lines,
+            escaped_nul: self.escaped_nul,
+        };
+        (texts, &mut self.headers)
+    }
+}
+
+/// What stands in the lines.
+#[derive(Clone, Copy)]
+pub(crate) struct Texts<'a> {
+    lines: &'a [Line],
+    escaped_nul: bool,
+}
+
+impl<'a> Texts<'a> {
+    /// The values of a header's lines, in order.
+    #[inline]
+    pub(crate) fn values(self, header: Header) -> impl Iterator<Item = Span> + 'a {
         let mut line = header.first;
         core::iter::from_fn(move || {
             let Line { value, next } = *self.lines.get(line as usize)?;
@@ -212,37 +247,82 @@ impl Lines {
         })
     }
 
-    /// Whether a header has over one line.
+    /// The value of a header's second line, if it has one.
     #[inline]
-    pub(crate) fn repeats(&self, header: Header) -> bool {
-        header.first != header.last
+    pub(crate) fn second(self, header: Header) -> Option<Span> {
+        (header.first != header.last)
+            .then(|| self.values(header).nth(1))
+            .flatten()
     }
 
-    /// The value of a header's second line.
-    pub(crate) fn second(&self, header: Header) -> Span {
-        self.values(header).nth(1).unwrap_or_default()
+    /// Text that is handed on raw has no NUL, escaped or not: outside of quotes a `\` escapes nothing.
+    pub(crate) fn check_raw(self, header: Header, text: &[u8]) -> Result<(), Error> {
+        if !self.escaped_nul {
+            return Ok(());
+        }
+        for value in self.values(header) {
+            if let Some(at) = memchr::memchr(0, value.of(text)) {
+                return Err(Error::new(
+                    Reason::ControlCharacter,
+                    value.start as usize + at,
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
-/// `header-name HCOLON`
+/// A header's name as it stands in the text.
+struct Name {
+    id: Option<HeaderId>,
+    name: Span,
+    /// Position behind the colon.
+    end: usize,
+}
+
+/// `header-name HCOLON`. What stands before the colon is mostly a name of the table as it is, and so a token.
 #[inline]
-fn name(cursor: &mut Cursor<'_>) -> Result<Span, Error> {
-    let start = cursor.pos();
+fn name(index: &NameIndex, text: &[u8], start: usize) -> Result<Name, Error> {
+    let line = &text[start..];
+    let length = words::find_octet(&line[..line.len().min(USUAL_NAME)], b':').unwrap_or(0);
+    match index.find(&line[..length]) {
+        Some(id) => Ok(Name {
+            id: Some(id),
+            name: Span::new(start, start + length),
+            end: start + length + 1,
+        }),
+        None => any_name(index, text, start),
+    }
+}
+
+/// Octets of the longest name of the table and its colon, in whole words.
+const USUAL_NAME: usize = 32;
+
+fn any_name(index: &NameIndex, text: &[u8], start: usize) -> Result<Name, Error> {
+    let mut cursor = Cursor::new(text, Span::new(start, text.len()));
     let name = cursor.run(Class::TOKEN);
     // RFC3261§7.3.1 - blanks may stand before the colon.
     cursor.skip_blanks();
     if name.is_empty() || !cursor.take(b':') {
         return Err(Error::new(Reason::InvalidHeaderLine, start));
     }
-    Ok(name)
+    Ok(Name {
+        id: index.find(name.of(text)),
+        name,
+        end: cursor.pos(),
+    })
 }
 
+/// The text without the blanks around it, of which one before it is usual.
 #[inline]
 fn trim(text: &[u8], mut start: usize, mut end: usize) -> Span {
-    while start < end && Class::WSP.has(text[start]) {
+    let line = &text[..end];
+    while line.get(start).is_some_and(|octet| Class::WSP.has(*octet)) {
         start += 1;
     }
-    while start < end && Class::WSP.has(text[end - 1]) {
+    while let [.., last] = &text[start..end]
+        && Class::WSP.has(*last)
+    {
         end -= 1;
     }
     Span::new(start, end)

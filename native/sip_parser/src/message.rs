@@ -3,7 +3,7 @@
 use crate::error::{Error, Fault, Parsed, Reason};
 use crate::fold::Unfolded;
 use crate::limits;
-use crate::lines::{self, Block, Header, Lines};
+use crate::lines::{self, Block, Header, Lines, Texts};
 use crate::shape;
 use crate::start_line::{self, StartLine};
 use crate::table::{HeaderId, Level, Repeat, Row};
@@ -172,7 +172,7 @@ impl Parser {
             return Ok(None);
         };
         self.tree.clear();
-        match parse_header(id.row(), &self.lines, *header, text, &mut self.tree) {
+        match parse_header(id.row(), self.lines.texts(), *header, text, &mut self.tree) {
             Ok(()) => Ok(integer(&self.tree.items)),
             Err(error) => Err(self.locate(
                 Error {
@@ -221,20 +221,20 @@ impl Parser {
 /// Types all headers that the table types; gives the Content-Length.
 fn parse_headers(lines: &mut Lines, tree: &mut Tree, text: &[u8]) -> Result<Option<u32>, Error> {
     let mut content_length = None;
-    for position in 0..lines.headers.len() {
-        let header = lines.headers[position];
+    let (texts, headers) = lines.split();
+    for header in headers {
         let row = match header.id {
             Some(id) if id.row().level != Level::Extension => id.row(),
             _ => {
-                check_raw(lines, header, text)?;
+                texts.check_raw(*header, text)?;
                 continue;
             }
         };
         let mark = tree.mark();
-        match parse_header(row, lines, header, text, tree) {
+        match parse_header(row, texts, *header, text, tree) {
             Ok(()) => {
                 let items = tree.items_from(mark);
-                lines.headers[position].items = Some(items);
+                header.items = Some(items);
                 if header.id == Some(HeaderId::CONTENT_LENGTH) {
                     content_length = integer(tree.items_of(items));
                 }
@@ -249,7 +249,7 @@ fn parse_headers(lines: &mut Lines, tree: &mut Tree, text: &[u8]) -> Result<Opti
             }
             Err(_) => {
                 tree.reset(mark);
-                check_raw(lines, header, text)?;
+                texts.check_raw(*header, text)?;
             }
         }
     }
@@ -259,37 +259,22 @@ fn parse_headers(lines: &mut Lines, tree: &mut Tree, text: &[u8]) -> Result<Opti
 #[inline]
 fn parse_header(
     row: &Row,
-    lines: &Lines,
+    texts: Texts<'_>,
     header: Header,
     text: &[u8],
     tree: &mut Tree,
 ) -> Result<(), Error> {
-    if row.repeat == Repeat::One && lines.repeats(header) {
-        let second = lines.second(header);
+    if row.repeat == Repeat::One
+        && let Some(second) = texts.second(header)
+    {
         return Err(Error::new(Reason::RepeatedHeader, second.start as usize));
     }
     let invalid = start_line::invalid(Reason::InvalidHeader);
     let first = tree.items.len();
-    for value in lines.values(header) {
+    for value in texts.values(header) {
         shape::value(row, text, value, tree).map_err(&invalid)?;
     }
     shape::check(row, &tree.items[first..]).map_err(&invalid)
-}
-
-/// Text that is handed on raw has no NUL, escaped or not: outside of quotes a `\` escapes nothing.
-fn check_raw(lines: &Lines, header: Header, text: &[u8]) -> Result<(), Error> {
-    if !lines.escaped_nul {
-        return Ok(());
-    }
-    for value in lines.values(header) {
-        if let Some(at) = memchr::memchr(0, value.of(text)) {
-            return Err(Error::new(
-                Reason::ControlCharacter,
-                value.start as usize + at,
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn refusal(id: HeaderId, fault: Fault) -> Error {

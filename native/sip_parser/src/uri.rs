@@ -8,11 +8,11 @@ use core::net::Ipv6Addr;
 
 /// Reads a URI that ends where the cursor's text ends.
 pub(crate) fn whole(cursor: &mut Cursor<'_>) -> Parsed<Uri> {
-    let uri = head(cursor)?;
-    let uri = match uri.kind {
-        UriKind::Sip | UriKind::Sips => sip(cursor, uri)?,
-        UriKind::Tel => tel(cursor, uri)?,
-        UriKind::Other => opaque(cursor, uri)?,
+    let mut uri = head(cursor)?;
+    match uri.kind {
+        UriKind::Sip | UriKind::Sips => sip(cursor, &mut uri)?,
+        UriKind::Tel => tel(cursor, &mut uri)?,
+        UriKind::Other => uri.authority = opaque(cursor)?,
     };
     if cursor.at_end() {
         Ok(uri)
@@ -22,15 +22,9 @@ pub(crate) fn whole(cursor: &mut Cursor<'_>) -> Parsed<Uri> {
 }
 
 /// `scheme ":"`, with the rest of the URI still empty.
+#[inline]
 fn head(cursor: &mut Cursor<'_>) -> Parsed<Uri> {
-    if !cursor
-        .peek()
-        .is_some_and(|octet| octet.is_ascii_alphabetic())
-    {
-        return cursor.fault();
-    }
-    let scheme = cursor.run(Class::SCHEME);
-    cursor.expect(b':')?;
+    let scheme = scheme(cursor)?;
     let nothing = Span::default();
     Ok(Uri {
         kind: kind(cursor.bytes(scheme)),
@@ -42,6 +36,25 @@ fn head(cursor: &mut Cursor<'_>) -> Parsed<Uri> {
         parameters: nothing,
         headers: nothing,
     })
+}
+
+#[inline]
+fn scheme(cursor: &mut Cursor<'_>) -> Parsed<Span> {
+    const USUAL: &[u8] = b"sip:";
+    let start = cursor.pos();
+    if cursor.rest().starts_with(USUAL) {
+        cursor.set_pos(start + USUAL.len());
+        return Ok(Span::new(start, start + USUAL.len() - 1));
+    }
+    if !cursor
+        .peek()
+        .is_some_and(|octet| octet.is_ascii_alphabetic())
+    {
+        return cursor.fault();
+    }
+    let scheme = cursor.run(Class::SCHEME);
+    cursor.expect(b':')?;
+    Ok(scheme)
 }
 
 #[inline]
@@ -58,27 +71,18 @@ fn kind(scheme: &[u8]) -> UriKind {
 }
 
 /// `[ userinfo ] hostport uri-parameters [ headers ]`
-fn sip(cursor: &mut Cursor<'_>, uri: Uri) -> Parsed<Uri> {
+#[inline]
+fn sip(cursor: &mut Cursor<'_>, uri: &mut Uri) -> Parsed<()> {
     let start = cursor.pos();
-    let userinfo = userinfo(cursor)?;
-    let host = host(cursor)?;
-    let port = if cursor.take(b':') {
-        Some(port(cursor)?)
-    } else {
-        None
-    };
-    let authority = cursor.since(start);
-    let parameters = component(cursor, b';', Class::URI_PARAM)?;
-    let headers = component(cursor, b'?', Class::URI_HEADER)?;
-    Ok(Uri {
-        authority,
-        userinfo,
-        host,
-        port,
-        parameters,
-        headers,
-        ..uri
-    })
+    uri.userinfo = userinfo(cursor)?;
+    uri.host = host(cursor)?;
+    if cursor.take(b':') {
+        uri.port = Some(port(cursor)?);
+    }
+    uri.authority = cursor.since(start);
+    uri.parameters = component(cursor, b';', Class::URI_PARAM)?;
+    uri.headers = component(cursor, b'?', Class::URI_HEADER)?;
+    Ok(())
 }
 
 /// `( user / telephone-subscriber ) [ ":" password ] "@"`. An `@` can stand nowhere else in the URI, so a
@@ -164,7 +168,7 @@ fn component(cursor: &mut Cursor<'_>, lead: u8, class: Class) -> Parsed<Span> {
 }
 
 /// RFC3966§3 - the subscriber's number up to the first `;`, then parameters.
-fn tel(cursor: &mut Cursor<'_>, uri: Uri) -> Parsed<Uri> {
+fn tel(cursor: &mut Cursor<'_>, uri: &mut Uri) -> Parsed<()> {
     let start = cursor.pos();
     while cursor
         .peek()
@@ -172,24 +176,20 @@ fn tel(cursor: &mut Cursor<'_>, uri: Uri) -> Parsed<Uri> {
     {
         cursor.set_pos(cursor.pos() + 1);
     }
-    let authority = cursor.since(start);
-    if authority.is_empty() {
+    uri.authority = cursor.since(start);
+    if uri.authority.is_empty() {
         return cursor.fault();
     }
-    let parameters = component(cursor, b';', Class::URIC)?;
-    Ok(Uri {
-        authority,
-        parameters,
-        ..uri
-    })
+    uri.parameters = component(cursor, b';', Class::URIC)?;
+    Ok(())
 }
 
-fn opaque(cursor: &mut Cursor<'_>, uri: Uri) -> Parsed<Uri> {
-    let authority = cursor.run_escaped(Class::URIC)?;
-    if authority.is_empty() {
+fn opaque(cursor: &mut Cursor<'_>) -> Parsed<Span> {
+    let rest = cursor.run_escaped(Class::URIC)?;
+    if rest.is_empty() {
         return cursor.fault();
     }
-    Ok(Uri { authority, ..uri })
+    Ok(rest)
 }
 
 #[cfg(test)]
