@@ -1,7 +1,8 @@
 //! What the Rust parser costs beside the published crates, as ratios of one run.
 //!
 //! `cargo run --release` times every subject on every set of messages; `-- --quick` does it with fewer rounds.
-//! `-- count SUBJECT FILE TIMES` only parses, a fixed number of times: what a counter of instructions wants.
+//! `-- count SUBJECT MESSAGES TIMES` only parses a set of messages, by its name in the table, a fixed number of times,
+//! and prints how many messages there are: what a counter of instructions wants (`bench/instructions`).
 
 mod ours;
 mod rounds;
@@ -11,6 +12,7 @@ mod subjects;
 use rounds::Effort;
 use sets::Set;
 use std::hint::black_box;
+use std::iter::repeat_n;
 use subjects::SUBJECTS;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,21 +21,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match words[..] {
         [] => compare(Effort::FULL),
         ["--quick"] => compare(Effort::QUICK),
-        ["count", subject, file, times] => return count(subject, file, times.parse()?),
-        _ => return Err("usage: parse_bench [--quick | count SUBJECT FILE TIMES]".into()),
+        ["count", subject, messages, times] => return count(subject, messages, times.parse()?),
+        _ => return Err("usage: parse_bench [--quick | count SUBJECT MESSAGES TIMES]".into()),
     }
     Ok(())
 }
 
-fn count(name: &str, file: &str, times: usize) -> Result<(), Box<dyn std::error::Error>> {
+fn count(name: &str, messages: &str, times: usize) -> Result<(), Box<dyn std::error::Error>> {
     let subject = SUBJECTS
         .iter()
         .find(|subject| subject.name == name)
         .ok_or("no such subject")?;
-    let input = (subject.prepare)(&std::fs::read(file)?);
-    for _ in 0..times {
-        black_box((subject.parse)(black_box(&input)));
+    let sets = sets::all();
+    let set = sets
+        .iter()
+        .find(|set| set.name == messages)
+        .ok_or("no such messages")?;
+    let inputs: Vec<Vec<u8>> = set
+        .kept()
+        .into_iter()
+        .map(|message| (subject.prepare)(message))
+        .collect();
+    for input in repeat_n(&inputs, times).flatten() {
+        black_box((subject.parse)(black_box(input)));
     }
+    println!("{}", inputs.len());
     Ok(())
 }
 
