@@ -38,6 +38,7 @@ defmodule Sippet.SerializerTest do
       {{"Digest", %{"nonce" => "a", "algorithm" => "MD5", "opaque" => ""}},
        ~S(Digest algorithm=MD5, nonce="a", opaque="")},
       {{"Bearer", %{"" => "abc=="}}, "Bearer abc=="},
+      {{"Negotiate", %{}}, "Negotiate"},
       {{"Digest", %{"realm" => ~S(a"b\c)}}, ~S(Digest realm="a\"b\\c")},
       {{"Other", %{"x" => "a", "y" => "a b"}}, ~S(Other x=a, y="a b")}
     ],
@@ -84,6 +85,7 @@ defmodule Sippet.SerializerTest do
        "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1;rport"},
       {{{2, 0}, :wss, {"2001:db8::1", 443}, %{"received" => "2001:db8::9:255"}},
        "SIP/2.0/WSS [2001:db8::1]:443;received=2001:db8::9:255"},
+      {{{2, 0}, :tcp, {"b.com", 0}, %{}}, "SIP/2.0/TCP b.com:0"},
       {{{2, 0}, "UNKNOWN", {"b.com", 0}, %{"maddr" => "[::1]"}},
        "SIP/2.0/UNKNOWN b.com;maddr=[::1]"}
     ],

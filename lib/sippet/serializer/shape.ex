@@ -48,7 +48,7 @@ defmodule Sippet.Serializer.Shape do
     [
       sent_protocol(version, protocol, name),
       Octets.host!(host, name),
-      via_port(port, name) | via_params(:maps.to_list(params), name)
+      via_port(port, protocol, name) | via_params(:maps.to_list(params), name)
     ]
   end
 
@@ -68,10 +68,12 @@ defmodule Sippet.Serializer.Shape do
 
   defp sent_protocol(_version, protocol, name), do: refuse!(:via, protocol, name)
 
-  defp via_port(0, _name), do: []
+  # The port of a Via without one is 0 where the protocol has no default. Of the others that one was sent, and a response
+  # has it too (RFC3261§8.2.6.2).
+  defp via_port(0, protocol, _name) when protocol not in [:sctp, :tcp, :tls, :udp], do: []
 
-  defp via_port(port, _name) when port in 1..65_535, do: [?:, Integer.to_string(port)]
-  defp via_port(port, name), do: refuse!(:via, port, name)
+  defp via_port(port, _protocol, _name) when port in 0..65_535, do: [?:, Integer.to_string(port)]
+  defp via_port(port, _protocol, name), do: refuse!(:via, port, name)
 
   # RFC3261§25.1 - via-received is an address without brackets: its colons stand without quotes (RFC5118§4.5)
   defp via_params([{address, value} | rest], name)
@@ -147,6 +149,9 @@ defmodule Sippet.Serializer.Shape do
   # A scheme with a token68 instead of parameters, as "Bearer abc==" (RFC 7235 §2.1).
   def auth({scheme, %{"" => token68} = params}, name) when map_size(params) == 1,
     do: [Octets.token!(scheme, name), ?\s, Octets.word!(token68, name)]
+
+  # A scheme alone, which RFC 7235 §2.1 allows ("Negotiate"): what was taken must be handed on.
+  def auth({scheme, params}, name) when params == %{}, do: Octets.token!(scheme, name)
 
   def auth({scheme, params}, name) when is_map(params),
     do: [Octets.token!(scheme, name), ?\s | auth_info(params, name)]
