@@ -74,7 +74,7 @@ defmodule Sippet.MixProject do
       licenses: ["BSD-3-Clause"],
       links: %{},
       files:
-        ~w(lib native/*/src native/*/Cargo.toml native/*/build.rs native/*/*.tbl
+        ~w(lib native/sip{_parser,pet_nif}/{src,Cargo.toml,build.rs,*.tbl}
                 Cargo.toml Cargo.lock .cargo mix.exs README.md LICENSE CHANGELOG.md .formatter.exs)
     ]
   end
