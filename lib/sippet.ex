@@ -31,10 +31,25 @@ defmodule Sippet do
                ],
                max_transactions: [
                  type: :positive,
-                 default: 400_000,
+                 # 32 s of `:max_requests`: on UDP a transaction waits as long before it ends (RFC 3261 §17.2, Timers J and L).
+                 default: 256_000,
                  doc:
                    "transactions at a time, also those that only wait out their last timer (32 s, some 1.2 KB each); a " <>
                      "new request over them gets 503 with Retry-After"
+               ],
+               max_pending: [
+                 type: :limit,
+                 default: 20_000,
+                 doc:
+                   "requests at a time that the core or the far end is not done with (6 to 11 KB each); a new one over " <>
+                     "them gets 503 with Retry-After, and of a source that holds most of them earlier"
+               ],
+               max_requests: [
+                 type: :limit,
+                 default: 8_000,
+                 doc:
+                   "new requests a second; one over them gets 503 with Retry-After, and of a source that sends most of " <>
+                     "them earlier. As many answers without a transaction are sent in a second, and no more"
                ],
                stateless: [
                  type: :boolean,
@@ -114,7 +129,7 @@ defmodule Sippet do
 
   use Supervisor
 
-  alias Sippet.{Message, Options, Router, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.{Message, Options, Overload, Router, Stack, Telemetry, Transactions, Transport}
   alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Transactions.{Client, Server}
 
@@ -159,7 +174,7 @@ defmodule Sippet do
   @impl true
   def init(options) do
     stack = Stack.create(options.name, options)
-    children = [{Stack.Board, stack} | Transactions.children(stack)]
+    children = [{Stack.Board, stack}, {Overload.Auditor, stack} | Transactions.children(stack)]
 
     # A part that is killed comes back while calls go on: that many in a row are no reason to give up.
     Supervisor.init(children, strategy: :one_for_one, max_restarts: 50, max_seconds: 5)
@@ -306,13 +321,59 @@ defmodule Sippet do
   def terminate(sippet, key), do: Transactions.terminate(Stack.fetch!(sippet), key)
 
   @doc """
-  The counts of the stack's events since it started (`Sippet.Telemetry` names them), and the transactions of the moment as
-  `:transactions`.
+  Has a stack take no new work, before its node goes: gives `:ok` when all that was in progress has ended, or
+  `{:error, :timeout}` after so many milliseconds.
+
+  From now on requests outside of a dialog get 503 with Retry-After, also the OPTIONS by which a dispatcher asks whether
+  the node is there. Transactions in progress, requests within dialogs and those that the stack itself sends go on.
+  Calls that stand are the core's to wait for. `resume/1` takes it back.
+
+  A finished transaction that only waits for what may come again is not waited for; a peer that missed its answer may
+  ask for it until 64·T1 (32 s) later.
+  """
+  @spec drain(sippet, timeout) :: :ok | {:error, :timeout}
+  def drain(sippet, timeout \\ 5_000) when timeout == :infinity or timeout >= 0 do
+    stack = Stack.fetch!(sippet)
+    Overload.drain(stack, true)
+    await_end(stack, timeout)
+  end
+
+  # Milliseconds between two looks whether all has ended.
+  @look 50
+
+  defp await_end(stack, timeout) do
+    cond do
+      Transactions.unfinished(stack) == 0 and Overload.pending(stack) == 0 ->
+        :ok
+
+      timeout == 0 ->
+        {:error, :timeout}
+
+      true ->
+        wait = min(@look, timeout)
+        Process.sleep(wait)
+        await_end(stack, if(timeout == :infinity, do: :infinity, else: timeout - wait))
+    end
+  end
+
+  @doc """
+  Has a drained stack take new requests again.
+  """
+  @spec resume(sippet) :: :ok
+  def resume(sippet), do: Overload.drain(Stack.fetch!(sippet), false)
+
+  @doc """
+  The counts of the stack's events since it started (`Sippet.Telemetry` names them), and of the moment the transactions
+  as `:transactions` and the pending requests as `:pending`.
   """
   @spec stats(sippet) :: %{atom => non_neg_integer}
   def stats(sippet) do
     stack = Stack.fetch!(sippet)
-    Map.put(Telemetry.counts(stack.counters), :transactions, Transactions.count(stack))
+
+    Map.merge(Telemetry.counts(stack.counters), %{
+      transactions: Transactions.count(stack),
+      pending: Overload.pending(stack)
+    })
   end
 
   @doc """

@@ -20,7 +20,15 @@ defmodule Bench.Answer do
   def receive_error(_reason, _key), do: :ok
 end
 
-{:ok, _} = Sippet.start_link(name: :bench, core: Bench.Answer)
+# One source that asks all that the stack can do is what its limits are against.
+{:ok, _} =
+  Sippet.start_link(
+    name: :bench,
+    core: Bench.Answer,
+    max_requests: :infinity,
+    max_pending: :infinity
+  )
+
 {:ok, _} = Sippet.Transports.UDP.start_link(name: :bench, port: 15_060, address: "127.0.0.1")
 IO.puts("listening")
 Process.sleep(:infinity)

@@ -7,6 +7,7 @@ defmodule Sippet.Options do
            | :module
            | :boolean
            | :positive
+           | :limit
            | :port
            | {:custom, (term -> boolean), String.t()}
   @type schema :: [
@@ -50,6 +51,7 @@ defmodule Sippet.Options do
   defp member?(:module, value), do: is_atom(value) and value != nil and Code.ensure_loaded?(value)
   defp member?(:boolean, value), do: is_boolean(value)
   defp member?(:positive, value), do: is_integer(value) and value > 0
+  defp member?(:limit, value), do: value == :infinity or member?(:positive, value)
   defp member?(:port, value), do: value in 0..65_535
   defp member?({:custom, member?, _text}, value), do: member?.(value)
 
@@ -57,6 +59,7 @@ defmodule Sippet.Options do
   defp describe(:module), do: "a module that can be loaded"
   defp describe(:boolean), do: "a boolean"
   defp describe(:positive), do: "a positive integer"
+  defp describe(:limit), do: "a positive integer or :infinity"
   defp describe(:port), do: "an integer in 0..65535"
   defp describe({:custom, _member?, text}), do: text
 

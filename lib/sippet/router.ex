@@ -26,8 +26,14 @@ defmodule Sippet.Router do
   | a message over a limit of size | 513 |
   | a version that is not 2.0 | 505 |
   | a CANCEL of which no INVITE is known | 481 |
-  | a new request over the limit of transactions | 503 with Retry-After |
+  | a new request over a limit of the stack, or while it is drained | 503 with Retry-After |
   | a malformed ACK, CANCEL or response; a response that nobody waits for | none |
+
+  There are no more such answers in a second than the stack's `:max_requests`; what is over that is dropped.
+
+  What belongs to a transaction in progress is never refused, nor is the CANCEL of one. A new request is judged before
+  any work but its parse and the look for its transaction: [Running in production](running-in-production.md) tells by
+  what.
 
   Nothing that comes in ends the process that calls.
   """
@@ -36,11 +42,8 @@ defmodule Sippet.Router do
   alias Sippet.Message
   alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Router.{NextHop, Refusal, Source}
-  alias Sippet.{ParseError, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.{Overload, ParseError, Stack, Telemetry, Transactions, Transport}
   alias Sippet.Transactions.{Client, Server}
-
-  # RFC3261§21.5.4 - seconds after which a request over a limit may come again
-  @retry_after 5
 
   @typedoc "Where a message came from."
   @type remote :: {Message.protocol(), :inet.ip_address(), :inet.port_number()}
@@ -103,23 +106,38 @@ defmodule Sippet.Router do
   end
 
   defp dispatch_response(stack, response, bytes, remote) do
-    with :error <- Transactions.receive_response(stack, response, Client.Key.new(response)) do
-      stray(stack, response, bytes, remote)
+    case Transactions.receive_response(stack, response, Client.Key.new(response)) do
+      :ok -> :ok
+      :busy -> drop(stack, :busy, bytes, remote)
+      :error -> stray(stack, response, bytes, remote)
     end
-
-    :ok
   end
 
   # RFC3261§16.11 - a stateless core forwards every response
-  defp stray(%Stack{options: %{stateless: true}} = stack, response, _bytes, _remote),
-    do: Runner.detached(stack, Stack.core(stack), :receive_response, response)
+  defp stray(%Stack{options: %{stateless: true}} = stack, response, bytes, remote) do
+    source = Overload.source(stack, remote)
+
+    if Overload.room?(stack, source),
+      do: Runner.detached(stack, :receive_response, response, source),
+      else: drop(stack, :overload, bytes, remote)
+  end
 
   # RFC3261§13.2.2.4 - a 2xx is acknowledged by the core, each time that it comes
-  defp stray(stack, %Message{start_line: %{status_code: status}} = response, _bytes, _remote)
+  defp stray(stack, %Message{start_line: %{status_code: status}} = response, bytes, remote)
        when status in 200..299,
-       do: Runner.detached(stack, Stack.core(stack), :receive_response, response)
+       do: unbidden(stack, :receive_response, response, bytes, remote)
 
   defp stray(stack, _response, bytes, remote), do: drop(stack, :stray_response, bytes, remote)
+
+  # What no transaction asked for, and gets no answer, may come without end.
+  defp unbidden(stack, callback, message, bytes, remote) do
+    source = Overload.source(stack, remote)
+
+    case Overload.admit(stack, source, :ack) do
+      :ok -> Runner.detached(stack, callback, message, source)
+      {:error, _reason} -> drop(stack, :overload, bytes, remote)
+    end
+  end
 
   ## Requests
 
@@ -156,8 +174,8 @@ defmodule Sippet.Router do
     cond do
       line.method in [:ack, :cancel] -> :ok
       # RFC3261§8.2, §21.5.6
-      line.version != {2, 0} -> refuse(stack, request, 505, nil, remote, transport)
-      true -> refuse(stack, request, 400, phrase(text), remote, transport)
+      line.version != {2, 0} -> refuse(stack, request, 505, nil, bytes, remote, transport)
+      true -> refuse(stack, request, 400, phrase(text), bytes, remote, transport)
     end
   end
 
@@ -168,74 +186,141 @@ defmodule Sippet.Router do
   defp dispatch_request(
          %Stack{options: %{stateless: true}} = stack,
          request,
-         _bytes,
-         _remote,
-         _transport
-       ),
-       do: Runner.detached(stack, Stack.core(stack), :receive_request, request)
+         bytes,
+         remote,
+         transport
+       ) do
+    source = Overload.source(stack, remote)
+
+    case admit(stack, request, source) do
+      :ok -> Runner.detached(stack, :receive_request, request, source)
+      {:error, reason} -> reject(stack, request, reason, bytes, remote, transport)
+    end
+  end
 
   defp dispatch_request(
          stack,
          %Message{start_line: %{method: :ack}} = ack,
-         _bytes,
-         _remote,
+         bytes,
+         remote,
          _transport
        ) do
-    with :error <- Transactions.receive_request(stack, ack, Server.Key.new(ack)) do
-      Transactions.ack(stack, ack)
-      Runner.detached(stack, Stack.core(stack), :receive_request, ack)
+    case Transactions.receive_request(stack, ack, Server.Key.new(ack)) do
+      :ok -> :ok
+      :busy -> drop(stack, :busy, bytes, remote)
+      :error -> acknowledged(stack, ack, bytes, remote)
     end
-
-    :ok
   end
 
   defp dispatch_request(stack, request, bytes, remote, transport) do
     key = Server.Key.new(request)
 
-    with :error <- Transactions.receive_request(stack, request, key) do
-      if orphan?(stack, request, key),
-        do: refuse(stack, request, 481, nil, remote, transport),
-        else: start(stack, request, bytes, remote, transport)
+    case Transactions.receive_request(stack, request, key) do
+      :ok -> :ok
+      :busy -> drop(stack, :busy, bytes, remote)
+      :error -> new(stack, request, key, bytes, remote, transport)
     end
-
-    :ok
   end
 
-  # RFC3261§9.2 - a CANCEL that matches no transaction is answered 481
-  defp orphan?(stack, %Message{start_line: %{method: :cancel}}, key),
-    do: not Transactions.alive?(stack, Server.Key.invite(key))
+  defp acknowledged(stack, ack, bytes, remote) do
+    cond do
+      # That of a 2xx which is waited for: there are no more of them than transactions.
+      Transactions.ack(stack, ack) == :ok ->
+        Runner.detached(stack, :receive_request, ack, Overload.source(stack, remote))
 
-  defp orphan?(_stack, _request, _key), do: false
+      Refusal.acknowledged?(ack) ->
+        drop(stack, :refusal_ack, bytes, remote)
 
-  defp start(stack, request, bytes, remote, %Transport{} = transport) do
+      true ->
+        unbidden(stack, :receive_request, ack, bytes, remote)
+    end
+  end
+
+  # RFC3261§9.2 - a CANCEL that matches no transaction is answered 481. One that does is what ends it, whatever the load.
+  defp new(
+         stack,
+         %Message{start_line: %{method: :cancel}} = cancel,
+         key,
+         bytes,
+         remote,
+         transport
+       ) do
+    if Transactions.alive?(stack, Server.Key.invite(key)),
+      do: start(stack, cancel, Overload.source(stack, remote), bytes, remote, transport),
+      else: refuse(stack, cancel, 481, nil, bytes, remote, transport)
+  end
+
+  defp new(stack, request, _key, bytes, remote, transport) do
+    source = Overload.source(stack, remote)
+
+    case admit(stack, request, source) do
+      :ok -> start(stack, request, source, bytes, remote, transport)
+      {:error, reason} -> reject(stack, request, reason, bytes, remote, transport)
+    end
+  end
+
+  defp admit(stack, %Message{start_line: %{method: method}}, source)
+       when method in [:ack, :cancel] do
+    if Overload.room?(stack, source), do: :ok, else: {:error, :pending}
+  end
+
+  # RFC3261§12.2 - a tag in the To is that of a dialog
+  defp admit(stack, %Message{headers: %{to: {_name, _uri, %{"tag" => _tag}}}}, source),
+    do: Overload.admit(stack, source, :within_dialog)
+
+  defp admit(stack, _request, source), do: Overload.admit(stack, source, :new)
+
+  defp start(stack, request, source, bytes, remote, %Transport{} = transport) do
     destination = Source.response_destination(stack, request, remote, transport.reliable?)
 
-    case Transactions.start_server(stack, request, transport, destination) do
+    case Transactions.start_server(stack, request, transport, destination, source) do
       :ok -> :ok
       # A retransmission that another process was faster with.
       {:error, :already_started} -> :ok
-      {:error, :overload} -> overload(stack, request, bytes, remote, transport)
+      {:error, :overload} -> reject(stack, request, :transactions, bytes, remote, transport)
     end
   end
 
   # A transport that has not registered cannot be answered through.
-  defp start(stack, _request, bytes, remote, nil), do: drop(stack, :no_transport, bytes, remote)
-
-  defp overload(stack, request, bytes, remote, transport) do
-    drop(stack, :overload, bytes, remote)
-
-    # RFC3261§21.5.4 - a limit is temporary, and says when to come again
-    request
-    |> Refusal.answer(503)
-    |> Message.put_header(:retry_after, {@retry_after, "", %{}})
-    |> transmit(stack, request, remote, transport)
-  end
+  defp start(stack, _request, _source, bytes, remote, nil),
+    do: drop(stack, :no_transport, bytes, remote)
 
   ## Answers without a transaction
+
+  defp reject(stack, request, reason, bytes, remote, transport) do
+    rejected(stack, request, reason, bytes, remote)
+
+    # RFC3261§8.2.7 - without a state nothing is answered to a CANCEL, and never to an ACK
+    unless request.start_line.method in [:ack, :cancel],
+      do: answer(stack, request, &Refusal.later/1, bytes, remote, transport)
+
+    :ok
+  end
+
+  defp refuse(stack, request, status, reason, bytes, remote, transport),
+    do: answer(stack, request, &Refusal.answer(&1, status, reason), bytes, remote, transport)
+
+  defp answer(_stack, _request, _refusal, _bytes, _remote, nil), do: :ok
+
+  defp answer(stack, request, refusal, bytes, remote, transport) do
+    if Overload.answer?(stack, remote) do
+      response = refusal.(request)
+      destination = Source.response_destination(stack, request, remote, transport.reliable?)
+      deliver(stack, transport, destination, response, Message.to_iodata(response))
+    else
+      drop(stack, :unanswered, bytes, remote)
+    end
+  end
 
   defp unparsed(stack, error, bytes, remote, transport) do
     refused(stack, error, bytes, remote)
 
+    if Overload.answer?(stack, remote),
+      do: answer_unparsed(stack, error, remote, transport),
+      else: drop(stack, :unanswered, bytes, remote)
+  end
+
+  defp answer_unparsed(stack, error, remote, transport) do
     with {:ok, octets, response} <- Refusal.answer_unparsed(error, remote),
          %Transport{} <- transport do
       destination = Source.response_destination(stack, response, remote, transport.reliable?)
@@ -243,17 +328,6 @@ defmodule Sippet.Router do
     else
       _no_answer -> :ok
     end
-  end
-
-  defp refuse(stack, request, status, reason, remote, transport) do
-    request |> Refusal.answer(status, reason) |> transmit(stack, request, remote, transport)
-  end
-
-  defp transmit(_response, _stack, _request, _remote, nil), do: :ok
-
-  defp transmit(response, stack, request, remote, transport) do
-    destination = Source.response_destination(stack, request, remote, transport.reliable?)
-    deliver(stack, transport, destination, response, Message.to_iodata(response))
   end
 
   # A transport of the 1.0 kind sends in its own process, which is the one that runs here.
@@ -355,6 +429,15 @@ defmodule Sippet.Router do
     Telemetry.emit(stack, :message_refused, %{bytes: bytes}, fn ->
       %{error: error, remote: remote}
     end)
+  end
+
+  defp rejected(stack, request, reason, bytes, remote) do
+    Telemetry.reject(stack, reason, %{bytes: bytes}, fn ->
+      %{reason: reason, request: request, remote: remote}
+    end)
+
+    if Overload.begins?(stack, reason),
+      do: Stack.log(stack, :warning, fn -> "new requests are refused: #{reason}" end)
   end
 
   defp drop(stack, reason, bytes, remote) do

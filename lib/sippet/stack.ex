@@ -6,10 +6,10 @@ defmodule Sippet.Stack do
   # `:persistent_term`. Core and transports change: they are rows of a table that the stack's supervisor owns, so
   # that they outlive each part that reads them.
 
-  alias Sippet.{Telemetry, Transport}
+  alias Sippet.{Overload, Telemetry, Transport}
 
-  @enforce_keys [:name, :options, :counters, :telemetry, :board, :log_budget]
-  defstruct [:name, :options, :counters, :telemetry, :board, :log_budget]
+  @enforce_keys [:name, :options, :counters, :telemetry, :board, :overload, :log_budget]
+  defstruct [:name, :options, :counters, :telemetry, :board, :overload, :log_budget]
 
   @type t :: %__MODULE__{
           name: atom,
@@ -17,6 +17,7 @@ defmodule Sippet.Stack do
           counters: :counters.counters_ref(),
           telemetry: module | nil,
           board: :ets.tid(),
+          overload: Overload.t(),
           log_budget: :atomics.atomics_ref()
         }
 
@@ -24,7 +25,7 @@ defmodule Sippet.Stack do
   @log_lines 5
 
   @doc """
-  Makes the stack's struct and table; the table belongs to the caller.
+  Makes the stack's struct and tables; the tables belong to the caller.
   """
   @spec create(atom, map) :: t
   def create(name, options) do
@@ -37,6 +38,7 @@ defmodule Sippet.Stack do
       counters: Telemetry.new_counters(),
       telemetry: options[:telemetry] || if(Code.ensure_loaded?(:telemetry), do: :telemetry),
       board: board,
+      overload: Overload.new(),
       log_budget: :atomics.new(2, [])
     }
 

@@ -1,4 +1,6 @@
 defmodule Sippet.Telemetry do
+  alias Sippet.Overload
+
   # One list of events: it makes the documentation below, the counters of `Sippet.stats/1`, and the tests.
   @events [
     {:message_received, [:sippet, :message, :received], "a message was parsed and taken",
@@ -10,8 +12,11 @@ defmodule Sippet.Telemetry do
      "what came could not be parsed or is no valid request; a request was answered where that can be done",
      [bytes: "octets of it"], [:error, :remote]},
     {:message_dropped, [:sippet, :message, :dropped],
-     "what came was dropped: `reason` is `:keep_alive`, `:stun`, `:truncated`, `:stray_response`, `:malformed_response`, `:malformed_ack`, `:malformed_request`, `:overload` or `:no_transport`",
+     "what came was dropped: `reason` is `:keep_alive`, `:stun`, `:truncated`, `:stray_response`, `:malformed_response`, `:malformed_ack`, `:malformed_request`, `:refusal_ack`, `:overload`, `:unanswered`, `:busy` or `:no_transport`",
      [bytes: "octets of it"], [:reason, :remote]},
+    {:request_rejected, [:sippet, :request, :rejected],
+     "a new request was over a limit and got 503; `reason` is `:rate`, `:pending`, `:transactions` or, of a stack that is being drained, `:draining`",
+     [bytes: "octets of it"], [:reason, :request, :remote]},
     {:transaction_started, [:sippet, :transaction, :started], "a transaction began",
      [system_time: "native units"], [:key, :machine]},
     {:transaction_ended, [:sippet, :transaction, :ended],
@@ -44,9 +49,14 @@ defmodule Sippet.Telemetry do
   end}
   `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine; `key` is a
   `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil` outside of a transaction.
+
+  Refusals are also counted by their reasons: #{Enum.map_join(Overload.reasons(), ", ", &"`rejected_#{&1}`")}.
   """
 
   @ids Enum.map(@events, &elem(&1, 0))
+
+  # Counters that are no events of their own stand behind those of the events.
+  @counters @ids ++ Enum.map(Overload.reasons(), &:"rejected_#{&1}")
 
   @typedoc "The short name of an event, which is also its counter's."
   @type id ::
@@ -54,6 +64,7 @@ defmodule Sippet.Telemetry do
           | :message_sent
           | :message_refused
           | :message_dropped
+          | :request_rejected
           | :transaction_started
           | :transaction_ended
           | :transport_error
@@ -75,7 +86,7 @@ defmodule Sippet.Telemetry do
 
   @doc false
   @spec new_counters() :: :counters.counters_ref()
-  def new_counters, do: :counters.new(length(@ids), [:write_concurrency])
+  def new_counters, do: :counters.new(length(@counters), [:write_concurrency])
 
   @doc false
   # Counts the event, and executes it with what `details` gives if somebody may listen. The stack is a
@@ -100,9 +111,21 @@ defmodule Sippet.Telemetry do
   end
 
   @doc false
-  @spec counts(:counters.counters_ref()) :: %{id => non_neg_integer}
+  # Tells of a new request that was refused, and counts it by its reason too.
+  @spec reject(map, Overload.reason(), map, (... -> map)) :: :ok
+  def reject(stack, reason, measurements, details)
+
+  for {reason, index} <- Enum.with_index(Overload.reasons(), length(@ids) + 1) do
+    def reject(stack, unquote(reason), measurements, details) do
+      :counters.add(stack.counters, unquote(index), 1)
+      emit(stack, :request_rejected, measurements, details)
+    end
+  end
+
+  @doc false
+  @spec counts(:counters.counters_ref()) :: %{atom => non_neg_integer}
   def counts(counters) do
-    for {id, index} <- Enum.with_index(@ids, 1),
+    for {id, index} <- Enum.with_index(@counters, 1),
         into: %{},
         do: {id, :counters.get(counters, index)}
   end

@@ -4,7 +4,7 @@ defmodule Sippet.Transactions do
 
   alias Sippet.Message
   alias Sippet.Message.StatusLine
-  alias Sippet.{Stack, Telemetry, Transport}
+  alias Sippet.{Overload, Stack, Telemetry, Transport}
 
   alias Sippet.Transactions.{Client, Dialogs, Directory, Key, Machine, Packet, Server, Shelf}
 
@@ -61,17 +61,24 @@ defmodule Sippet.Transactions do
   defp cancelled(_stack, _key), do: :ok
 
   @doc """
-  Gives a request to the core, and its responses to `destination`.
+  Gives a request to the core, and its responses to `destination`. It is pending work of `source`, if that is given.
   """
-  @spec start_server(Stack.t(), Message.request(), Transport.t(), Transport.destination()) ::
+  @spec start_server(
+          Stack.t(),
+          Message.request(),
+          Transport.t(),
+          Transport.destination(),
+          Overload.Sources.source() | nil
+        ) ::
           :ok | {:error, :already_started | :overload}
-  def start_server(stack, request, transport, {host, port}) do
+  def start_server(stack, request, transport, {host, port}, source \\ nil) do
     start(%Machine{
       stack: stack,
       module: server(request.start_line.method),
       key: Server.Key.new(request),
       transport: transport,
       destination: {address(host), port},
+      source: source,
       request: request
     })
   end
@@ -92,22 +99,23 @@ defmodule Sippet.Transactions do
   ## What came
 
   @doc """
-  Hands a request to the transaction that it repeats, or an ACK to its INVITE's.
+  Hands a request to the transaction that it repeats, or an ACK to its INVITE's. `:busy` says that it has enough to do.
   """
-  @spec receive_request(Stack.t(), Message.request(), Server.Key.t()) :: :ok | :error
-  def receive_request(stack, request, key), do: Directory.post(stack, key, {:request, request})
+  @spec receive_request(Stack.t(), Message.request(), Server.Key.t()) :: :ok | :error | :busy
+  def receive_request(stack, request, key),
+    do: Directory.deliver(stack, key, {:request, request})
 
-  @spec receive_response(Stack.t(), Message.response(), Client.Key.t()) :: :ok | :error
+  @spec receive_response(Stack.t(), Message.response(), Client.Key.t()) :: :ok | :error | :busy
   def receive_response(stack, response, key),
-    do: Directory.post(stack, key, {:response, response})
+    do: Directory.deliver(stack, key, {:response, response})
 
   @doc """
-  Takes an ACK that no transaction took: a 2xx of its dialog is not repeated any more.
+  Takes an ACK that no transaction took: a 2xx of its dialog is not repeated any more. `:error` where none waits for it.
   """
-  @spec ack(Stack.t(), Message.request()) :: :ok
+  @spec ack(Stack.t(), Message.request()) :: :ok | :error
   def ack(stack, request) do
     case Dialogs.waiting(stack, request) do
-      nil -> :ok
+      nil -> :error
       pid -> :gen_statem.cast(pid, {:acked, Dialogs.id(request)})
     end
   end
@@ -212,6 +220,12 @@ defmodule Sippet.Transactions do
   """
   @spec count(Stack.t()) :: non_neg_integer
   def count(stack), do: Directory.count(stack)
+
+  @doc """
+  How many of them are not finished: more than a last timer is awaited.
+  """
+  @spec unfinished(Stack.t()) :: non_neg_integer
+  def unfinished(stack), do: Directory.unfinished(stack)
 
   # A destination is compared: an address is one, however it is written.
   defp address(host) when is_binary(host) do

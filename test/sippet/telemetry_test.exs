@@ -33,6 +33,11 @@ defmodule Sippet.TelemetryTest do
     deliver(stack, wire("OPTIONS"))
   end
 
+  defp provoke(:request_rejected, stack) do
+    Sippet.drain(stack, 0)
+    deliver(stack, wire("OPTIONS"))
+  end
+
   defp provoke(:transaction_ended, stack) do
     deliver(stack, wire("OPTIONS"))
     assert_receive {:receive_request, _request, key}

@@ -291,7 +291,7 @@ defmodule Sippet.TransactionsTest do
       assert Transactions.terminate(stack, key) == :ok
       assert Transactions.receive_error(stack, key, :closed) == :ok
       assert Transactions.receive_response(stack, request(:options), key) == :error
-      assert Transactions.ack(stack, request(:ack)) == :ok
+      assert Transactions.ack(stack, request(:ack)) == :error
     end
   end
 
@@ -325,7 +325,7 @@ defmodule Sippet.TransactionsTest do
           key = Server.Key.new(request)
           assert Transactions.receive_request(stack, request, key) in [:ok, :error]
           assert Transactions.send_response(stack, response) in [:ok, {:error, :no_transaction}]
-          assert Transactions.ack(stack, request(:ack)) == :ok
+          assert Transactions.ack(stack, request(:ack)) == :error
           assert Transactions.unreachable(stack, destination(), :closed) == :ok
           assert is_boolean(Transactions.merged?(stack, request))
           started = Transactions.start_server(stack, request(:options), transport, destination())

@@ -18,7 +18,15 @@ defmodule Sippet.StackCase do
   setup context do
     name = Module.concat(context.module, "Stack#{System.unique_integer([:positive])}")
     options = %{name: name, core: TestCore, test: self(), t1: 100, t2: 400, t4: 200}
-    limits = %{answer_timeout: 1_000, max_transactions: 1_000, obey_maddr: false}
+
+    limits = %{
+      answer_timeout: 1_000,
+      max_transactions: 1_000,
+      max_pending: 1_000,
+      max_requests: 10_000,
+      obey_maddr: false
+    }
+
     overrides = Map.new(Map.get(context, :stack, []))
 
     start_supervised!(%{

@@ -7,6 +7,9 @@ defmodule Sippet.Router.Refusal do
   alias Sippet.Message.StatusLine
   alias Sippet.Router.Source
 
+  # Seconds after which a request over a limit may come again.
+  @retry_after 5
+
   @doc """
   The status that a refusal of this reason has.
   """
@@ -84,6 +87,27 @@ defmodule Sippet.Router.Refusal do
 
   defp hash(lines),
     do: lines |> :erlang.phash2(4_294_967_296) |> Integer.to_string(36) |> String.downcase()
+
+  @doc """
+  Refuses a request for now.
+  """
+  @spec later(Message.request()) :: Message.response()
+  def later(request) do
+    # RFC3261§21.5.4 - a limit is temporary, and says when to come again
+    request |> answer(503) |> Message.put_header(:retry_after, {@retry_after, "", %{}})
+  end
+
+  @doc """
+  Whether this is the ACK of an answer that was given here to an INVITE: RFC3261§17.1.1.3 has it carry the INVITE's
+  Request-URI and branch, so it leads to the same To tag. That of a 2xx has a branch of its own.
+  """
+  @spec acknowledged?(Message.request()) :: boolean
+  def acknowledged?(%Message{headers: %{to: {name, uri, %{"tag" => tag} = params}}} = ack) do
+    untagged = Message.put_header(ack, :to, {name, uri, Map.delete(params, "tag")})
+    match?({_name, _uri, %{"tag" => ^tag}}, Message.to_response(untagged, 503).headers.to)
+  end
+
+  def acknowledged?(_ack), do: false
 
   @doc """
   Answers a parsed request without a transaction. Headers that the request lacks the answer lacks.

@@ -10,6 +10,10 @@ defmodule Sippet.Transactions.Directory do
   # garbage collection. One that lives longer, while a call rings, hibernates.
   @start [spawn_opt: [min_heap_size: 1_598], hibernate_after: 1_000]
 
+  # Messages that wait for one machine. The same datagram over and over, faster than it is answered, must not fill the
+  # memory; no peer that behaves has so many of one transaction under way.
+  @most_waiting 100
+
   @doc """
   The name of the supervisors of the machines. The stack's name is the programmer's, so the atom is too.
   """
@@ -47,6 +51,20 @@ defmodule Sippet.Transactions.Directory do
       nil -> :error
       pid when is_pid(pid) -> :gen_statem.cast(pid, event)
       module -> wake(stack, key, module, event)
+    end
+  end
+
+  @doc """
+  Hands over what came from the network: like `post/3`, but a transaction that does not keep up is not given more.
+  """
+  @spec deliver(Stack.t(), struct, term) :: :ok | :error | :busy
+  def deliver(stack, key, event) do
+    with pid when is_pid(pid) <- find(stack, key),
+         {:message_queue_len, waiting} when waiting >= @most_waiting <-
+           Process.info(pid, :message_queue_len) do
+      :busy
+    else
+      _not_busy -> post(stack, key, event)
     end
   end
 
@@ -99,6 +117,16 @@ defmodule Sippet.Transactions.Directory do
   @spec count(Stack.t()) :: non_neg_integer
   def count(stack) do
     Registry.count(stack.name) + Shelf.count(stack)
+  rescue
+    ArgumentError -> 0
+  end
+
+  @doc """
+  How many of them are processes.
+  """
+  @spec unfinished(Stack.t()) :: non_neg_integer
+  def unfinished(stack) do
+    Registry.count(stack.name)
   rescue
     ArgumentError -> 0
   end

@@ -8,7 +8,7 @@ defmodule Sippet.Transactions.Machine do
   # of it again.
 
   alias Sippet.Core.Runner
-  alias Sippet.{Message, Stack, Telemetry, Transport}
+  alias Sippet.{Message, Overload, Stack, Telemetry, Transport}
 
   alias Sippet.Transactions.{
     Client,
@@ -29,6 +29,7 @@ defmodule Sippet.Transactions.Machine do
     :key,
     :transport,
     :destination,
+    :source,
     :request,
     :packet,
     :runner,
@@ -46,6 +47,7 @@ defmodule Sippet.Transactions.Machine do
   @typedoc """
   The data of a machine.
 
+    * `source` - of whom a server transaction is pending work, until it is finished
     * `request` - of a server transaction, until its final response
     * `packet` - what was sent last, or is to be sent first
     * `handling` - the callback that has the request
@@ -62,6 +64,7 @@ defmodule Sippet.Transactions.Machine do
           key: Client.Key.t() | Server.Key.t(),
           transport: Transport.t(),
           destination: Transport.destination(),
+          source: Overload.Sources.source() | nil,
           request: Message.request() | nil,
           packet: Packet.t() | nil,
           runner: Runner.t() | nil,
@@ -110,6 +113,7 @@ defmodule Sippet.Transactions.Machine do
   defp destination(%__MODULE__{}), do: nil
 
   defp started(%__MODULE__{stack: stack, request: request} = data) do
+    Overload.enter(stack, self(), data.source)
     merge = request && Shelf.merge(request)
     Shelf.claim(stack, merge, data.key)
     if request, do: Dialogs.answers(stack, request, data.key)
@@ -264,6 +268,7 @@ defmodule Sippet.Transactions.Machine do
     else
       Shelf.put(data.stack, pack(state, data), data.merge)
       Directory.leave(data.stack, data.key)
+      Overload.leave(data.stack, self())
       {:stop, {:shutdown, :shelved}, data}
     end
   end
@@ -327,6 +332,16 @@ defmodule Sippet.Transactions.Machine do
   defp called(_outcome, _ref, state, data), do: shelve(state, data)
 
   @doc """
+  Ends the callback that has the request, as the time for an answer is over: else a core that never returns would
+  fill the stack for good.
+  """
+  @spec abandon(t) :: :ok
+  def abandon(%__MODULE__{handling: ref, runner: %{running: ref} = runner}) when ref != nil,
+    do: Runner.abandon(runner, :receive_request)
+
+  def abandon(%__MODULE__{}), do: :ok
+
+  @doc """
   The answer for a core that gave none.
   """
   @spec error(Message.request()) :: Packet.t()
@@ -358,10 +373,10 @@ defmodule Sippet.Transactions.Machine do
   def fail(data, reason, why), do: data |> tell(:receive_error, reason) |> stop(why)
 
   @doc """
-  Ends a transaction. Its process stays, without the key, while callbacks wait for others to end.
+  Ends a transaction. Its process stays, without the key, while callbacks run: they are pending work as long.
   """
   @spec stop(t, term) :: result
-  def stop(%__MODULE__{runner: %{waiting: []}} = data, why), do: {:stop, {:shutdown, why}, data}
+  def stop(%__MODULE__{runner: %{running: nil}} = data, why), do: {:stop, {:shutdown, why}, data}
   def stop(data, why), do: {:next_state, :terminated, %{data | ended: why}}
 
   @doc """
@@ -375,7 +390,7 @@ defmodule Sippet.Transactions.Machine do
 
   def terminated(:info, {:DOWN, ref, :process, _pid, reason}, data) do
     case Runner.done(data.runner, ref, reason) do
-      {_outcome, %{waiting: []} = runner} -> {:stop, :normal, %{data | runner: runner}}
+      {_outcome, %{running: nil} = runner} -> {:stop, :normal, %{data | runner: runner}}
       {_outcome, runner} -> {:keep_state, %{data | runner: runner}}
       :unknown -> :keep_state_and_data
     end
@@ -388,11 +403,12 @@ defmodule Sippet.Transactions.Machine do
   """
   @spec terminate(term, atom, t) :: :ok
   def terminate({:shutdown, :shelved}, _state, _data), do: :ok
-  def terminate(_reason, :terminated, _data), do: :ok
+  def terminate(_reason, :terminated, data), do: Overload.leave(data.stack, self())
   def terminate({:shutdown, why}, _state, data), do: leave(data, why)
   def terminate(reason, _state, data), do: leave(data, reason)
 
   defp leave(data, why) do
+    if data.ended == nil, do: Overload.leave(data.stack, self())
     Registry.unregister(data.stack.name, data.key)
     Shelf.disclaim(data.stack, data.merge, data.key)
     Shelf.ended(data.stack, data.key, data.module, data.started, why)

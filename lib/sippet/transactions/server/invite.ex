@@ -79,6 +79,7 @@ defmodule Sippet.Transactions.Server.Invite do
     do: {:keep_state, Machine.answer(data, Machine.trying(data))}
 
   def proceeding({:timeout, :answer}, :invite_no_answer, %{request: request} = data) do
+    Machine.abandon(data)
     data = Machine.tell(data, :receive_error, :no_answer)
     {:keep_state, data, [{:next_event, :cast, {:answer, Machine.error(request)}}]}
   end

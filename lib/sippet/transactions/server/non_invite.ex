@@ -128,8 +128,10 @@ defmodule Sippet.Transactions.Server.NonInvite do
        Machine.stop_timers(data, [:trying])}
 
   # RFC4320§4.2 - an answer that comes too late for the client is none
-  defp unanswered({:timeout, :answer}, :no_answer, _state, data),
-    do: Machine.stop(data, :timeout)
+  defp unanswered({:timeout, :answer}, :no_answer, _state, data) do
+    Machine.abandon(data)
+    Machine.stop(data, :timeout)
+  end
 
   defp unanswered(:cast, {:answer, packet}, _state, data),
     do: answer(packet.message.start_line.status_code, packet, data)
