@@ -2,12 +2,15 @@
 //!
 //! Folds are gone before a cursor sees the text, so `LWS` is blanks.
 
+use crate::blocks::Block;
 use crate::chars::Class;
 use crate::error::{Fault, Parsed};
 use crate::tree::{Span, Text};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a> {
+    /// The message, which mostly goes on behind the value.
+    whole: &'a [u8],
     /// The message up to the end of this value, so that positions are those of the message.
     text: &'a [u8],
     pos: usize,
@@ -17,6 +20,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn new(text: &'a [u8], span: Span) -> Cursor<'a> {
         Cursor {
+            whole: text,
             text: &text[..span.end as usize],
             pos: span.start as usize,
         }
@@ -56,6 +60,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn until(&self, end: usize) -> Cursor<'a> {
         Cursor {
+            whole: self.whole,
             text: &self.text[..end],
             pos: self.pos,
         }
@@ -129,8 +134,23 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn run(&mut self, class: Class) -> Span {
         let start = self.pos;
-        let length = class.run_of(&self.text[start..]);
-        self.pos = start + length;
+        while let Some(block) = self.whole[self.pos..].first_chunk() {
+            let usual = class.usual_of(block);
+            self.pos += usual;
+            if self.pos >= self.text.len() {
+                self.pos = self.text.len();
+                return Span::new(start, self.pos);
+            }
+            if usual < size_of::<Block>() {
+                if !class.has(self.text[self.pos]) {
+                    return Span::new(start, self.pos);
+                }
+                self.pos += 1;
+            }
+        }
+        let rest = &self.text[self.pos..];
+        let length = rest.iter().position(|octet| !class.has(*octet));
+        self.pos += length.unwrap_or(rest.len());
         Span::new(start, self.pos)
     }
 

@@ -34,6 +34,7 @@
 #[cfg(test)]
 extern crate self as sip_parser;
 
+mod blocks;
 mod chars;
 mod cursor;
 mod error;
@@ -49,7 +50,6 @@ mod start_line;
 mod table;
 mod tree;
 mod uri;
-mod words;
 
 pub use error::{Error, Reason};
 pub use frame::{Frame, Resume, frame};
