@@ -12,10 +12,10 @@ use std::collections::HashMap;
 
 /// One header line.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Line {
+struct Line {
     /// The value without the blanks around it.
-    pub(crate) value: Span,
-    /// The next line of the same header, or [`NO_LINE`].
+    value: Span,
+    /// The next line of the same header in [`Lines::more`], or [`NO_LINE`].
     next: u32,
 }
 
@@ -28,7 +28,8 @@ pub struct Header {
     pub id: Option<HeaderId>,
     /// The name as the first of its lines spells it.
     pub name: Span,
-    first: u32,
+    first: Line,
+    /// Its last line in [`Lines::more`], or [`NO_LINE`] where the first is the only one.
     last: u32,
     /// The elements, if the value was parsed.
     pub(crate) items: Option<Range>,
@@ -37,7 +38,8 @@ pub struct Header {
 /// The lines of a message and the headers that they make, in order of appearance.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    lines: SmallVec<[Line; 40]>,
+    /// The lines behind the first of their header.
+    more: SmallVec<[Line; 24]>,
     pub(crate) headers: SmallVec<[Header; 32]>,
     unlisted: Unlisted,
     /// Whether a NUL stands behind a `\` somewhere: right in quotes, wrong in raw text.
@@ -114,7 +116,7 @@ pub(crate) fn is_escaped(text: &[u8], at: usize) -> bool {
 
 impl Lines {
     pub(crate) fn clear(&mut self) {
-        self.lines.clear();
+        self.more.clear();
         self.headers.clear();
         self.unlisted.clear();
         self.escaped_nul = false;
@@ -139,7 +141,7 @@ impl Lines {
             if line.end - start > limits::HEADERS_BYTES {
                 return Err(Error::new(Reason::HeadersTooLarge, at));
             }
-            if self.lines.len() >= limits::HEADER_LINES {
+            if self.headers.len() + self.more.len() >= limits::HEADER_LINES {
                 return Err(Error::new(Reason::TooManyHeaders, at));
             }
             let value = trim(text, end, line.end);
@@ -167,29 +169,30 @@ impl Lines {
 
     #[inline]
     fn push_header(&mut self, id: Option<HeaderId>, name: Span, value: Span) {
-        let line = self.lines.len() as u32;
-        self.lines.push(Line {
-            value,
-            next: NO_LINE,
-        });
         self.headers.push(Header {
             id,
             name,
-            first: line,
-            last: line,
+            first: Line {
+                value,
+                next: NO_LINE,
+            },
+            last: NO_LINE,
             items: None,
         });
     }
 
     fn append(&mut self, header: usize, value: Span) {
-        let line = self.lines.len() as u32;
-        self.lines.push(Line {
+        let number = self.more.len() as u32;
+        self.more.push(Line {
             value,
             next: NO_LINE,
         });
         let header = &mut self.headers[header];
-        self.lines[header.last as usize].next = line;
-        header.last = line;
+        match header.last {
+            NO_LINE => header.first.next = number,
+            last => self.more[last as usize].next = number,
+        }
+        header.last = number;
     }
 
     /// RFC3261§7.3.1 - names are compared in any letter case: such lines join under the first spelling.
@@ -213,7 +216,7 @@ impl Lines {
     #[inline]
     pub(crate) fn texts(&self) -> Texts<'_> {
         Texts {
-            lines: &self.lines,
+            more: &self.more,
             escaped_nul: self.escaped_nul,
         }
     }
@@ -221,7 +224,7 @@ impl Lines {
     /// The texts, and the headers whose elements are to be set.
     pub(crate) fn split(&mut self) -> (Texts<'_>, &mut [Header]) {
         let texts = Texts {
-            lines: &self.lines,
+            more: &self.more,
             escaped_nul: self.escaped_nul,
         };
         (texts, &mut self.headers)
@@ -231,7 +234,7 @@ impl Lines {
 /// What stands in the lines.
 #[derive(Clone, Copy)]
 pub(crate) struct Texts<'a> {
-    lines: &'a [Line],
+    more: &'a [Line],
     escaped_nul: bool,
 }
 
@@ -239,10 +242,10 @@ impl<'a> Texts<'a> {
     /// The values of a header's lines, in order.
     #[inline]
     pub(crate) fn values(self, header: Header) -> impl Iterator<Item = Span> + 'a {
-        let mut line = header.first;
+        let mut line = Some(header.first);
         core::iter::from_fn(move || {
-            let Line { value, next } = *self.lines.get(line as usize)?;
-            line = next;
+            let Line { value, next } = line?;
+            line = self.more.get(next as usize).copied();
             Some(value)
         })
     }
@@ -250,9 +253,8 @@ impl<'a> Texts<'a> {
     /// The value of a header's second line, if it has one.
     #[inline]
     pub(crate) fn second(self, header: Header) -> Option<Span> {
-        (header.first != header.last)
-            .then(|| self.values(header).nth(1))
-            .flatten()
+        let second = self.more.get(header.first.next as usize)?;
+        Some(second.value)
     }
 
     /// Text that is handed on raw has no NUL, escaped or not: outside of quotes a `\` escapes nothing.

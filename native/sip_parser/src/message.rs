@@ -213,7 +213,7 @@ impl Parser {
             shape::value(id.row(), &self.unfolded.text, span, &mut self.tree)
                 .map_err(|fault| refusal(id, fault))?;
         }
-        shape::check(id.row(), &self.tree.items).map_err(|fault| refusal(id, fault))?;
+        shape::check(id.row(), &self.tree, 0).map_err(|fault| refusal(id, fault))?;
         Ok(Values { parser: self })
     }
 }
@@ -274,7 +274,7 @@ fn parse_header(
     for value in texts.values(header) {
         shape::value(row, text, value, tree).map_err(&invalid)?;
     }
-    shape::check(row, &tree.items[first..]).map_err(&invalid)
+    shape::check(row, tree, first).map_err(&invalid)
 }
 
 fn refusal(id: HeaderId, fault: Fault) -> Error {

@@ -70,8 +70,10 @@ fn bracketed(cursor: &mut Cursor<'_>) -> Parsed<Text> {
 /// A handful is compared pair by pair, many are sorted first, so that the work stays near linear.
 #[inline]
 fn unique(cursor: &Cursor<'_>, params: &[Param]) -> Parsed<()> {
-    if params.len() > 12 {
-        return unique_sorted(cursor, params);
+    match params.len() {
+        0 | 1 => return Ok(()),
+        2..=12 => {}
+        _ => return unique_sorted(cursor, params),
     }
     for (index, param) in params.iter().enumerate().skip(1) {
         let name = cursor.bytes(param.name);

@@ -43,11 +43,15 @@ pub(crate) fn value(row: &Row, text: &[u8], span: Span, tree: &mut Tree) -> Pars
     }
 }
 
-/// What the elements of all lines together must be.
+/// What the elements of all lines together, from `first` on, must be.
 #[inline]
-pub(crate) fn check(row: &Row, items: &[Item]) -> Parsed<()> {
+pub(crate) fn check(row: &Row, tree: &Tree, first: usize) -> Parsed<()> {
+    if row.shape != Shape::Contact {
+        return Ok(());
+    }
     // RFC3261§10.3 - `*` stands alone in a Contact.
-    match row.shape == Shape::Contact && items.len() > 1 && items.contains(&Item::Star) {
+    let items = &tree.items[first..];
+    match items.len() > 1 && items.contains(&Item::Star) {
         true => Err(Fault::Malformed(0)),
         false => Ok(()),
     }
