@@ -107,6 +107,7 @@ defmodule Sippet.Mutation do
     true = find()
     Enum.each([:sippet, :elixir, :logger, :stdlib, :proper], &load/1)
     messages = messages()
+
     # What is made on first use is there after these; PropEr makes an atom more when it is called for the second time.
     with true <- quickcheck(1_000, messages, check),
          true <- quickcheck(1, messages, check),
