@@ -34,13 +34,19 @@ impl Unfolded {
             }
             // The rest of a folded line may be empty; that is no blank line.
             let blank = begins && line.end == at;
+            let blanks = match line.next {
+                Some(next) if !blank => blanks(&input[next..]),
+                _ => 0,
+            };
+            if !begins && line.end == at && blanks == 0 {
+                self.end_with_fold();
+            }
             let Some(next) = line.next.filter(|_| !blank) else {
                 self.push(input, piece, line.end);
                 self.text
                     .extend_from_slice(if blank { b"\r\n" } else { b"" });
                 return Ok(line.next);
             };
-            let blanks = blanks(&input[next..]);
             if blanks > 0 {
                 if begins {
                     named(input, at, line.end)?;
@@ -70,8 +76,11 @@ impl Unfolded {
         self.text.extend_from_slice(&input[start..end]);
     }
 
-    /// Puts the one blank there.
+    /// Puts the one blank there, if none stands there from the fold before.
     fn fold(&mut self, escaped: bool) {
+        if self.ends_with_escaped_fold() {
+            return;
+        }
         if escaped {
             self.escaped.push(self.text.len());
             self.text.push(ESCAPED_FOLD);
@@ -82,6 +91,19 @@ impl Unfolded {
             self.text.pop();
         }
         self.text.push(b' ');
+    }
+
+    /// A fold behind which nothing comes is no part of the value. A blank would be left out with those around the value.
+    fn end_with_fold(&mut self) {
+        if self.ends_with_escaped_fold() {
+            self.escaped.pop();
+            self.text.pop();
+        }
+    }
+
+    fn ends_with_escaped_fold(&self) -> bool {
+        let last = self.escaped.last();
+        last.is_some_and(|position| position + 1 == self.text.len())
     }
 
     /// Makes the folds behind a `\` blanks, once the grammar has read them.
@@ -157,6 +179,23 @@ mod tests {
         assert!(refused("From: \"b\\\r\n c\" <sip:a@b>"));
         assert!(!refused("From: \"b\\\\\r\n c\" <sip:a@b>"));
         assert!(!refused("X: b\\\r\n c"));
+    }
+
+    #[test]
+    fn behind_a_backslash_folds_are_one_blank_too_and_none_at_the_end() {
+        let mut parser = crate::Parser::new();
+        for (value, text) in [
+            ("b\\\r\n \r\n\t\r\n c", "b\\ c"),
+            ("b\\\r\n ", "b\\"),
+            ("b\\\r\n \r\n \t", "b\\"),
+        ] {
+            for end in ["\r\n\r\n", "\r\nY: z\r\n\r\n", ""] {
+                let input = format!("BYE sip:h SIP/2.0\r\nX: {value}{end}");
+                let message = parser.parse(input.as_bytes()).unwrap();
+                let found = message.values(&message.headers()[0]).next().unwrap();
+                assert_eq!(found.of(message.text()), text.as_bytes(), "{input:?}");
+            }
+        }
     }
 
     #[test]
