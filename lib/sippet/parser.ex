@@ -23,9 +23,12 @@ defmodule Sippet.Parser do
                 )
             )
 
-  # Octets up to which a call stays on a normal scheduler; see bench/README.md for the measurement that
-  # keeps the worst message of this size well under a millisecond.
+  # Octets up to which a call stays on a normal scheduler; `mix run bench/nif.exs` measures that the worst input of this
+  # size takes well under a millisecond. A URI has no such bound: the largest takes a tenth of that.
   @normal 16_384
+
+  # The same for the values of one header, which may be thousands of parameters to sort and to put into one map.
+  @normal_values 8_192
 
   @typep refusal ::
            {:error,
@@ -50,12 +53,19 @@ defmodule Sippet.Parser do
 
   # The name is the registered spelling of a row that has a shape.
   @spec parse_header(binary, [binary]) :: {:ok, term} | refusal
-  def parse_header(name, values), do: parse_values(row(name), values, @literals)
+  def parse_header(name, values) do
+    if Enum.reduce(values, 0, &(byte_size(&1) + &2)) <= @normal_values,
+      do: parse_values(row(name), values, @literals),
+      else: parse_values_dirty(row(name), values, @literals)
+  end
 
   # `resume` is 0, or what an earlier call on the beginning of the same buffer gave.
   @spec frame(binary, non_neg_integer) ::
           {:complete, pos_integer} | {:partial, non_neg_integer} | refusal
-  def frame(buffer, resume), do: frame(buffer, resume, @literals)
+  def frame(buffer, resume) when byte_size(buffer) <= @normal,
+    do: frame(buffer, resume, @literals)
+
+  def frame(buffer, resume), do: frame_dirty(buffer, resume, @literals)
 
   # SHA-512/256, which OTP 25's :crypto lacks: 32 octets.
   @spec sha512_256(iodata) :: <<_::256>>
@@ -71,7 +81,9 @@ defmodule Sippet.Parser do
   def parse_dirty(_message, _literals), do: :erlang.nif_error(:not_loaded)
   def parse_uri(_text, _literals), do: :erlang.nif_error(:not_loaded)
   def parse_values(_row, _values, _literals), do: :erlang.nif_error(:not_loaded)
+  def parse_values_dirty(_row, _values, _literals), do: :erlang.nif_error(:not_loaded)
   def frame(_buffer, _resume, _literals), do: :erlang.nif_error(:not_loaded)
+  def frame_dirty(_buffer, _resume, _literals), do: :erlang.nif_error(:not_loaded)
   def sha512_256_nif(_data), do: :erlang.nif_error(:not_loaded)
   def sha512_256_dirty(_data), do: :erlang.nif_error(:not_loaded)
 

@@ -47,6 +47,19 @@ defmodule Sippet.HeadersTest do
       assert IO.iodata_to_binary(Headers.to_iodata("VIA", via)) == "SIP/2.0/UDP a:5060"
     end
 
+    # A dirty scheduler works on them.
+    test "take long values, and refuse them" do
+      params = Map.new(1..3_000, &{"p#{&1}", "v"})
+      text = "*" <> Enum.map_join(params, fn {name, value} -> ";#{name}=#{value}" end)
+      assert byte_size(text) > 16_384
+
+      assert Headers.parse("Accept-Contact", text) == {:ok, [{"*", params}]}
+      assert Headers.parse("Accept-Contact", [text, "*"]) == {:ok, [{"*", params}, {"*", %{}}]}
+
+      assert {:error, %{reason: :invalid_header, header: "Accept-Contact"}} =
+               Headers.parse("Accept-Contact", text <> ";p1=w")
+    end
+
     test "join the lines of a list, and refuse those of a single value" do
       assert Headers.parse("Path", ["<sip:a;lr>", "<sip:b;lr>, <sip:c;lr>"])
              |> elem(1)

@@ -217,6 +217,21 @@ defmodule Sippet.MessageTest do
       assert {:ok, [@one], "", 0} = Message.split("\r" <> "\n" <> @one, resume)
     end
 
+    # A dirty scheduler works on them.
+    test "cuts messages off a long buffer, and goes on with one" do
+      line = "\r\nX: " <> String.duplicate("x", 40_000)
+      large = String.replace(@one, "\r\n\r\n", line <> "\r\n\r\n")
+      stream = large <> @two <> large
+      assert {:ok, [^large, @two, ^large], "OPT", _} = Message.split(stream <> "OPT")
+
+      {begun, rest} = String.split_at(large, 30_000)
+      assert {:ok, [], ^begun, resume} = Message.split(begun)
+      assert {:ok, [^large], "", 0} = Message.split(begun <> rest, resume)
+
+      unframed = String.replace(large, "Content-Length", "Y")
+      assert {:error, %{reason: :missing_content_length}} = Message.split(unframed)
+    end
+
     test "goes on where it left off, wherever the stream is cut" do
       stream = "\r\n\r\n" <> @one <> @two <> "\r\n" <> @one
 

@@ -80,6 +80,26 @@ fn parse_values<'a>(
     values: Vec<Binary<'a>>,
     literals: Term<'a>,
 ) -> NifResult<Term<'a>> {
+    parse_lines(env, row, values, literals)
+}
+
+/// The same for values that would hold a scheduler for too long.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn parse_values_dirty<'a>(
+    env: Env<'a>,
+    row: usize,
+    values: Vec<Binary<'a>>,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
+    parse_lines(env, row, values, literals)
+}
+
+fn parse_lines<'a>(
+    env: Env<'a>,
+    row: usize,
+    values: Vec<Binary<'a>>,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
     let make = Maker::new(env);
     let words = words(make, literals)?;
     let id = HeaderId::all().nth(row).ok_or(Error::BadArg)?;
@@ -99,6 +119,26 @@ fn parse_values<'a>(
 /// `{:complete, octets}` or `{:partial, resume}`; `resume` is a number to be given back.
 #[rustler::nif]
 fn frame<'a>(
+    env: Env<'a>,
+    buffer: Binary<'a>,
+    resume: u64,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
+    frame_first(env, buffer, resume, literals)
+}
+
+/// The same for a buffer that would hold a scheduler for too long.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn frame_dirty<'a>(
+    env: Env<'a>,
+    buffer: Binary<'a>,
+    resume: u64,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
+    frame_first(env, buffer, resume, literals)
+}
+
+fn frame_first<'a>(
     env: Env<'a>,
     buffer: Binary<'a>,
     resume: u64,
