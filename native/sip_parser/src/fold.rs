@@ -41,12 +41,15 @@ impl Unfolded {
             if !begins && line.end == at && blanks == 0 {
                 self.end_with_fold();
             }
-            let Some(next) = line.next.filter(|_| !blank) else {
+            let Some(next) = line.next else {
                 self.push(input, piece, line.end);
-                self.text
-                    .extend_from_slice(if blank { b"\r\n" } else { b"" });
-                return Ok(line.next);
+                return Ok(None);
             };
+            if blank {
+                self.push(input, piece, line.end);
+                self.text.extend_from_slice(b"\r\n");
+                return Ok(Some(next));
+            }
             if blanks > 0 {
                 if begins {
                     named(input, at, line.end)?;
@@ -159,6 +162,19 @@ mod tests {
             .position(|octet| *octet == b'e')
             .unwrap();
         assert_eq!(input[unfolded.origin(e)], b'e');
+    }
+
+    #[test]
+    fn the_end_of_the_input_is_no_blank_line() {
+        let mut unfolded = Unfolded::default();
+        for (input, text) in [
+            (&b"X y\r\nA: b\r\n c\n"[..], &b"X y\r\nA: b c\r\n"[..]),
+            (b"X y\r\nA: b\r\n c\r\n", b"X y\r\nA: b c\r\n"),
+            (b"X y\r\nA: b\r\n c", b"X y\r\nA: b c"),
+        ] {
+            assert_eq!(unfolded.fill(input, 0), Ok(None));
+            assert_eq!(unfolded.text, text);
+        }
     }
 
     #[test]
