@@ -49,11 +49,9 @@ defmodule Sippet.Overload.Sources do
   def room?(counters, source, limit, share) do
     left = share * (limit - :counters.get(counters, @total))
 
-    with true <- left > 0,
-         left = left - used(counters, index(source, 0), index(source, 1)),
-         true <- left > 0 do
-      used(counters, index(source, 2), index(source, 3)) < share * left
-    end
+    # What is left of the address's share, and by that the share of one of its ports.
+    left = left - used(counters, index(source, 0), index(source, 1))
+    used(counters, index(source, 2), index(source, 3)) < share * left
   end
 
   defp used(counters, one, other),

@@ -1,0 +1,340 @@
+defmodule Sippet.OverloadTest do
+  # What a stack does over its limits. The core of these tests answers nothing unless told to, so each request stays
+  # pending.
+  use Sippet.StackCase, async: true
+
+  import ExUnit.CaptureLog
+
+  alias Sippet.{Overload, Stack, Transactions}
+  alias Sippet.Transactions.Server.Key
+
+  @moduletag :capture_log
+
+  # Another host, and another port of the host that floods.
+  @elsewhere {:udp, {198, 51, 100, 9}, 5060}
+  @neighbour {:udp, {192, 0, 2, 7}, 5555}
+
+  defp flood(stack, count, method \\ "OPTIONS", headers \\ []),
+    do: for(_ <- 1..count, do: deliver(stack, wire(method, headers)))
+
+  defp stats(stack, counter), do: Map.fetch!(Sippet.stats(stack), counter)
+
+  # How many messages of this form the test has got, all that were caused before.
+  defp answers(status) do
+    receive do
+      {:sent, _destination, "SIP/2.0 " <> <<code::binary-3, _rest::binary>>, _key} ->
+        answers(status) + if(code == "#{status}", do: 1, else: 0)
+    after
+      0 -> 0
+    end
+  end
+
+  defp given, do: given(0)
+
+  defp given(count) do
+    receive do
+      {:receive_request, _request, _key} -> given(count + 1)
+    after
+      100 -> count
+    end
+  end
+
+  # Without it nobody takes off who did not leave.
+  defp stop_auditor(stack) do
+    {:dictionary, board} = Process.info(Process.whereis(Stack.Board.name(stack)), :dictionary)
+    :ok = Supervisor.terminate_child(hd(board[:"$ancestors"]), Overload.Auditor)
+  end
+
+  defp in_dialog(tag \\ "2"), do: [{"To", "<sip:b@biloxi.com>;tag=#{tag}"}]
+
+  defp await(fun, tries \\ 300) do
+    cond do
+      fun.() -> :ok
+      tries == 0 -> flunk("it did not come to that")
+      true -> Process.sleep(10) && await(fun, tries - 1)
+    end
+  end
+
+  describe "RFC3261§21.5.4 over the limit of new requests in a second" do
+    @describetag stack: [max_requests: 5]
+
+    test "a request gets 503 with Retry-After, and the core does not see it", %{stack: stack} do
+      flood(stack, 40)
+
+      # Four of a second, if it ends meanwhile of two.
+      assert_receive {:sent, _destination, "SIP/2.0 503" <> _rest = octets, _key}
+      assert {seconds, "", %{}} = Message.parse!(octets).headers.retry_after
+      assert seconds > 0
+
+      count = given()
+      assert count in 1..8
+      assert stats(stack, :rejected_rate) == 40 - count
+      assert stats(stack, :request_rejected) == 40 - count
+      assert answers(503) in 0..7
+    end
+
+    test "another source still gets in", %{stack: stack} do
+      flood(stack, 40)
+      given()
+      deliver(stack, wire("MESSAGE"), @elsewhere)
+      assert_receive {:receive_request, %{start_line: %{method: :message}}, _key}, 500
+    end
+
+    test "answers without a transaction end with the second's too", %{stack: stack} do
+      flood(stack, 40, "OPTIONS", [{"CSeq", "x"}])
+      flood(stack, 40, "OPTIONS", [{"Call-ID", nil}])
+      flood(stack, 40, "CANCEL")
+      assert stats(stack, :message_refused) == 80
+      answered = answers(400) + answers(481)
+      assert answered in 1..12
+      assert stats(stack, :message_dropped) in (120 - 12)..119
+    end
+  end
+
+  describe "over the limit of pending requests" do
+    @describetag stack: [max_pending: 100, t1: 500]
+
+    test "one source gets 503, its neighbour and others get in", %{stack: stack} do
+      flood(stack, 200)
+      count = given()
+      assert count in 70..80
+      assert answers(503) == 200 - count
+      assert stats(stack, :rejected_pending) == 200 - count
+      assert stats(stack, :pending) == count
+
+      for {remote, method} <- [{@neighbour, "INVITE"}, {@elsewhere, "MESSAGE"}] do
+        deliver(stack, wire(method), remote)
+        method = Message.to_method(method)
+        assert_receive {:receive_request, %{start_line: %{method: ^method}}, _key}, 500
+      end
+    end
+
+    test "transactions in progress go on", %{stack: stack} do
+      branch = [{"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKone;rport"}, {"Call-ID", "one"}]
+      deliver(stack, wire("INVITE", branch))
+      assert_receive {:receive_request, invite, key}
+      flood(stack, 200)
+      given()
+      assert answers(503) > 0
+
+      # The request again, the core's answer, the ACK: none is refused.
+      Sippet.send(stack, Message.to_response(invite, 180))
+      assert_sent(180)
+      deliver(stack, wire("INVITE", branch))
+      assert_sent(180)
+      Sippet.send(stack, Message.to_response(invite, 486))
+      assert_sent(486)
+      deliver(stack, wire("ACK", branch))
+      await(fn -> is_atom(Transactions.Directory.find(Stack.fetch!(stack), key)) end)
+      refute_received {:receive_request, _request, _key}
+    end
+
+    test "RFC3261§9.2 a CANCEL whose INVITE is there is not refused", %{stack: stack} do
+      branch = [{"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKtwo;rport"}, {"Call-ID", "two"}]
+      deliver(stack, wire("INVITE", branch))
+      assert_receive {:receive_request, _invite, key}
+      flood(stack, 100)
+      flood(stack, 200, "BYE", in_dialog())
+      given()
+      deliver(stack, wire("CANCEL", branch))
+      assert_receive {:receive_request, %{start_line: %{method: :cancel}}, cancel_key}, 500
+      assert Key.invite(cancel_key) == key
+    end
+
+    test "RFC7339§5.10.1 a request within a dialog goes before one outside", %{stack: stack} do
+      flood(stack, 200)
+      given()
+      deliver(stack, wire("BYE", in_dialog()))
+      assert_receive {:receive_request, %{start_line: %{method: :bye}}, _key}, 500
+      answers(503)
+      deliver(stack, wire("OPTIONS"))
+      assert_sent(503)
+    end
+
+    test "an ACK is not answered", %{stack: stack} do
+      flood(stack, 100)
+      flood(stack, 200, "BYE", in_dialog())
+      given()
+      answers(503)
+      dropped = stats(stack, :message_dropped)
+      flood(stack, 20, "ACK", in_dialog())
+      assert stats(stack, :message_dropped) == dropped + 20
+      refute_received {:sent, _destination, _octets, _key}
+    end
+
+    test "a request that is answered is not pending any more", %{stack: stack} do
+      stop_auditor(stack)
+      flood(stack, 50)
+
+      for _ <- 1..50 do
+        assert_receive {:receive_request, request, _key}
+        Sippet.send(stack, Message.to_response(request, 200))
+      end
+
+      await(fn -> stats(stack, :pending) == 0 end)
+      assert stats(stack, :transactions) == 50
+    end
+
+    test "nor is one whose process was killed", %{stack: stack} do
+      stop_auditor(stack)
+      flood(stack, 50)
+      struct = Stack.fetch!(stack)
+
+      for _ <- 1..50 do
+        assert_receive {:receive_request, _request, key}
+        pid = Transactions.Directory.find(struct, key)
+        ref = Process.monitor(pid)
+        Process.exit(pid, :kill)
+        assert_receive {:DOWN, ^ref, :process, ^pid, :killed}
+      end
+
+      assert stats(stack, :pending) == 50
+      Overload.audit(struct)
+      assert stats(stack, :pending) == 0
+    end
+
+    test "the log is told once", %{stack: stack} do
+      log = capture_log(fn -> flood(stack, 200) end)
+      assert length(String.split(log, "#{inspect(stack)}: new requests are refused")) == 2
+    end
+  end
+
+  describe "the ACK of a 503" do
+    test "RFC3261§8.2.7 is not the core's, as the 503 was not", %{stack: stack} do
+      Sippet.drain(stack, 0)
+      headers = [{"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKthree;rport"}, {"Call-ID", "three"}]
+      deliver(stack, wire("INVITE", headers))
+      {refused, _destination} = assert_sent(503)
+      {_name, _uri, %{"tag" => tag}} = refused.headers.to
+
+      deliver(stack, wire("ACK", headers ++ in_dialog(tag)))
+      refute_receive {:receive_request, _request, _key}, 50
+      assert stats(stack, :message_dropped) == 1
+    end
+  end
+
+  describe "a core that does not return" do
+    defp hanging(stack, method) do
+      deliver(stack, wire(method))
+      assert_receive {:receive_request, _request, _key}
+      assert stats(stack, :pending) == 1
+    end
+
+    @tag stack: [t1: 2, answer_timeout: 100, behave: &__MODULE__.hang/3]
+    test "is ended when the time for an answer is over", %{stack: stack} do
+      for {method, answer} <- [{"OPTIONS", nil}, {"INVITE", 500}] do
+        hanging(stack, method)
+        before = Stack.fetch!(stack)
+        if answer, do: assert_sent(answer)
+        await(fn -> Transactions.unfinished(before) == 0 end)
+        assert stats(stack, :core_failed) > 0
+      end
+    end
+
+    @tag stack: [t1: 2, behave: &__MODULE__.answer_and_wait/3]
+    test "counts for as long as it runs, though it has answered", %{stack: stack} do
+      test = {stack, self()} |> :erlang.term_to_binary() |> Base.encode64()
+      deliver(stack, wire("OPTIONS", [{"X-Test", test}]))
+      assert_receive {:receive_request, _request, key}
+      assert_receive {:waits, pid}
+      await(fn -> not Transactions.alive?(Stack.fetch!(stack), key) end)
+      assert stats(stack, :pending) == 1
+      assert Sippet.drain(stack, 10) == {:error, :timeout}
+      send(pid, :go_on)
+      await(fn -> stats(stack, :pending) == 0 end)
+    end
+
+    @tag stack: [max_pending: 20, behave: &__MODULE__.hang/3]
+    test "is not given messages without end that no transaction asked for", %{stack: stack} do
+      flood(stack, 100, "ACK", in_dialog())
+      for n <- 1..100, do: deliver(stack, stray(n))
+      assert_receive {:receive_request, _ack, nil}
+      assert stats(stack, :pending) in 15..20
+      assert stats(stack, :message_dropped) == 200 - stats(stack, :pending)
+    end
+
+    @tag stack: [max_pending: 20, stateless: true, behave: &__MODULE__.hang/3]
+    test "nor is that of a stateless stack", %{stack: stack} do
+      flood(stack, 100, "OPTIONS")
+      assert stats(stack, :pending) in 12..20
+      assert stats(stack, :rejected_pending) == 100 - stats(stack, :pending)
+      assert answers(503) == stats(stack, :rejected_pending)
+      flood(stack, 100, "CANCEL")
+      for n <- 1..100, do: deliver(stack, stray(n))
+      assert stats(stack, :pending) <= 20
+      assert answers(503) == 0
+    end
+  end
+
+  def hang(_callback, _argument, _key), do: Process.sleep(:infinity)
+
+  def answer_and_wait(:receive_request, request, _key) do
+    # The test that sent it says by a header who it is.
+    {stack, test} =
+      request.headers["X-Test"] |> hd() |> Base.decode64!() |> :erlang.binary_to_term()
+
+    Sippet.send(stack, Message.to_response(request, 200))
+    send(test, {:waits, self()})
+    receive do: (:go_on -> :ok)
+  end
+
+  defp stray(n) do
+    "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKstray#{n}\r\nFrom: <sip:a@b>;tag=1\r\n" <>
+      "To: <sip:b@c>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n"
+  end
+
+  describe "a transaction that does not keep up" do
+    test "is not given more than so many messages", %{stack: stack} do
+      branch = [{"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKbusy;rport"}, {"Call-ID", "busy"}]
+      deliver(stack, wire("INVITE", branch))
+      assert_receive {:receive_request, _invite, key}
+      pid = Transactions.Directory.find(Stack.fetch!(stack), key)
+      :ok = :sys.suspend(pid)
+      flood(stack, 300, "INVITE", branch)
+      assert {:message_queue_len, waiting} = Process.info(pid, :message_queue_len)
+      assert waiting in 90..110
+      assert stats(stack, :message_dropped) == 300 - waiting
+      :ok = :sys.resume(pid)
+    end
+  end
+
+  describe "drain/2" do
+    test "refuses what is new, and waits for what is not", %{stack: stack} do
+      deliver(stack, wire("INVITE"))
+      assert_receive {:receive_request, invite, _key}
+      assert Sippet.drain(stack, 0) == {:error, :timeout}
+
+      deliver(stack, wire("OPTIONS"))
+      assert {%{headers: %{retry_after: _}}, _destination} = assert_sent(503)
+      assert stats(stack, :rejected_draining) == 1
+
+      deliver(stack, wire("BYE", in_dialog()))
+      assert_receive {:receive_request, %{start_line: %{method: :bye}} = bye, _key}
+
+      drain = Task.async(fn -> Sippet.drain(stack, :infinity) end)
+      Sippet.send(stack, Message.to_response(bye, 200))
+      Sippet.send(stack, Message.to_response(invite, 486))
+      Sippet.terminate(stack, Key.new(invite))
+      assert Task.await(drain) == :ok
+
+      Sippet.resume(stack)
+      deliver(stack, wire("OPTIONS"))
+      assert_receive {:receive_request, %{start_line: %{method: :options}}, _key}
+    end
+
+    test "waits for requests of the stack's own", %{stack: stack} do
+      via = [{"Via", "SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKown"}]
+      request = %{Message.parse!(wire("OPTIONS", via)) | target: {:udp, "192.0.2.9", 5060}}
+      :ok = Sippet.send(stack, request)
+      {sent, _destination} = assert_sent(:options)
+      assert Sippet.drain(stack, 0) == {:error, :timeout}
+      deliver(stack, to_string(Message.to_response(sent, 200)))
+      assert_receive {:receive_response, _response, _key}
+      assert Sippet.drain(stack) == :ok
+    end
+
+    test "has nothing to wait for where nothing is in progress", %{stack: stack} do
+      assert Sippet.drain(stack) == :ok
+    end
+  end
+end
