@@ -163,12 +163,11 @@ defmodule Sippet.Test do
 
     contact = if method in [:invite, :subscribe], do: %{contact: [contact(host, port)]}, else: %{}
 
-    headers =
-      Enum.reduce(headers, Map.merge(defaults, contact), fn {name, value}, headers ->
-        Message.put_header(%Message{headers: headers}, name, value).headers
-      end)
+    request = %{request | headers: Map.merge(defaults, contact), body: body}
 
-    %{request | headers: headers, body: body}
+    Enum.reduce(headers, request, fn {name, value}, request ->
+      Message.put_header(request, name, value)
+    end)
   end
 
   defp contact(host, port), do: {"", URI.parse!("sip:alice@#{host}:#{port}"), %{}}

@@ -61,7 +61,8 @@ defmodule Mix.Sippet.Nif do
 
   `force: true` asks cargo (or copies the prebuilt library) even when nothing changed.
   """
-  @spec compile(t, force: boolean) :: Mix.Task.Compiler.status_and_diagnostics()
+  @spec compile(t, force: boolean) ::
+          {Mix.Task.Compiler.status(), [Mix.Task.Compiler.Diagnostic.t()]}
   def compile(nif, opts \\ []) do
     with {:ok, digest} <- digest(nif),
          true <- Keyword.get(opts, :force, false) or stale?(nif, digest),

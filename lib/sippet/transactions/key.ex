@@ -36,7 +36,7 @@ defmodule Sippet.Transactions.Key do
   @doc """
   Whether the key belongs to a peer of RFC 2543.
   """
-  @spec rfc2543?(%{branch: String.t()}) :: boolean
+  @spec rfc2543?(%{:branch => String.t(), optional(atom) => term}) :: boolean
   def rfc2543?(%{branch: @rfc2543 <> _digest}), do: true
   def rfc2543?(_key), do: false
 
