@@ -3,24 +3,6 @@ defmodule Sippet.Transactions.TableTest.Driver do
   # a state, how to make an event, and what the words of a cell mean. A word that it does not know fails the test.
   use Sippet.TransactionCase
 
-  def rows(module) do
-    {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(module)
-
-    lines =
-      text |> String.split("\n") |> Enum.drop_while(&(not String.starts_with?(&1, "| event")))
-
-    [head, _rule | rows] = lines |> Enum.take_while(&(&1 != "")) |> Enum.map(&cells/1)
-    [_event | states] = head
-
-    for [event | cells] <- rows,
-        {state, cell} <- Enum.zip(states, cells),
-        cell != "",
-        do: {event, String.to_atom(state), cell}
-  end
-
-  defp cells(line),
-    do: line |> String.split("|") |> Enum.slice(1..-2//1) |> Enum.map(&String.trim/1)
-
   def run(module, state, event, cell) do
     stack = start_stack(speed(event, cell), options(event))
     context = reach(module, state, %{stack: stack, module: module, event: event, state: state})
@@ -321,20 +303,16 @@ defmodule Sippet.Transactions.TableTest.Driver do
     do: await_end(context.stack, context.key)
 end
 
-for {name, machine} <- [
-      ClientInvite: Sippet.Transactions.Client.Invite,
-      ClientNonInvite: Sippet.Transactions.Client.NonInvite,
-      ServerInvite: Sippet.Transactions.Server.Invite,
-      ServerNonInvite: Sippet.Transactions.Server.NonInvite
-    ] do
-  defmodule Module.concat(Sippet.Transactions.TableTest, name) do
+for machine <- Sippet.MachineTable.machines() do
+  defmodule Module.concat(Sippet.Transactions.TableTest, machine) do
     use Sippet.TransactionCase, async: true
 
+    alias Sippet.MachineTable
     alias Sippet.Transactions.TableTest.Driver
 
     @moduletag :capture_log
 
-    for {event, state, cell} <- Driver.rows(machine) do
+    for {event, state, cell} <- MachineTable.rows(machine) do
       test "#{inspect(machine)}, #{state}, #{event}: #{cell}" do
         Driver.run(unquote(machine), unquote(state), unquote(event), unquote(cell))
       end
