@@ -43,6 +43,7 @@ defmodule Sippet.Router do
   alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Router.{NextHop, Refusal, Source}
   alias Sippet.{Overload, ParseError, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.Stack.Tap
   alias Sippet.Transactions.{Client, Server}
 
   @typedoc "Where a message came from."
@@ -77,6 +78,8 @@ defmodule Sippet.Router do
   defp caller(stack), do: Enum.find(Stack.transports(stack), &(&1.pid == self()))
 
   defp incoming(stack, data, remote, transport) do
+    Tap.received(stack, data, remote, transport)
+
     case Message.parse(data) do
       {:ok, %Message{start_line: %RequestLine{}} = request} ->
         request(stack, request, byte_size(data), remote, transport)
@@ -332,13 +335,16 @@ defmodule Sippet.Router do
 
   # A transport of the 1.0 kind sends in its own process, which is the one that runs here.
   defp deliver(stack, %Transport{module: nil} = transport, destination, response, octets) do
+    time = Tap.clock(stack)
     spawn(fn -> Transport.send(transport, destination, response, octets, nil) end)
-    sent(stack, transport, destination, octets)
+    sent(stack, time, transport, destination, octets)
   end
 
   defp deliver(stack, transport, destination, response, octets) do
+    time = Tap.clock(stack)
+
     case Transport.send(transport, destination, response, octets, nil) do
-      :ok -> sent(stack, transport, destination, octets)
+      :ok -> sent(stack, time, transport, destination, octets)
       {:error, reason} -> failed(stack, transport, destination, reason)
     end
   end
@@ -373,10 +379,11 @@ defmodule Sippet.Router do
   # RFC3261§13.2.2.4, §16.11 - the ACK of a 2xx, and what a stateless core sends, go to the transport without a transaction
   defp post(stack, message, transport, destination) do
     octets = Message.to_iodata(message)
+    time = Tap.clock(stack)
 
     case Transport.send(transport, destination, message, octets, nil) do
       :ok ->
-        sent(stack, transport, destination, octets)
+        sent(stack, time, transport, destination, octets)
 
       {:error, reason} = error ->
         failed(stack, transport, destination, reason)
@@ -446,7 +453,9 @@ defmodule Sippet.Router do
     end)
   end
 
-  defp sent(stack, transport, {host, port}, octets) do
+  defp sent(stack, time, transport, {host, port} = destination, octets) do
+    Tap.sent(time, stack, octets, transport, destination)
+
     Telemetry.emit(stack, :message_sent, %{bytes: IO.iodata_length(octets)}, fn ->
       %{octets: octets, remote: {transport.protocol, host, port}}
     end)

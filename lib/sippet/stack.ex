@@ -7,9 +7,10 @@ defmodule Sippet.Stack do
   # that they outlive each part that reads them.
 
   alias Sippet.{Overload, Telemetry, Transport}
+  alias Sippet.Stack.Tap
 
-  @enforce_keys [:name, :options, :counters, :telemetry, :board, :overload, :log_budget]
-  defstruct [:name, :options, :counters, :telemetry, :board, :overload, :log_budget]
+  @enforce_keys [:name, :options, :counters, :telemetry, :board, :overload, :log_budget, :taps]
+  defstruct [:name, :options, :counters, :telemetry, :board, :overload, :log_budget, :taps]
 
   @type t :: %__MODULE__{
           name: atom,
@@ -18,7 +19,8 @@ defmodule Sippet.Stack do
           telemetry: module | nil,
           board: :ets.tid(),
           overload: Overload.t(),
-          log_budget: :atomics.atomics_ref()
+          log_budget: :atomics.atomics_ref(),
+          taps: :atomics.atomics_ref()
         }
 
   # Lines a second that a stack may log about what the network or a core did.
@@ -30,7 +32,7 @@ defmodule Sippet.Stack do
   @spec create(atom, map) :: t
   def create(name, options) do
     board = :ets.new(__MODULE__, [:public, read_concurrency: true])
-    :ets.insert(board, [{:core, options[:core]}, {:transports, []}])
+    :ets.insert(board, [{:core, options[:core]}, {:transports, []}, {:taps, []}])
 
     stack = %__MODULE__{
       name: name,
@@ -39,7 +41,8 @@ defmodule Sippet.Stack do
       telemetry: options[:telemetry] || if(Code.ensure_loaded?(:telemetry), do: :telemetry),
       board: board,
       overload: Overload.new(),
-      log_budget: :atomics.new(2, [])
+      log_budget: :atomics.new(2, []),
+      taps: :atomics.new(1, [])
     }
 
     :persistent_term.put({__MODULE__, name}, stack)
@@ -82,6 +85,22 @@ defmodule Sippet.Stack do
   def put_transports(stack, transports) do
     :ets.insert(stack.board, {:transports, transports})
     :ok
+  end
+
+  @doc """
+  Who watches the stack's messages; see `Sippet.Stack.Tap`.
+  """
+  @spec taps(t) :: [Tap.t()]
+  def taps(stack), do: read(stack, :taps, [])
+
+  @doc """
+  Only `Sippet.Stack.Board` calls this: one process changes the list.
+  """
+  @spec put_taps(t, [Tap.t()]) :: :ok
+  def put_taps(stack, taps) do
+    :ets.insert(stack.board, {:taps, taps})
+    # Read on every message, as the struct is: the list is looked up only where there is one.
+    :atomics.put(stack.taps, 1, length(taps))
   end
 
   # The table is gone with the stack's supervisor: what still runs then finds neither core nor transport.

@@ -1,10 +1,11 @@
 defmodule Sippet.Stack.Board do
   @moduledoc false
-  # Keeps the list of a stack's transports: who registers is watched, who dies is taken off the list. The list
-  # itself lies in the supervisor's table, so a restart of this process loses none.
+  # Keeps the lists of a stack's transports and of its taps: who registers is watched, who dies is taken off. The
+  # lists themselves lie in the supervisor's table, so a restart of this process loses none.
 
   use GenServer
 
+  alias Sippet.Stack.Tap
   alias Sippet.{Stack, Transport}
 
   @spec start_link(Stack.t()) :: GenServer.on_start()
@@ -20,9 +21,19 @@ defmodule Sippet.Stack.Board do
   def register(stack, %Transport{} = transport),
     do: GenServer.call(name(stack), {:register, transport})
 
+  @doc """
+  Has a tap told of each message from now on, until its process ends or it is detached.
+  """
+  @spec attach(atom, Tap.t()) :: :ok
+  def attach(stack, %Tap{} = tap), do: GenServer.call(name(stack), {:attach, tap})
+
+  @spec detach(atom, Tap.t()) :: :ok
+  def detach(stack, %Tap{} = tap), do: GenServer.call(name(stack), {:detach, tap})
+
   @impl true
   def init(stack) do
     for transport <- Stack.transports(stack), do: Process.monitor(transport.pid)
+    for tap <- Stack.taps(stack), do: Process.monitor(tap.pid)
     {:ok, stack}
   end
 
@@ -40,6 +51,19 @@ defmodule Sippet.Stack.Board do
     end
   end
 
+  def handle_call({:attach, tap}, _from, stack) do
+    Process.monitor(tap.pid)
+    Stack.put_taps(stack, [tap | without(stack, tap.pid)])
+    {:reply, :ok, stack}
+  end
+
+  def handle_call({:detach, tap}, _from, stack) do
+    Stack.put_taps(stack, without(stack, tap.pid))
+    {:reply, :ok, stack}
+  end
+
+  defp without(stack, pid), do: Enum.reject(Stack.taps(stack), &(&1.pid == pid))
+
   # One transport of a protocol may be without an address, as in version 1.0; those that name theirs are told
   # apart by it.
   defp conflict?(transports, %Transport{protocol: protocol, address: address}) do
@@ -49,6 +73,7 @@ defmodule Sippet.Stack.Board do
   @impl true
   def handle_info({:DOWN, _ref, :process, pid, _reason}, stack) do
     Stack.put_transports(stack, Enum.reject(Stack.transports(stack), &(&1.pid == pid)))
+    Stack.put_taps(stack, without(stack, pid))
     {:noreply, stack}
   end
 

@@ -9,6 +9,7 @@ defmodule Sippet.Transactions.Machine do
 
   alias Sippet.Core.Runner
   alias Sippet.{Message, Overload, Stack, Telemetry, Transport}
+  alias Sippet.Stack.Tap
 
   alias Sippet.Transactions.{
     Client,
@@ -133,6 +134,8 @@ defmodule Sippet.Transactions.Machine do
   """
   @spec transmit(t, Packet.t()) :: :ok | {:error, term}
   def transmit(%__MODULE__{} = data, %Packet{message: message, octets: octets}) do
+    time = Tap.clock(data.stack)
+
     with {:error, reason} = error <-
            Transport.send(data.transport, data.destination, message, octets, data.key) do
       details = fn -> %{reason: reason, remote: remote(data), key: data.key} end
@@ -140,6 +143,7 @@ defmodule Sippet.Transactions.Machine do
       error
     else
       :ok ->
+        Tap.sent(time, data.stack, octets, data.transport, data.destination)
         details = fn -> %{octets: octets, remote: remote(data)} end
         Telemetry.emit(data.stack, :message_sent, %{bytes: byte_size(octets)}, details)
     end
