@@ -1,16 +1,5 @@
 # What `script/demo` runs; the shell script says how.
 
-defmodule Demo.Wire do
-  # Stands in for `:telemetry` in the demo's stacks: each message that a stack receives is told to the demo. That is
-  # before anybody can answer it, so they are told in order; of a message that is sent, the answer may be faster.
-
-  def execute([:sippet, :message, :received], _measurements, %{stack: stack, message: message}) do
-    send(Demo, {:wire, stack, message})
-  end
-
-  def execute(_event, _measurements, _metadata), do: :ok
-end
-
 defmodule Demo.Server do
   # Registers who knows the password, and answers every call.
 
@@ -200,59 +189,35 @@ defmodule Demo.Call do
   end
 end
 
-defmodule Demo.Ladder do
-  # The messages of the wire, each in full and then all as a ladder.
-
-  @width 44
-
-  def print(wire) do
-    for {stack, message} <- wire do
-      IO.puts("\n── #{stack} receives #{title(message)}")
-      IO.inspect(message, pretty: true, limit: :infinity, printable_limit: 200, width: 100)
-    end
-
-    IO.puts("\n  alice" <> String.duplicate(" ", @width - 8) <> "server")
-    for {stack, message} <- wire, do: IO.puts("    |" <> rung(stack, title(message)) <> "|")
-  end
-
-  defp rung(:server, title), do: line(title) <> ">"
-  defp rung(:alice, title), do: "<" <> line(title)
-
-  defp line(title) do
-    title = " #{title} "
-    left = div(@width - 6 - String.length(title), 2)
-    String.pad_trailing(String.duplicate("-", left) <> title, @width - 6, "-")
-  end
-
-  def title(%{start_line: %{method: method}}) when is_atom(method),
-    do: method |> Atom.to_string() |> String.upcase()
-
-  def title(%{start_line: %{method: method}}), do: method
-  def title(%{start_line: line}), do: "#{line.status_code} #{line.reason_phrase}"
-end
-
 defmodule Demo do
+  alias Sippet.{Message, Trace}
   alias Sippet.Transports.UDP
+
+  @ip {127, 0, 0, 1}
 
   def main([]) do
     Process.register(self(), Demo)
     server_port = start(:server, Demo.Server, 0)
     caller_port = start(:alice, Demo.Caller, 0)
+    {:ok, trace} = Trace.start(:alice)
     outcome = Demo.Call.play(caller_port, server_port)
-    Demo.Ladder.print(wire([]))
-    IO.puts("\nThe call was set up and ended: #{inspect(outcome)}")
+
+    calls = Trace.stop(trace)
+    names = %{{@ip, caller_port} => "alice", {@ip, server_port} => "server"}
+    for call <- calls, entry <- call.entries, do: print(entry, names)
+    IO.puts("")
+    Trace.print(calls, names: names, plain: true)
+    IO.puts("\nThe calls were set up and ended: #{inspect(outcome)}")
   end
 
   def main(["--listen"]) do
-    # Nobody draws a ladder here: the wire's messages go to a process that drops them.
-    Process.register(spawn(fn -> Process.sleep(:infinity) end), Demo)
-    port = start(:server, Demo.Server, 5060, [])
+    port = start(:server, Demo.Server, 5060)
     IO.puts("Answering calls on 127.0.0.1:#{port} (UDP). Ctrl-C ends.")
     Process.sleep(:infinity)
   end
 
   def main([path]) do
-    case Sippet.Message.parse(File.read!(path)) do
+    case Message.parse(File.read!(path)) do
       {:ok, message} ->
         IO.inspect(message, pretty: true, limit: :infinity)
 
@@ -262,20 +227,17 @@ defmodule Demo do
     end
   end
 
-  defp start(name, core, port, options \\ [telemetry: Demo.Wire]) do
-    {:ok, _} = Sippet.start_link([name: name, core: core] ++ options)
+  defp start(name, core, port) do
+    {:ok, _} = Sippet.start_link(name: name, core: core)
     {:ok, transport} = UDP.start_link(name: name, port: port, address: "127.0.0.1")
     {:ok, {_ip, port}} = UDP.sockname(transport)
     port
   end
 
-  # What was received, in order. The last answer was told of before it ended the call.
-  defp wire(received) do
-    receive do
-      {:wire, stack, message} -> wire([{stack, message} | received])
-    after
-      0 -> Enum.reverse(received)
-    end
+  defp print(entry, names) do
+    IO.puts("\n── #{names[entry.source]} sends #{names[entry.destination]} #{entry.label}")
+    message = Message.parse!(entry.octets)
+    IO.inspect(message, pretty: true, limit: :infinity, printable_limit: 200, width: 100)
   end
 end
 

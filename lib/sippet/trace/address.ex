@@ -1,0 +1,32 @@
+defmodule Sippet.Trace.Address do
+  @moduledoc false
+  # The addresses of messages: one host has one form, so that it has one lane.
+
+  alias Sippet.Trace.Entry
+
+  @doc """
+  Reads an address: a host with a port, or alone.
+  """
+  @spec parse(String.t()) :: Entry.address()
+  def parse(text) do
+    with [_text, host, port] <- Regex.run(~r/\A(\[.*\]|[^:]*):(\d{1,5})\z/, text),
+         port when port <= 65_535 <- String.to_integer(port) do
+      {host(host), port}
+    else
+      _name -> {host(text), nil}
+    end
+  end
+
+  @doc """
+  An address for a host that is one, written as in a URI or without its brackets.
+  """
+  @spec host(String.t()) :: :inet.ip_address() | String.t()
+  def host(text) do
+    bare = text |> String.trim_leading("[") |> String.trim_trailing("]")
+
+    case bare |> :binary.bin_to_list() |> :inet.parse_strict_address() do
+      {:ok, address} -> address
+      {:error, :einval} -> text
+    end
+  end
+end

@@ -1,0 +1,144 @@
+defmodule Sippet.Trace.Collector do
+  @moduledoc false
+  # The process of a trace: it takes what its tap tells, keeps what fits within its limits, and ends with who asked for it.
+  #
+  # When it has all messages that it may have it takes its tap off, and a full trace costs the stack as little as none.
+
+  use GenServer
+
+  alias Sippet.Stack.{Board, Tap}
+  alias Sippet.Trace.{Address, Call, Entry, Filter}
+
+  # A flood may come, and a trace of few calls: more than so many messages a second are not even looked at.
+  @per_second 5_000
+
+  # What an entry holds besides its octets. Texts of it may be parts of them, or as long again.
+  @overhead 1_024
+
+  @enforce_keys [:stack, :tap, :owner, :filter, :limits]
+  defstruct [
+    :stack,
+    :tap,
+    :owner,
+    :filter,
+    :limits,
+    entries: [],
+    calls: MapSet.new(),
+    messages: 0,
+    octets: 0,
+    ignored: 0,
+    full?: false
+  ]
+
+  @spec start(atom, pid, map) :: {:ok, pid}
+  def start(stack, owner, options), do: GenServer.start(__MODULE__, {stack, owner, options})
+
+  @spec calls(pid) :: [Call.t()]
+  def calls(trace), do: GenServer.call(trace, :calls)
+
+  @spec info(pid) :: map
+  def info(trace), do: GenServer.call(trace, :info)
+
+  @impl true
+  def init({stack, owner, options}) do
+    filter = Filter.new(options)
+    tap = Tap.new(self(), @per_second, filter.call_id)
+
+    state = %__MODULE__{
+      stack: stack,
+      tap: tap,
+      owner: Process.monitor(owner),
+      filter: filter,
+      limits: options
+    }
+
+    :ok = Board.attach(stack, tap)
+    {:ok, state}
+  end
+
+  @impl true
+  def handle_call(:calls, _from, state),
+    do: {:reply, state.entries |> Enum.reverse() |> Call.group(), state}
+
+  def handle_call(:info, _from, state) do
+    info =
+      state
+      |> Map.take([:messages, :octets, :ignored, :full?])
+      |> Map.put(:calls, MapSet.size(state.calls))
+
+    {:reply, Map.put(info, :missed, Tap.missed(state.tap)), state}
+  end
+
+  @impl true
+  def handle_info({:tapped, _in_or_out, _time, _protocol, _local, _remote, octets} = told, state) do
+    Tap.taken(state.tap, octets)
+    {:noreply, if(state.full?, do: ignore(state), else: take(entry(told), state))}
+  end
+
+  def handle_info({:DOWN, owner, :process, _pid, _reason}, %{owner: owner} = state),
+    do: {:stop, :normal, state}
+
+  def handle_info(_message, state), do: {:noreply, state}
+
+  @doc """
+  The entry of what a tap was told.
+  """
+  @spec entry(Tap.told()) :: Entry.t()
+  def entry({:tapped, direction, time, protocol, local, remote, octets}) do
+    {host, port} = remote
+    remote = {if(is_binary(host), do: Address.host(host), else: host), port}
+    {source, destination} = ways(direction, local || {"local", nil}, remote)
+    Entry.new(time, source, destination, owned(octets), protocol)
+  end
+
+  defp ways(:in, local, remote), do: {remote, local}
+  defp ways(:out, local, remote), do: {local, remote}
+
+  # A message that was cut off a stream must not keep the buffer.
+  defp owned(octets) do
+    if :binary.referenced_byte_size(octets) > 2 * byte_size(octets),
+      do: :binary.copy(octets),
+      else: octets
+  end
+
+  # Line ends that keep a way open are no message.
+  defp take(%Entry{error: %{reason: :empty_message}}, state), do: state
+
+  defp take(entry, state) do
+    known? = MapSet.member?(state.calls, entry.call_id)
+
+    cond do
+      not known? and not Filter.fits?(state.filter, entry) -> state
+      not known? and MapSet.size(state.calls) >= state.limits.max_calls -> ignore(state)
+      state.octets + size(entry) > state.limits.max_octets -> state |> ignore() |> full()
+      true -> state |> keep(entry) |> full_or_not()
+    end
+  end
+
+  defp ignore(state), do: %{state | ignored: state.ignored + 1}
+
+  defp keep(state, entry) do
+    %{
+      state
+      | entries: [entry | state.entries],
+        calls: MapSet.put(state.calls, entry.call_id),
+        messages: state.messages + 1,
+        octets: state.octets + size(entry)
+    }
+  end
+
+  defp size(%Entry{octets: octets}), do: 2 * byte_size(octets) + @overhead
+
+  defp full_or_not(%{messages: messages, limits: %{max_messages: messages}} = state),
+    do: full(state)
+
+  defp full_or_not(state), do: state
+
+  defp full(state) do
+    Board.detach(state.stack, state.tap)
+    %{state | full?: true}
+  catch
+    # The stack is ending, or its board comes back in a moment.
+    :exit, _reason -> state
+  end
+end

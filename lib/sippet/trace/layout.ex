@@ -1,0 +1,118 @@
+defmodule Sippet.Trace.Layout do
+  @moduledoc false
+  # What all pictures of a call have in common: a lane for each address, in the order of appearance, and an arrow for
+  # each message, with what is to be said of it. All text is fit to be printed; each kind of picture escapes it for itself.
+
+  alias Sippet.Trace.{Call, Entry, Text}
+
+  @enforce_keys [:title, :start, :lanes, :arrows]
+  defstruct [:title, :start, :lanes, :arrows]
+
+  @typedoc """
+  `start` is the time of the first message; an arrow's `at` is microseconds from it. `repeat` is how often the same
+  octets went the same way before.
+  """
+  @type t :: %__MODULE__{
+          title: String.t(),
+          start: integer | nil,
+          lanes: [String.t()],
+          arrows: [arrow]
+        }
+
+  @type arrow :: %{
+          from: non_neg_integer,
+          to: non_neg_integer,
+          at: integer | nil,
+          label: String.t(),
+          cseq: String.t() | nil,
+          kind: :request | :provisional | :success | :redirection | :failure | :malformed,
+          sdp?: boolean,
+          repeat: non_neg_integer,
+          entry: Entry.t()
+        }
+
+  @type names :: %{Entry.address() => String.t()}
+
+  @doc """
+  Lays calls out; `names` has other words for addresses. A plain one has neither times nor Call-ID.
+  """
+  @spec new([Call.t()], names, plain? :: boolean) :: [t]
+  def new(calls, names, plain?) do
+    for {call, number} <- Enum.with_index(calls, 1) do
+      layout = layout(call, names)
+      if plain?, do: plain(layout, number), else: layout
+    end
+  end
+
+  defp plain(layout, number) do
+    arrows = Enum.map(layout.arrows, &%{&1 | at: nil, entry: %{&1.entry | time: nil}})
+    %{layout | title: "Call #{number}", start: nil, arrows: arrows}
+  end
+
+  defp layout(%Call{call_id: call_id, entries: entries}, names) do
+    addresses = entries |> Enum.flat_map(&[&1.source, &1.destination]) |> Enum.uniq()
+    lanes = addresses |> Enum.with_index() |> Map.new()
+    start = hd(entries).time
+
+    {arrows, _seen} =
+      Enum.map_reduce(entries, %{}, fn entry, seen ->
+        # RFC3261§17.1.1.2 - a retransmission is the same octets again
+        same = {entry.source, entry.destination, :erlang.md5(entry.octets)}
+        repeat = Map.get(seen, same, 0)
+        {arrow(entry, lanes, start, repeat), Map.put(seen, same, repeat + 1)}
+      end)
+
+    %__MODULE__{
+      title: title(call_id),
+      start: start,
+      lanes: Enum.map(addresses, &name(&1, names)),
+      arrows: arrows
+    }
+  end
+
+  defp title(nil), do: "No Call-ID"
+  defp title(call_id), do: "Call-ID " <> (call_id |> Text.printable() |> Text.shorten(100))
+
+  defp arrow(entry, lanes, start, repeat) do
+    %{
+      from: lanes[entry.source],
+      to: lanes[entry.destination],
+      at: entry.time && start && entry.time - start,
+      label: entry.label |> Text.printable() |> Text.shorten(60),
+      cseq: entry.cseq && entry.cseq |> Text.printable() |> Text.shorten(40),
+      kind: kind(entry),
+      sdp?: entry.sdp?,
+      repeat: repeat,
+      entry: entry
+    }
+  end
+
+  defp kind(%Entry{error: error}) when error != nil, do: :malformed
+  defp kind(%Entry{octets: "SIP/" <> _, label: <<class, _::binary>>}), do: class(class)
+  defp kind(_request), do: :request
+
+  defp class(?1), do: :provisional
+  defp class(?2), do: :success
+  defp class(?3), do: :redirection
+  defp class(_failure), do: :failure
+
+  defp name(address, names) do
+    case names do
+      %{^address => name} -> Text.printable(name)
+      _other -> Text.address(address)
+    end
+  end
+
+  @doc """
+  What is written beside the label: that it carries a session, can't be parsed, is sent again.
+  """
+  @spec marks(arrow) :: [String.t()]
+  def marks(arrow) do
+    for {true, mark} <- [
+          {arrow.sdp?, "SDP"},
+          {arrow.kind == :malformed, "malformed"},
+          {arrow.repeat > 0, "again ×#{arrow.repeat}"}
+        ],
+        do: mark
+  end
+end
