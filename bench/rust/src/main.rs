@@ -1,6 +1,7 @@
 //! What the Rust parser costs beside the published crates, as ratios of one run.
 //!
 //! `cargo run --release` times every subject on every set of messages; `-- --quick` does it with fewer rounds.
+//! With `--features c` libosip2 and sofia-sip are there too, which `bench/install-c-parsers` installs.
 //! `-- count SUBJECT MESSAGES TIMES` only parses a set of messages, by its name in the table, a fixed number of times,
 //! and prints how many messages there are: what a counter of instructions wants (`bench/instructions`).
 
@@ -51,18 +52,24 @@ fn count(name: &str, messages: &str, times: usize) -> Result<(), Box<dyn std::er
 
 fn compare(effort: Effort) {
     println!(
-        "Nanoseconds a message, the best of {} rounds.",
+        "Nanoseconds a message, the best of {} rounds; `-` refuses some of these messages.\n",
         effort.rounds
     );
-    println!("ratio  ours to the faster of the two crates");
-    println!("-      refuses some of these messages, so it is not timed on them\n");
-    print!("{:>14} {:>8} {:>6}", "messages", "number", "octets");
-    for subject in &SUBJECTS {
-        print!(" {:>9}", subject.name);
-    }
-    println!(" {:>6}", "ratio");
+    let names: Vec<&str> = SUBJECTS.iter().map(|subject| subject.name).collect();
+    println!(
+        "| messages | number | octets | {} | ours to the best crate |",
+        names.join(" | ")
+    );
+    println!("|{}", "---|".repeat(names.len() + 4));
     for set in sets::all() {
         row(&set, effort);
+    }
+    println!("\nOurs, by the size of one request.\n");
+    println!("| octets | nanoseconds | an octet |\n|---|---|---|");
+    for message in sets::growing() {
+        let nanos = rounds::best_of(&SUBJECTS[0], &message, effort);
+        let octets = message.len();
+        println!("| {octets} | {nanos:.0} | {:.2} |", nanos / octets as f64);
     }
 }
 
@@ -77,19 +84,19 @@ fn row(set: &Set, effort: Effort) {
             .and_then(|number| nanos[number])
     };
     print!(
-        "{:>14} {:>8} {:>6}",
+        "| {} | {} | {} |",
         set.name,
         kept.len(),
         octets / kept.len().max(1)
     );
     for time in &nanos {
         match time {
-            Some(time) => print!(" {time:>9.0}"),
-            None => print!(" {:>9}", "-"),
+            Some(time) => print!(" {time:.0} |"),
+            None => print!(" - |"),
         }
     }
     let crates = of("rsip")
         .unwrap_or(f64::INFINITY)
         .min(of("rsipstack").unwrap_or(f64::INFINITY));
-    println!(" {:>6.3}", of("ours").unwrap_or(f64::NAN) / crates);
+    println!(" {:.3} |", of("ours").unwrap_or(f64::NAN) / crates);
 }

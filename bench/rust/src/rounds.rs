@@ -23,6 +23,14 @@ impl Effort {
     };
 }
 
+/// Nanoseconds of one message of one subject.
+pub(crate) fn best_of(subject: &Subject, message: &[u8], effort: Effort) -> f64 {
+    let prepared = [(subject.prepare)(message)];
+    (0..effort.rounds)
+        .map(|_| round(subject, &prepared, effort.slice))
+        .fold(f64::INFINITY, f64::min)
+}
+
 /// Nanoseconds a message of each subject; none of one that refuses a message.
 pub(crate) fn best(messages: &[&[u8]], effort: Effort) -> Vec<Option<f64>> {
     let prepared: Vec<Vec<Vec<u8>>> = SUBJECTS

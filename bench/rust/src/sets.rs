@@ -63,6 +63,25 @@ pub(crate) fn all() -> Vec<Set> {
         .collect()
 }
 
+/// One request at sizes from half a kilobyte to what a datagram holds: hops are added to its Via.
+pub(crate) fn growing() -> Vec<Vec<u8>> {
+    const VIA: &str = "Via: SIP/2.0/UDP proxy.example.com:5060;branch=z9hG4bK776asdhds;rport\r\n";
+    let request = |hops: usize| {
+        let vias = VIA.repeat(hops);
+        format!(
+            "OPTIONS sip:carol@chicago.com SIP/2.0\r\n{vias}Max-Forwards: 70\r\n\
+             To: <sip:carol@chicago.com>\r\nFrom: Alice <sip:alice@atlanta.com>;tag=1928301774\r\n\
+             Call-ID: a84b4c76e66710\r\nCSeq: 63104 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        )
+        .into_bytes()
+    };
+    let rest = request(0).len();
+    let sizes = (0..8).map(|power| 500 << power);
+    sizes
+        .map(|size| request((size - rest) / VIA.len()))
+        .collect()
+}
+
 /// The folder's `.sip` and `.dat` files, by name; none where there is no folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

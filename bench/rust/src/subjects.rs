@@ -20,7 +20,8 @@ impl Subject {
     }
 }
 
-pub(crate) static SUBJECTS: [Subject; 5] = [
+/// Ours and the crates that parse SIP come first.
+pub(crate) static SUBJECTS: &[Subject] = &[
     Subject {
         name: "ours",
         prepare: whole,
@@ -45,6 +46,18 @@ pub(crate) static SUBJECTS: [Subject; 5] = [
         name: "copy",
         prepare: whole,
         parse: copy,
+    },
+    #[cfg(feature = "c")]
+    Subject {
+        name: "libosip2",
+        prepare: whole,
+        parse: c::osip2,
+    },
+    #[cfg(feature = "c")]
+    Subject {
+        name: "sofia-sip",
+        prepare: whole,
+        parse: c::sofia,
     },
 ];
 
@@ -173,4 +186,25 @@ fn copy(message: &[u8]) -> Option<u64> {
         black_box(target);
     });
     Some(0)
+}
+
+/// `c/parsers.c`
+#[cfg(feature = "c")]
+mod c {
+    use std::ffi::{c_char, c_long};
+
+    unsafe extern "C" {
+        fn osip2_parse(octets: *const c_char, length: usize) -> c_long;
+        fn sofia_parse(octets: *const c_char, length: usize) -> c_long;
+    }
+
+    pub(super) fn osip2(message: &[u8]) -> Option<u64> {
+        // SAFETY: it reads so many octets from there, keeps none, and no other thread calls it.
+        u64::try_from(unsafe { osip2_parse(message.as_ptr().cast(), message.len()) }).ok()
+    }
+
+    pub(super) fn sofia(message: &[u8]) -> Option<u64> {
+        // SAFETY: as above.
+        u64::try_from(unsafe { sofia_parse(message.as_ptr().cast(), message.len()) }).ok()
+    }
 }
