@@ -41,7 +41,7 @@ defmodule Sippet.Router do
   alias Sippet.Core.Runner
   alias Sippet.Message
   alias Sippet.Message.{RequestLine, Validator}
-  alias Sippet.Router.{NextHop, Refusal, Source}
+  alias Sippet.Router.{Event, NextHop, Refusal, Source}
   alias Sippet.{Overload, ParseError, Stack, Telemetry, Transactions, Transport}
   alias Sippet.Stack.Tap
   alias Sippet.Transactions.{Client, Server}
@@ -88,7 +88,7 @@ defmodule Sippet.Router do
         response(stack, response, byte_size(data), remote)
 
       {:error, %ParseError{reason: :empty_message}} ->
-        drop(stack, :keep_alive, byte_size(data), remote)
+        Event.dropped(stack, :keep_alive, byte_size(data), remote)
 
       {:error, error} ->
         unparsed(stack, error, byte_size(data), remote, transport)
@@ -100,18 +100,18 @@ defmodule Sippet.Router do
   defp response(stack, response, bytes, remote) do
     case Validator.validate(response) do
       :ok ->
-        received(stack, response, bytes, remote)
+        Event.received(stack, response, bytes, remote)
         dispatch_response(stack, response, bytes, remote)
 
       {:error, _text} ->
-        drop(stack, :malformed_response, bytes, remote)
+        Event.dropped(stack, :malformed_response, bytes, remote)
     end
   end
 
   defp dispatch_response(stack, response, bytes, remote) do
     case Transactions.receive_response(stack, response, Client.Key.new(response)) do
       :ok -> :ok
-      :busy -> drop(stack, :busy, bytes, remote)
+      :busy -> Event.dropped(stack, :busy, bytes, remote)
       :error -> stray(stack, response, bytes, remote)
     end
   end
@@ -122,7 +122,7 @@ defmodule Sippet.Router do
 
     if Overload.room?(stack, source),
       do: Runner.detached(stack, :receive_response, response, source),
-      else: drop(stack, :overload, bytes, remote)
+      else: Event.dropped(stack, :overload, bytes, remote)
   end
 
   # RFC3261§13.2.2.4 - a 2xx is acknowledged by the core, each time that it comes
@@ -130,7 +130,8 @@ defmodule Sippet.Router do
        when status in 200..299,
        do: unbidden(stack, :receive_response, response, bytes, remote)
 
-  defp stray(stack, _response, bytes, remote), do: drop(stack, :stray_response, bytes, remote)
+  defp stray(stack, _response, bytes, remote),
+    do: Event.dropped(stack, :stray_response, bytes, remote)
 
   # What no transaction asked for, and gets no answer, may come without end.
   defp unbidden(stack, callback, message, bytes, remote) do
@@ -138,7 +139,7 @@ defmodule Sippet.Router do
 
     case Overload.admit(stack, source, :ack) do
       :ok -> Runner.detached(stack, callback, message, source)
-      {:error, _reason} -> drop(stack, :overload, bytes, remote)
+      {:error, _reason} -> Event.dropped(stack, :overload, bytes, remote)
     end
   end
 
@@ -151,7 +152,7 @@ defmodule Sippet.Router do
 
       # RFC3261§8.2.6.2 - without a Via no answer finds its way
       :error ->
-        drop(stack, :malformed_request, bytes, remote)
+        Event.dropped(stack, :malformed_request, bytes, remote)
     end
   end
 
@@ -163,7 +164,7 @@ defmodule Sippet.Router do
   defp judge(stack, request, bytes, remote, transport) do
     case Validator.validate(request) do
       :ok ->
-        received(stack, request, bytes, remote)
+        Event.received(stack, request, bytes, remote)
         dispatch_request(stack, request, bytes, remote, transport)
 
       {:error, text} ->
@@ -172,7 +173,7 @@ defmodule Sippet.Router do
   end
 
   defp invalid(stack, %Message{start_line: line} = request, text, bytes, remote, transport) do
-    refused(stack, text, bytes, remote)
+    Event.refused(stack, text, bytes, remote)
 
     cond do
       line.method in [:ack, :cancel] -> :ok
@@ -210,7 +211,7 @@ defmodule Sippet.Router do
        ) do
     case Transactions.receive_request(stack, ack, Server.Key.new(ack)) do
       :ok -> :ok
-      :busy -> drop(stack, :busy, bytes, remote)
+      :busy -> Event.dropped(stack, :busy, bytes, remote)
       :error -> acknowledged(stack, ack, bytes, remote)
     end
   end
@@ -220,7 +221,7 @@ defmodule Sippet.Router do
 
     case Transactions.receive_request(stack, request, key) do
       :ok -> :ok
-      :busy -> drop(stack, :busy, bytes, remote)
+      :busy -> Event.dropped(stack, :busy, bytes, remote)
       :error -> new(stack, request, key, bytes, remote, transport)
     end
   end
@@ -232,7 +233,7 @@ defmodule Sippet.Router do
         Runner.detached(stack, :receive_request, ack, Overload.source(stack, remote))
 
       Refusal.acknowledged?(ack) ->
-        drop(stack, :refusal_ack, bytes, remote)
+        Event.dropped(stack, :refusal_ack, bytes, remote)
 
       true ->
         unbidden(stack, :receive_request, ack, bytes, remote)
@@ -286,12 +287,12 @@ defmodule Sippet.Router do
 
   # A transport that has not registered cannot be answered through.
   defp start(stack, _request, _source, bytes, remote, nil),
-    do: drop(stack, :no_transport, bytes, remote)
+    do: Event.dropped(stack, :no_transport, bytes, remote)
 
   ## Answers without a transaction
 
   defp reject(stack, request, reason, bytes, remote, transport) do
-    rejected(stack, request, reason, bytes, remote)
+    Event.rejected(stack, request, reason, bytes, remote)
 
     # RFC3261§8.2.7 - without a state nothing is answered to a CANCEL, and never to an ACK
     unless request.start_line.method in [:ack, :cancel],
@@ -311,16 +312,16 @@ defmodule Sippet.Router do
       destination = Source.response_destination(stack, request, remote, transport.reliable?)
       deliver(stack, transport, destination, response, Message.to_iodata(response))
     else
-      drop(stack, :unanswered, bytes, remote)
+      Event.dropped(stack, :unanswered, bytes, remote)
     end
   end
 
   defp unparsed(stack, error, bytes, remote, transport) do
-    refused(stack, error, bytes, remote)
+    Event.refused(stack, error, bytes, remote)
 
     if Overload.answer?(stack, remote),
       do: answer_unparsed(stack, error, remote, transport),
-      else: drop(stack, :unanswered, bytes, remote)
+      else: Event.dropped(stack, :unanswered, bytes, remote)
   end
 
   defp answer_unparsed(stack, error, remote, transport) do
@@ -337,15 +338,15 @@ defmodule Sippet.Router do
   defp deliver(stack, %Transport{module: nil} = transport, destination, response, octets) do
     time = Tap.clock(stack)
     spawn(fn -> Transport.send(transport, destination, response, octets, nil) end)
-    sent(stack, time, transport, destination, octets)
+    Event.sent(stack, time, transport, destination, octets)
   end
 
   defp deliver(stack, transport, destination, response, octets) do
     time = Tap.clock(stack)
 
     case Transport.send(transport, destination, response, octets, nil) do
-      :ok -> sent(stack, time, transport, destination, octets)
-      {:error, reason} -> failed(stack, transport, destination, reason)
+      :ok -> Event.sent(stack, time, transport, destination, octets)
+      {:error, reason} -> Event.failed(stack, transport, destination, reason)
     end
   end
 
@@ -383,10 +384,10 @@ defmodule Sippet.Router do
 
     case Transport.send(transport, destination, message, octets, nil) do
       :ok ->
-        sent(stack, time, transport, destination, octets)
+        Event.sent(stack, time, transport, destination, octets)
 
       {:error, reason} = error ->
-        failed(stack, transport, destination, reason)
+        Event.failed(stack, transport, destination, reason)
         error
     end
   end
@@ -403,7 +404,7 @@ defmodule Sippet.Router do
         :ok
 
       {stack, nil} ->
-        Telemetry.emit(stack, :transport_error, now(), fn ->
+        Telemetry.emit(stack, :transport_error, %{system_time: System.system_time()}, fn ->
           %{reason: reason, remote: nil, key: nil}
         end)
 
@@ -423,49 +424,4 @@ defmodule Sippet.Router do
       stack -> Transactions.unreachable(stack, destination, reason)
     end
   end
-
-  ## Events
-
-  defp received(stack, message, bytes, remote) do
-    Telemetry.emit(stack, :message_received, %{bytes: bytes}, fn ->
-      %{message: message, remote: remote}
-    end)
-  end
-
-  defp refused(stack, error, bytes, remote) do
-    Telemetry.emit(stack, :message_refused, %{bytes: bytes}, fn ->
-      %{error: error, remote: remote}
-    end)
-  end
-
-  defp rejected(stack, request, reason, bytes, remote) do
-    Telemetry.reject(stack, reason, %{bytes: bytes}, fn ->
-      %{reason: reason, request: request, remote: remote}
-    end)
-
-    if Overload.begins?(stack, reason),
-      do: Stack.log(stack, :warning, fn -> "new requests are refused: #{reason}" end)
-  end
-
-  defp drop(stack, reason, bytes, remote) do
-    Telemetry.emit(stack, :message_dropped, %{bytes: bytes}, fn ->
-      %{reason: reason, remote: remote}
-    end)
-  end
-
-  defp sent(stack, time, transport, {host, port} = destination, octets) do
-    Tap.sent(time, stack, octets, transport, destination)
-
-    Telemetry.emit(stack, :message_sent, %{bytes: IO.iodata_length(octets)}, fn ->
-      %{octets: octets, remote: {transport.protocol, host, port}}
-    end)
-  end
-
-  defp failed(stack, transport, {host, port}, reason) do
-    Telemetry.emit(stack, :transport_error, now(), fn ->
-      %{reason: reason, remote: {transport.protocol, host, port}, key: nil}
-    end)
-  end
-
-  defp now, do: %{system_time: System.system_time()}
 end
