@@ -37,7 +37,7 @@ defmodule Sippet.MixProject do
   defp docs do
     [
       main: "readme",
-      extras: ["README.md"] ++ guides() ++ ["CHANGELOG.md", "LICENSE"],
+      extras: ["README.md"] ++ guides() ++ ["SECURITY.md", "CHANGELOG.md", "LICENSE"],
       assets: %{"guides/assets" => "assets"},
       groups_for_extras: [Guides: ~r"^guides/"],
       groups_for_modules: [
@@ -63,7 +63,7 @@ defmodule Sippet.MixProject do
     first =
       for name <-
             ~w(getting-started writing-a-core examples messages transactions writing-a-transport
-               digest-authentication testing-your-core telemetry migrating-from-1.0),
+               digest-authentication testing-your-core telemetry running-in-production migrating-from-1.0),
           do: "guides/#{name}.md"
 
     first ++ (Enum.sort(Path.wildcard("guides/*.md")) -- first)
@@ -75,7 +75,7 @@ defmodule Sippet.MixProject do
       links: %{},
       files:
         ~w(lib native/sip{_parser,pet_nif}/{src,Cargo.toml,build.rs,*.tbl}
-                Cargo.toml Cargo.lock .cargo mix.exs README.md LICENSE CHANGELOG.md .formatter.exs)
+                Cargo.toml Cargo.lock .cargo mix.exs README.md SECURITY.md LICENSE CHANGELOG.md .formatter.exs)
     ]
   end
 end
