@@ -46,27 +46,30 @@ defmodule Sippet.Transactions.Directory do
   Hands an event to the transaction of this key, which is taken off the shelf for it if that is where it is.
   """
   @spec post(Stack.t(), struct, term) :: :ok | :error
-  def post(stack, key, event) do
-    case find(stack, key) do
-      nil -> :error
-      pid when is_pid(pid) -> :gen_statem.cast(pid, event)
-      module -> wake(stack, key, module, event)
-    end
-  end
+  def post(stack, key, event), do: hand(find(stack, key), stack, key, event)
 
   @doc """
   Hands over what came from the network: like `post/3`, but a transaction that does not keep up is not given more.
   """
   @spec deliver(Stack.t(), struct, term) :: :ok | :error | :busy
   def deliver(stack, key, event) do
-    with pid when is_pid(pid) <- find(stack, key),
-         {:message_queue_len, waiting} when waiting >= @most_waiting <-
-           Process.info(pid, :message_queue_len) do
-      :busy
-    else
-      _not_busy -> post(stack, key, event)
+    case find(stack, key) do
+      # To ask takes a moment, in which the transaction may have gone to the shelf: it is looked up anew.
+      pid when is_pid(pid) -> if busy?(pid), do: :busy, else: post(stack, key, event)
+      module_or_nil -> hand(module_or_nil, stack, key, event)
     end
   end
+
+  defp busy?(pid) do
+    case Process.info(pid, :message_queue_len) do
+      {:message_queue_len, waiting} -> waiting >= @most_waiting
+      nil -> false
+    end
+  end
+
+  defp hand(nil, _stack, _key, _event), do: :error
+  defp hand(pid, _stack, _key, event) when is_pid(pid), do: :gen_statem.cast(pid, event)
+  defp hand(module, stack, key, event), do: wake(stack, key, module, event)
 
   # Another process may be faster to wake it; the event then goes to where it is now.
   defp wake(stack, key, module, event) do
