@@ -110,13 +110,16 @@ defmodule Mix.Sippet.Nif do
   defp read_prebuilt(%{prebuilt: path} = nif) do
     case Path.type(path) == :absolute and File.read(path) do
       false ->
-        Failure.plain(nif, "SIPPET_NIF_PATH must be an absolute path, got: #{path}")
+        Failure.plain(nif, "the path of the prebuilt library must be absolute, got: #{path}")
 
       {:ok, bytes} ->
         check_sum(nif, bytes)
 
       {:error, reason} ->
-        Failure.plain(nif, "SIPPET_NIF_PATH: cannot read #{path}: #{:file.format_error(reason)}")
+        Failure.plain(
+          nif,
+          "cannot read the prebuilt library #{path}: #{:file.format_error(reason)}"
+        )
     end
   end
 
@@ -130,7 +133,7 @@ defmodule Mix.Sippet.Nif do
     else
       Failure.plain(
         nif,
-        "#{nif.prebuilt} has the SHA-256 #{found}, but SIPPET_NIF_SHA256 is #{nif.sha256}"
+        "the prebuilt library #{nif.prebuilt} has the SHA-256 #{found}, but wanted is #{nif.sha256}"
       )
     end
   end

@@ -8,10 +8,22 @@ defmodule Mix.Tasks.Compile.SippetNif do
   beside it. Cargo is started only when the library is missing or something that it is made of has
   other contents than at the last build; a build folder that is complete needs no Rust.
 
+  ## A prebuilt library
+
+  Where there is no Rust or no network, the library comes from elsewhere, and cargo is not used. It is what a build of
+  the same version on a machine of the same kind left in `priv/native`. The path goes into the configuration of the project:
+
+      # config/config.exs
+      config :sippet,
+        nif_path: "/opt/sippet/sippet_nif.so",
+        nif_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+  `:nif_path` is absolute. `:nif_sha256` may be left out; if it is there, a library with another checksum stops the
+  compilation. The two environment variables of the same meaning, below, stand in place of both.
+
   ## Environment variables
 
-    * `SIPPET_NIF_PATH` - the absolute path of a prebuilt library. Cargo is not used
-      then: for packagers, and for machines without Rust or network.
+    * `SIPPET_NIF_PATH` - the absolute path of a prebuilt library. `:nif_path` and `:nif_sha256` do not count then.
     * `SIPPET_NIF_SHA256` - the checksum, in hexadecimal, that the library at `SIPPET_NIF_PATH` must have.
     * `SIPPET_CARGO_PROFILE` - the cargo profile, `release` unless set.
     * `SIPPET_CARGO_TARGET` - the target triple to build for, the machine's own unless set.
@@ -25,7 +37,7 @@ defmodule Mix.Tasks.Compile.SippetNif do
   as not set.
 
   Mix compiles a dependency that it fetched (from git or Hex) once. After a change of these
-  variables run `mix deps.compile sippet --force`.
+  variables or options run `mix deps.compile sippet --force`.
 
   ## Command line options
 
@@ -61,6 +73,7 @@ defmodule Mix.Tasks.Compile.SippetNif do
   defp nif do
     root = File.cwd!()
     app = Mix.Project.app_path()
+    {prebuilt, sha256} = prebuilt()
 
     %Nif{
       root: root,
@@ -74,9 +87,27 @@ defmodule Mix.Tasks.Compile.SippetNif do
       profile: env("SIPPET_CARGO_PROFILE") || "release",
       target: env("SIPPET_CARGO_TARGET"),
       flags: Enum.map(@cargo_flags, &env/1),
-      prebuilt: env("SIPPET_NIF_PATH"),
-      sha256: env("SIPPET_NIF_SHA256")
+      prebuilt: prebuilt,
+      sha256: sha256
     }
+  end
+
+  # One place names both: the checksum of another library would say nothing.
+  defp prebuilt do
+    case env("SIPPET_NIF_PATH") do
+      nil -> {option(:nif_path), option(:nif_sha256)}
+      path -> {path, env("SIPPET_NIF_SHA256")}
+    end
+  end
+
+  defp option(name) do
+    case Application.get_env(:sippet, name) do
+      value when is_binary(value) or value == nil ->
+        value
+
+      value ->
+        Mix.raise("expected #{inspect(name)} of :sippet to be a string, got: #{inspect(value)}")
+    end
   end
 
   defp target_dir, do: Path.join(Mix.Project.app_path(), "cargo")

@@ -298,7 +298,7 @@ defmodule Mix.Sippet.NifTest do
     test "refuses it with another checksum, also when it was taken before", %{nif: nif} do
       wrong = String.duplicate("0", 64)
       assert {:error, [diagnostic]} = Nif.compile(%{nif | sha256: wrong})
-      assert diagnostic.message =~ "SIPPET_NIF_SHA256 is #{wrong}"
+      assert diagnostic.message =~ "wanted is #{wrong}"
       refute File.exists?(nif.library)
 
       {:ok, []} = Nif.compile(nif)
@@ -307,7 +307,9 @@ defmodule Mix.Sippet.NifTest do
 
     test "says when it is not there", %{nif: nif} do
       assert {:error, [diagnostic]} = Nif.compile(%{nif | prebuilt: "/nonexistent.so"})
-      assert diagnostic.message =~ "cannot read /nonexistent.so: no such file"
+
+      assert diagnostic.message =~
+               "cannot read the prebuilt library /nonexistent.so: no such file"
     end
 
     test "refuses a path that depends on the current folder", %{nif: nif} do

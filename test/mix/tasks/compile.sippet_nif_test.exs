@@ -92,11 +92,39 @@ defmodule Mix.Tasks.Compile.SippetNifTest do
 
     assert {text, status} = mix(root, ["compile"], [{"SIPPET_NIF_SHA256", "beef"} | env])
     assert status != 0
-    assert text =~ "#{prebuilt} has the SHA-256 #{sum}, but SIPPET_NIF_SHA256 is beef"
+    assert text =~ "#{prebuilt} has the SHA-256 #{sum}, but wanted is beef"
     refute File.exists?(Path.join(root, @library))
 
     assert {_, 0} = mix(root, ["compile"], [{"SIPPET_NIF_SHA256", sum} | env])
     assert File.read!(Path.join(root, @library)) == "prebuilt"
+  end
+
+  test "takes a prebuilt library from the project's configuration", %{tmp_dir: root} do
+    prebuilt = Path.join(root, "prebuilt.so")
+    File.write!(prebuilt, "prebuilt")
+    sum = Base.encode16(:crypto.hash(:sha256, "prebuilt"), case: :lower)
+    env = [{"PATH", path_without_cargo(root)}]
+
+    configure(root, nif_path: prebuilt, nif_sha256: "beef")
+    assert {text, status} = mix(root, ["compile"], env)
+    assert status != 0
+    assert text =~ "has the SHA-256 #{sum}, but wanted is beef"
+    refute File.exists?(Path.join(root, @library))
+
+    configure(root, nif_path: prebuilt, nif_sha256: sum)
+    assert {_, 0} = mix(root, ["compile"], env)
+    assert File.read!(Path.join(root, @library)) == "prebuilt"
+
+    # The environment's path stands in place of both.
+    other = Path.join(root, "other.so")
+    File.write!(other, "other")
+    assert {_, 0} = mix(root, ["compile"], [{"SIPPET_NIF_PATH", other} | env])
+    assert File.read!(Path.join(root, @library)) == "other"
+
+    configure(root, nif_path: :odd)
+    assert {text, status} = mix(root, ["compile"], env)
+    assert status != 0
+    assert text =~ "expected :nif_path of :sippet to be a string"
   end
 
   test "stops the compilation when the Rust fails", %{tmp_dir: root} do
@@ -126,6 +154,12 @@ defmodule Mix.Tasks.Compile.SippetNifTest do
     assert "native/sippet_nif" in crates
     assert crates -- SippetNif.sources() == []
     for source <- SippetNif.sources(), do: assert(File.exists?(source), source)
+  end
+
+  defp configure(root, options) do
+    File.mkdir_p!(Path.join(root, "config"))
+    text = "import Config\nconfig :sippet, #{inspect(options)}\n"
+    File.write!(Path.join(root, "config/config.exs"), text)
   end
 
   # The environment of this run must not reach the project.
