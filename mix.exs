@@ -72,7 +72,7 @@ defmodule Sippet.MixProject do
   defp package do
     [
       licenses: ["BSD-3-Clause"],
-      links: %{},
+      links: %{"RFC 3261" => "https://www.rfc-editor.org/rfc/rfc3261"},
       files:
         ~w(lib native/sip{_parser,pet_nif}/{src,Cargo.toml,build.rs,*.tbl}
                 Cargo.toml Cargo.lock .cargo mix.exs README.md SECURITY.md LICENSE CHANGELOG.md .formatter.exs)
