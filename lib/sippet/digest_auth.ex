@@ -14,11 +14,7 @@ defmodule Sippet.DigestAuth do
   @moduledoc """
   Digest authentication (RFC 7616, RFC 8760, RFC 3261 §22), for clients and for servers.
 
-  Algorithms are MD5, SHA-256 and SHA-512-256, each also as `-sess`; qualities of protection are `auth` and `auth-int`.
-
-  ## A client answers a challenge
-
-  `make_request/4` takes the request that was sent and the 401 or 407 that came, and gives the request to send next.
+  A client answers a challenge: `make_request/4` takes the request that was sent and the 401 or 407 that came, and gives the request to send next.
 
       iex> request = Sippet.Message.build_request(:register, "sip:biloxi.com")
       iex> request = Sippet.Message.put_header(request, :cseq, {1, :register})
@@ -28,7 +24,11 @@ defmodule Sippet.DigestAuth do
       iex> {credentials["username"], credentials["algorithm"], credentials["uri"], credentials["nc"]}
       {"bob", "SHA-256", "sip:biloxi.com", "00000001"}
 
-  It is a new request of the same dialog or registration: **give it the next CSeq number and a new branch before it is sent**
+  Algorithms are MD5, SHA-256 and SHA-512-256, each also as `-sess`; qualities of protection are `auth` and `auth-int`.
+
+  ## A client sends the request again
+
+  What `make_request/4` gives is a new request of the same dialog or registration: **give it the next CSeq number and a new branch before it is sent**
   (RFC 3261 §22.2), else it counts as the old one sent again.
 
       next

@@ -84,6 +84,7 @@ defmodule Sippet.ParseError do
       ~S(line 6, octet 210: malformed CSeq header: "one INVITE")
 
   """
+  @spec message(t) :: String.t()
   @impl Exception
   def message(%__MODULE__{} = error) do
     "line #{error.line}, octet #{error.offset}: #{text(error.reason, error.header)}" <>

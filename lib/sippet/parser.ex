@@ -36,11 +36,13 @@ defmodule Sippet.Parser do
              offset :: non_neg_integer, excerpt :: binary, request :: request | nil}}
   @typep request :: {method :: atom | binary, [{name :: binary, value :: binary}]}
   @typep version :: {non_neg_integer, non_neg_integer}
+  @typep parsed ::
+           {:request, atom | binary, struct, version, map, binary | nil}
+           | {:response, version, 100..699, binary, map, binary | nil}
+           | refusal
+  @typep framed :: {:complete, pos_integer} | {:partial, non_neg_integer} | refusal
 
-  @spec parse(binary) ::
-          {:request, atom | binary, struct, version, map, binary | nil}
-          | {:response, version, 100..699, binary, map, binary | nil}
-          | refusal
+  @spec parse(binary) :: parsed
   def parse(message) when byte_size(message) <= @normal, do: parse(message, @literals)
   def parse(message), do: parse_dirty(message, @literals)
 
@@ -60,8 +62,7 @@ defmodule Sippet.Parser do
   end
 
   # `resume` is 0, or what an earlier call on the beginning of the same buffer gave.
-  @spec frame(binary, non_neg_integer) ::
-          {:complete, pos_integer} | {:partial, non_neg_integer} | refusal
+  @spec frame(binary, non_neg_integer) :: framed
   def frame(buffer, resume) when byte_size(buffer) <= @normal,
     do: frame(buffer, resume, @literals)
 
@@ -77,17 +78,37 @@ defmodule Sippet.Parser do
   @spec table_hash() :: non_neg_integer
   def table_hash, do: :erlang.nif_error(:not_loaded)
 
+  # What the library puts its functions in the place of.
+
+  @spec parse(binary, tuple) :: parsed
   def parse(_message, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec parse_dirty(binary, tuple) :: parsed
   def parse_dirty(_message, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec parse_uri(binary, tuple) :: struct | refusal
   def parse_uri(_text, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec parse_values(non_neg_integer, [binary], tuple) :: {:ok, term} | refusal
   def parse_values(_row, _values, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec parse_values_dirty(non_neg_integer, [binary], tuple) :: {:ok, term} | refusal
   def parse_values_dirty(_row, _values, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec frame(binary, non_neg_integer, tuple) :: framed
   def frame(_buffer, _resume, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec frame_dirty(binary, non_neg_integer, tuple) :: framed
   def frame_dirty(_buffer, _resume, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec sha512_256_nif(binary) :: <<_::256>>
   def sha512_256_nif(_data), do: :erlang.nif_error(:not_loaded)
+
+  @spec sha512_256_dirty(binary) :: <<_::256>>
   def sha512_256_dirty(_data), do: :erlang.nif_error(:not_loaded)
 
   # `Table.hash/0` goes along, so that a library built from another table is refused.
+  @spec load() :: :ok | {:error, {atom, charlist}}
   def load do
     :code.purge(__MODULE__)
     path = Path.join(:code.priv_dir(:sippet), "native/sippet_nif")

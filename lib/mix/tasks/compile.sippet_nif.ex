@@ -3,6 +3,9 @@ defmodule Mix.Tasks.Compile.SippetNif do
   @moduledoc """
   Builds the Rust parser with cargo and puts it where Sippet loads it from.
 
+      $ mix compile
+      $ SIPPET_CARGO_PROFILE=dev mix compile
+
   It runs by itself as the last step of `mix compile`. The library goes to
   `priv/native` of the application's build folder, one for each environment, and cargo's own files
   beside it. Cargo is started only when the library is missing or something that it is made of has

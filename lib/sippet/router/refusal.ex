@@ -11,23 +11,6 @@ defmodule Sippet.Router.Refusal do
   @retry_after 5
 
   @doc """
-  The status that a refusal of this reason has.
-  """
-  @spec status(ParseError.reason()) :: 400..599
-  def status(:request_uri_too_long), do: 414
-
-  def status(reason)
-      when reason in [
-             :message_too_large,
-             :headers_too_large,
-             :too_many_headers,
-             :too_many_parameters
-           ],
-      do: 513
-
-  def status(_reason), do: 400
-
-  @doc """
   Answers a request that could not be parsed: gives the octets and the topmost Via, by which they go; or nothing
   where no answer is due, or none can find its way.
 
@@ -117,4 +100,19 @@ defmodule Sippet.Router.Refusal do
     response = Message.to_response(request, status)
     if reason, do: put_in(response.start_line.reason_phrase, reason), else: response
   end
+
+  # The status that a refusal of this reason has.
+  @spec status(ParseError.reason()) :: 400..599
+  defp status(:request_uri_too_long), do: 414
+
+  defp status(reason)
+       when reason in [
+              :message_too_large,
+              :headers_too_large,
+              :too_many_headers,
+              :too_many_parameters
+            ],
+       do: 513
+
+  defp status(_reason), do: 400
 end
