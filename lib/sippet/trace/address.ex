@@ -2,12 +2,10 @@ defmodule Sippet.Trace.Address do
   @moduledoc false
   # The addresses of messages: one host has one form, so that it has one lane.
 
-  alias Sippet.Trace.Entry
-
   @doc """
   Reads an address: a host with a port, or alone.
   """
-  @spec parse(String.t()) :: Entry.address()
+  @spec parse(String.t()) :: {:inet.ip_address() | String.t(), :inet.port_number() | nil}
   def parse(text) do
     with [_text, host, port] <- Regex.run(~r/\A(\[.*\]|[^:]*):(\d{1,5})\z/, text),
          port when port <= 65_535 <- String.to_integer(port) do

@@ -7,7 +7,7 @@ defmodule Sippet.Trace.Collector do
   use GenServer
 
   alias Sippet.Stack.{Board, Tap}
-  alias Sippet.Trace.{Address, Call, Entry, Filter}
+  alias Sippet.Trace.{Call, Entry, Filter}
 
   # A flood may come, and a trace of few calls: more than so many messages a second are not even looked at.
   @per_second 5_000
@@ -72,34 +72,13 @@ defmodule Sippet.Trace.Collector do
   @impl true
   def handle_info({:tapped, _in_or_out, _time, _protocol, _local, _remote, octets} = told, state) do
     Tap.taken(state.tap, octets)
-    {:noreply, if(state.full?, do: ignore(state), else: take(entry(told), state))}
+    {:noreply, if(state.full?, do: ignore(state), else: take(Entry.tapped(told), state))}
   end
 
   def handle_info({:DOWN, owner, :process, _pid, _reason}, %{owner: owner} = state),
     do: {:stop, :normal, state}
 
   def handle_info(_message, state), do: {:noreply, state}
-
-  @doc """
-  The entry of what a tap was told.
-  """
-  @spec entry(Tap.told()) :: Entry.t()
-  def entry({:tapped, direction, time, protocol, local, remote, octets}) do
-    {host, port} = remote
-    remote = {if(is_binary(host), do: Address.host(host), else: host), port}
-    {source, destination} = ways(direction, local || {"local", nil}, remote)
-    Entry.new(time, source, destination, owned(octets), protocol)
-  end
-
-  defp ways(:in, local, remote), do: {remote, local}
-  defp ways(:out, local, remote), do: {local, remote}
-
-  # A message that was cut off a stream must not keep the buffer.
-  defp owned(octets) do
-    if :binary.referenced_byte_size(octets) > 2 * byte_size(octets),
-      do: :binary.copy(octets),
-      else: octets
-  end
 
   # Line ends that keep a way open are no message.
   defp take(%Entry{error: %{reason: :empty_message}}, state), do: state

@@ -19,6 +19,8 @@ defmodule Sippet.Trace.Entry do
 
   alias Sippet.{Message, ParseError}
   alias Sippet.Message.{RequestLine, StatusLine}
+  alias Sippet.Stack.Tap
+  alias Sippet.Trace.Address
 
   # So much of a message that can't be parsed is looked at.
   @head 8_192
@@ -76,6 +78,26 @@ defmodule Sippet.Trace.Entry do
       {:ok, message} -> read(entry, message)
       {:error, error} -> unread(entry, error)
     end
+  end
+
+  @doc false
+  # The entry of what a tap was told.
+  @spec tapped(Tap.told()) :: t
+  def tapped({:tapped, direction, time, protocol, local, remote, octets}) do
+    {host, port} = remote
+    remote = {if(is_binary(host), do: Address.host(host), else: host), port}
+    {source, destination} = ways(direction, local || {"local", nil}, remote)
+    new(time, source, destination, owned(octets), protocol)
+  end
+
+  defp ways(:in, local, remote), do: {remote, local}
+  defp ways(:out, local, remote), do: {local, remote}
+
+  # A message that was cut off a stream must not keep the buffer.
+  defp owned(octets) do
+    if :binary.referenced_byte_size(octets) > 2 * byte_size(octets),
+      do: :binary.copy(octets),
+      else: octets
   end
 
   defp read(entry, %Message{start_line: line, headers: headers} = message) do
