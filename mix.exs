@@ -42,6 +42,7 @@ defmodule Sippet.MixProject do
       groups_for_extras: [Guides: ~r"^guides/"],
       groups_for_modules: [
         Stack: [Sippet, Sippet.Core, Sippet.Telemetry],
+        Tracing: ~r/^Sippet\.Trace/,
         Messages: [~r/^Sippet\.Message/, Sippet.Headers, Sippet.URI, Sippet.ParseError],
         "User agents, registrars, proxies": [
           Sippet.Dialog,
@@ -63,7 +64,7 @@ defmodule Sippet.MixProject do
     first =
       for name <-
             ~w(getting-started writing-a-core examples messages transactions writing-a-transport
-               digest-authentication testing-your-core telemetry running-in-production migrating-from-1.0),
+               digest-authentication testing-your-core telemetry tracing running-in-production migrating-from-1.0),
           do: "guides/#{name}.md"
 
     first ++ (Enum.sort(Path.wildcard("guides/*.md")) -- first)
