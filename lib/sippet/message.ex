@@ -834,14 +834,8 @@ defmodule Sippet.Message do
 
   """
   @spec to_iodata(t) :: iodata
-  def to_iodata(%__MODULE__{start_line: line, headers: headers, body: nil}),
-    do: [start_line(line), Serializer.headers(headers, 0) | "\r\n\r\n"]
-
-  def to_iodata(%__MODULE__{start_line: line, headers: headers, body: body}) when is_binary(body),
-    do: [start_line(line), Serializer.headers(headers, byte_size(body)), "\r\n\r\n" | body]
-
-  def to_iodata(%__MODULE__{body: body}),
-    do: raise(ArgumentError, "cannot print the body: expected a binary, got: #{inspect(body)}")
+  def to_iodata(%__MODULE__{start_line: line, headers: headers, body: body}),
+    do: Serializer.message(line, headers, body)
 
   @doc """
   Whether `validate/1` finds the message valid.
@@ -967,20 +961,11 @@ defmodule Sippet.Message do
 
   defp wrong_return(other), do: "expected {get, new_value} or :pop, got: #{inspect(other)}"
 
-  defp start_line(%RequestLine{} = line), do: RequestLine.to_iodata(line)
-  defp start_line(%StatusLine{} = line), do: StatusLine.to_iodata(line)
-
-  defp start_line(line) do
-    raise ArgumentError,
-          "cannot print the start line: expected a RequestLine or a StatusLine, got: #{inspect(line)}"
-  end
-
-  # FunctionClauseError: an improper list, or a struct whose fields make no sense.
   defp printable(message) do
     _iodata = to_iodata(message)
     :ok
   rescue
-    error in [ArgumentError, FunctionClauseError] -> {:error, Exception.message(error)}
+    error in ArgumentError -> {:error, Exception.message(error)}
   end
 
   defp rport(%{"rport" => rport}, port) do

@@ -49,8 +49,12 @@ defmodule Sippet.Parser do
   @spec parse_uri(binary) :: struct | refusal
   def parse_uri(text), do: parse_uri(text, @literals)
 
+  # The number by which the native library knows a header that has a shape.
+  @spec row(String.t()) :: non_neg_integer
+  def row(name)
+
   for {%{name: name, shape: shape}, row} <- Enum.with_index(Table.rows()), shape != :raw do
-    defp row(unquote(name)), do: unquote(row)
+    def row(unquote(name)), do: unquote(row)
   end
 
   # The name is the registered spelling of a row that has a shape.
@@ -67,6 +71,14 @@ defmodule Sippet.Parser do
     do: frame(buffer, resume, @literals)
 
   def frame(buffer, resume), do: frame_dirty(buffer, resume, @literals)
+
+  # The text of a message or of a part of it. How much that is shows only on the way: the native library gives
+  # up on what would hold a scheduler for too long.
+  @spec print(tuple) ::
+          binary | {:error, {:untyped, atom} | {binary, binary | non_neg_integer, term}}
+  def print(part) do
+    with :large <- print_nif(part), do: print_dirty(part)
+  end
 
   # SHA-512/256, which OTP 25's :crypto lacks: 32 octets.
   @spec sha512_256(iodata) :: <<_::256>>
@@ -102,6 +114,8 @@ defmodule Sippet.Parser do
   def frame_dirty(_buffer, _resume, _literals), do: :erlang.nif_error(:not_loaded)
 
   @spec sha512_256_nif(binary) :: <<_::256>>
+  def print_nif(_part), do: :erlang.nif_error(:not_loaded)
+  def print_dirty(_part), do: :erlang.nif_error(:not_loaded)
   def sha512_256_nif(_data), do: :erlang.nif_error(:not_loaded)
 
   @spec sha512_256_dirty(binary) :: <<_::256>>

@@ -40,9 +40,9 @@ defmodule Sippet.URI do
 
   alias Sippet.ParseError
   alias Sippet.Parser
+  alias Sippet.Serializer
   alias Sippet.URI.Comparison
   alias Sippet.URI.Escape
-  alias Sippet.URI.Printer
 
   defstruct scheme: nil,
             userinfo: nil,
@@ -74,7 +74,7 @@ defmodule Sippet.URI do
 
   """
   @spec default_port(String.t()) :: nil | :inet.port_number()
-  defdelegate default_port(scheme), to: Printer
+  defdelegate default_port(scheme), to: Comparison
 
   @doc """
   Encodes names and values as the parameters of a URI.
@@ -313,7 +313,7 @@ defmodule Sippet.URI do
 
   """
   @spec to_string(t) :: binary
-  def to_string(%__MODULE__{} = uri), do: uri |> Printer.to_iodata() |> IO.iodata_to_binary()
+  def to_string(%__MODULE__{} = uri), do: Serializer.uri(uri)
 
   @doc """
   Whether two URIs are equivalent.

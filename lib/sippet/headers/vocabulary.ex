@@ -51,22 +51,10 @@ defmodule Sippet.Headers.Vocabulary do
 
   defp known_method(_upper, name), do: name
 
-  @doc """
-  What stands on the wire for a protocol: the upper-case name of an atom, a string as it is.
-  """
-  @spec protocol_name(atom | String.t()) :: String.t()
-  def protocol_name(protocol)
-
   for name <- @protocols do
     atom = name |> String.downcase() |> String.to_atom()
-    def protocol_name(unquote(atom)), do: unquote(name)
     defp known_protocol(unquote(name)), do: unquote(atom)
   end
-
-  def protocol_name(protocol) when is_binary(protocol), do: protocol
-
-  def protocol_name(protocol) when is_atom(protocol) and protocol not in [nil, true, false],
-    do: protocol |> Atom.to_string() |> String.upcase(:ascii)
 
   defp known_protocol(upper), do: upper
 end

@@ -12,9 +12,8 @@ defmodule Sippet.Message.RequestLine do
   """
 
   alias Sippet.Headers.Vocabulary
-  alias Sippet.Serializer.Shape
+  alias Sippet.Serializer
   alias Sippet.URI
-  alias Sippet.URI.Printer
 
   defstruct method: nil, request_uri: nil, version: {2, 0}
 
@@ -56,30 +55,14 @@ defmodule Sippet.Message.RequestLine do
 
   """
   @spec to_string(t) :: binary
-  def to_string(%__MODULE__{} = line), do: line |> to_iodata() |> IO.iodata_to_binary()
+  def to_string(%__MODULE__{} = line), do: Serializer.start_line(line)
 
   @doc """
   The line as iodata, without its line end; a method that is no token and a URI that can't be printed raise
   `ArgumentError`.
   """
   @spec to_iodata(t) :: iodata
-  def to_iodata(%__MODULE__{method: method, request_uri: %URI{} = uri, version: {2, 0}}),
-    do: [Shape.method(method, "the request line"), ?\s, Printer.to_iodata(uri) | " SIP/2.0"]
-
-  def to_iodata(%__MODULE__{method: method, request_uri: %URI{} = uri, version: version}) do
-    where = "the request line"
-
-    [
-      Shape.method(method, where),
-      ?\s,
-      Printer.to_iodata(uri),
-      " SIP/" | Shape.version(version, where)
-    ]
-  end
-
-  def to_iodata(%__MODULE__{request_uri: uri}) do
-    raise ArgumentError, "cannot print the request line: expected a URI, got: #{inspect(uri)}"
-  end
+  def to_iodata(%__MODULE__{} = line), do: Serializer.start_line(line)
 
   defimpl String.Chars do
     def to_string(line), do: Sippet.Message.RequestLine.to_string(line)

@@ -11,8 +11,7 @@ defmodule Sippet.Message.StatusLine do
     * `version` - `{2, 0}`
   """
 
-  alias Sippet.Octets
-  alias Sippet.Serializer.Shape
+  alias Sippet.Serializer
 
   defstruct status_code: nil, reason_phrase: nil, version: {2, 0}
 
@@ -171,23 +170,13 @@ defmodule Sippet.Message.StatusLine do
 
   """
   @spec to_string(t) :: binary
-  def to_string(%__MODULE__{} = line), do: line |> to_iodata() |> IO.iodata_to_binary()
+  def to_string(%__MODULE__{} = line), do: Serializer.start_line(line)
 
   @doc """
   The line as iodata, without its line end; a reason phrase that holds a line end raises `ArgumentError`.
   """
   @spec to_iodata(t) :: iodata
-  def to_iodata(%__MODULE__{status_code: status, reason_phrase: reason, version: version}) do
-    where = "the status line"
-
-    [
-      "SIP/",
-      Shape.version(version, where),
-      ?\s,
-      Integer.to_string(checked!(status)),
-      ?\s | Octets.text!(reason, where)
-    ]
-  end
+  def to_iodata(%__MODULE__{} = line), do: Serializer.start_line(line)
 
   defp checked!(status_code) when status_code in 100..699, do: status_code
 

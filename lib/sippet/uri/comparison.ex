@@ -4,8 +4,8 @@ defmodule Sippet.URI.Comparison do
   # scheme.
 
   alias Sippet.Headers.Table
+  alias Sippet.Serializer
   alias Sippet.URI.Escape
-  alias Sippet.URI.Printer
 
   # RFC3261§19.1.4 - these never match a URI that leaves them out, even with their default value
   @significant ~w(user ttl method maddr transport)
@@ -19,9 +19,17 @@ defmodule Sippet.URI.Comparison do
     scheme == downcase(b.scheme) and same?(scheme, a, b, lenient?)
   end
 
+  @doc """
+  The default port of a scheme, or `nil`.
+  """
+  @spec default_port(String.t()) :: nil | :inet.port_number()
+  def default_port("sip"), do: 5060
+  def default_port("sips"), do: 5061
+  def default_port(scheme) when is_binary(scheme), do: nil
+
   defp same?(scheme, a, b, lenient?) when scheme in ["sip", "sips"] do
-    a_parts = Printer.parts(a)
-    b_parts = Printer.parts(b)
+    a_parts = parts(a)
+    b_parts = parts(b)
 
     userinfo(a_parts) == userinfo(b_parts) and host(a_parts) == host(b_parts) and
       port(a_parts, scheme, lenient?) == port(b_parts, scheme, lenient?) and
@@ -38,6 +46,20 @@ defmodule Sippet.URI.Comparison do
     {a.authority, a.parameters, a.headers} == {b.authority, b.parameters, b.headers}
   end
 
+  # `{userinfo, host, port}` as they are printed: the port is `nil` unless it stands in the text.
+  defp parts(%{scheme: scheme, userinfo: userinfo, host: host} = uri) do
+    text = Serializer.uri(%{uri | parameters: nil, headers: nil})
+    authority = binary_part(text, byte_size(scheme) + 1, byte_size(text) - byte_size(scheme) - 1)
+    {userinfo, host || uri.authority, written_port(authority)}
+  end
+
+  defp written_port(authority) do
+    case Regex.run(~r/:(\d+)\z/, authority) do
+      [_all, port] -> String.to_integer(port)
+      nil -> nil
+    end
+  end
+
   # RFC3261§19.1.4 - the userinfo is compared with letter case
   defp userinfo({nil, _host, _port}), do: nil
   defp userinfo({userinfo, _host, _port}), do: Escape.normalize(userinfo)
@@ -52,7 +74,7 @@ defmodule Sippet.URI.Comparison do
     end
   end
 
-  defp port({_userinfo, _host, nil}, scheme, true), do: Printer.default_port(scheme)
+  defp port({_userinfo, _host, nil}, scheme, true), do: default_port(scheme)
   defp port({_userinfo, _host, port}, _scheme, _lenient?), do: port
 
   defp parameters(uri, scheme, lenient?) do

@@ -20,27 +20,11 @@ defmodule Sippet.URI.Escape do
   end
 
   @doc """
-  Whether all that `keep?` is false of is escaped.
-  """
-  @spec escaped?(binary, (byte -> boolean)) :: boolean
-  def escaped?(<<?%, a, b, rest::binary>>, keep?),
-    do: octet(a, b) != nil and escaped?(rest, keep?)
-
-  def escaped?(<<octet, rest::binary>>, keep?), do: keep?.(octet) and escaped?(rest, keep?)
-  def escaped?(<<>>, _keep?), do: true
-
-  @doc """
   Whether an octet is in the class "unreserved" of RFC 3261 §25.1.
   """
   @spec unreserved?(byte) :: boolean
   def unreserved?(octet) when octet in ?a..?z or octet in ?A..?Z or octet in ?0..?9, do: true
   def unreserved?(octet), do: octet in ~c"-_.!~*'()"
-
-  @doc """
-  Whether an octet may stand in a userinfo as it is: in the user, in the password, or as the `:` between them.
-  """
-  @spec userinfo?(byte) :: boolean
-  def userinfo?(octet), do: unreserved?(octet) or octet in ~c"&=+$,;?/:"
 
   @doc """
   Takes one layer of escapes off. A "%" that starts no escape stays as it is.

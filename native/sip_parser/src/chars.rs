@@ -5,47 +5,47 @@ use wide::u8x16;
 
 /// A set of octets: one or more bits of [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Class(u16);
+pub struct Class(u16);
 
 impl Class {
     /// `DIGIT`
-    pub(crate) const DIGIT: Class = Class(1);
+    pub const DIGIT: Class = Class(1);
     /// `WSP = SP / HTAB`: what is left of `LWS` once the folds are gone.
-    pub(crate) const WSP: Class = Class(1 << 1);
+    pub const WSP: Class = Class(1 << 1);
     /// `token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")`
-    pub(crate) const TOKEN: Class = Class(1 << 2);
+    pub const TOKEN: Class = Class(1 << 2);
     /// `word`, of which a Call-ID is made: token and `( ) < > : \ " / [ ] ? { }`
-    pub(crate) const WORD: Class = Class(1 << 3);
+    pub const WORD: Class = Class(1 << 3);
     /// `hostname`, `IPv4address`: alphanum, `-`, `.`; and `_`, which the field uses and DNS carries.
-    pub(crate) const HOST: Class = Class(1 << 4);
+    pub const HOST: Class = Class(1 << 4);
     /// `user`, `password` but for `escaped`: unreserved, `& = + $ , ; ? /` and the colon between the two
-    pub(crate) const USERINFO: Class = Class(1 << 5);
+    pub const USERINFO: Class = Class(1 << 5);
     /// `uri-parameters` but for `escaped`: unreserved, `[ ] / : & + $` and the `;` and `=` between them
-    pub(crate) const URI_PARAM: Class = Class(1 << 6);
+    pub const URI_PARAM: Class = Class(1 << 6);
     /// `headers` of a URI but for `escaped`: unreserved, `[ ] / ? : + $` and the `&` and `=` between them
-    pub(crate) const URI_HEADER: Class = Class(1 << 7);
+    pub const URI_HEADER: Class = Class(1 << 7);
     /// `uric` of RFC 2396 but for `escaped`: unreserved and reserved; and the `[ ] #` of RFC 3986
-    pub(crate) const URIC: Class = Class(1 << 8);
+    pub const URIC: Class = Class(1 << 8);
     /// `qdtext`: what stands in quotes but for `"` and `\`; any octet from 0x80 up, UTF-8 or not
-    pub(crate) const QDTEXT: Class = Class(1 << 9);
+    pub const QDTEXT: Class = Class(1 << 9);
     /// `TEXT-UTF8char` and blanks: all but control characters
-    pub(crate) const TEXT: Class = Class(1 << 10);
+    pub const TEXT: Class = Class(1 << 10);
     /// A parameter's value without quotes: `token`, `host`, and what else the field sends there;
     /// all visible octets but `" , ; < > \`
-    pub(crate) const VALUE: Class = Class(1 << 11);
+    pub const VALUE: Class = Class(1 << 11);
     /// Octets of an unquoted display name: tokens, the blanks between them, and raw UTF-8, which
     /// softphones send there.
-    pub(crate) const DISPLAY: Class = Class(1 << 12);
+    pub const DISPLAY: Class = Class(1 << 12);
     /// `ctext` but for the quoted pair and the nested comment
-    pub(crate) const COMMENT: Class = Class(1 << 13);
+    pub const COMMENT: Class = Class(1 << 13);
     /// `HEXDIG`
-    pub(crate) const HEX: Class = Class(1 << 14);
+    pub const HEX: Class = Class(1 << 14);
     /// `scheme` after its first letter: alphanum, `+`, `-`, `.`
-    pub(crate) const SCHEME: Class = Class(1 << 15);
+    pub const SCHEME: Class = Class(1 << 15);
 
     /// Whether the set has this octet.
     #[inline(always)]
-    pub(crate) fn has(self, octet: u8) -> bool {
+    pub fn has(self, octet: u8) -> bool {
         TABLE[octet as usize] & self.0 != 0
     }
 

@@ -51,6 +51,7 @@ mod table;
 mod tree;
 mod uri;
 
+pub use chars::Class;
 pub use error::{Error, Reason};
 pub use frame::{Frame, Resume, frame};
 pub use lines::Header;

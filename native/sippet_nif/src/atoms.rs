@@ -1,5 +1,6 @@
 //! Every atom that a result can have. All are made when the library is loaded, none ever from input.
 
+use crate::print::Order;
 use crate::term::{Atom, Maker, Raw};
 use once_cell::sync::OnceCell;
 use sip_parser::{HeaderId, Level, ROW_COUNT, Reason};
@@ -61,11 +62,29 @@ pub(crate) struct Atoms {
     pub(crate) keys: Vec<Atom>,
     pub(crate) uri: Struct<8>,
     pub(crate) date: Struct<9>,
+    pub(crate) request_line: Struct<4>,
+    pub(crate) status_line: Struct<4>,
+    pub(crate) parts: Parts,
+    /// The order of the typed headers in print.
+    pub(crate) order: Order,
+}
+
+/// What can be printed, and the answers other than text.
+pub(crate) struct Parts {
+    pub(crate) message: Atom,
+    pub(crate) headers: Atom,
+    pub(crate) start_line: Atom,
+    pub(crate) value: Atom,
+    pub(crate) uri: Atom,
+    pub(crate) large: Atom,
+    pub(crate) untyped: Atom,
 }
 
 /// The keys of a struct in the VM's order, and where the fields go that are given in another.
 pub(crate) struct Struct<const N: usize> {
     name: Atom,
+    /// The keys in the order of the fields.
+    given: [Atom; N],
     keys: [Atom; N],
     /// For each key in the VM's order the number of its field; 0 is `__struct__`.
     fields: [u8; N],
@@ -78,6 +97,7 @@ impl<const N: usize> Struct<N> {
         let number = |key: Atom| given.iter().position(|other| *other == key).unwrap_or(0) as u8;
         Struct {
             name: maker.atom(name),
+            given,
             keys: std::array::from_fn(|place| keys[place]),
             fields: std::array::from_fn(|place| number(keys[place])),
         }
@@ -91,6 +111,37 @@ impl<const N: usize> Struct<N> {
         let values = self.fields.map(|field| fields[usize::from(field)]);
         maker.map(&keys, &values)
     }
+
+    /// Whether a term is such a struct.
+    #[inline]
+    pub(crate) fn is<'a>(&self, maker: Maker<'a>, term: Raw<'a>) -> bool {
+        matches!(self.field(maker, term, 0), Some(name) if name == self.name)
+    }
+
+    /// A field by its number.
+    #[inline]
+    pub(crate) fn field<'a>(
+        &self,
+        maker: Maker<'a>,
+        term: Raw<'a>,
+        number: usize,
+    ) -> Option<Raw<'a>> {
+        maker.field(term, self.given[number])
+    }
+
+    /// The fields of such a struct in the order of [`Struct::new`]; none of another term, nor where a field was
+    /// taken away.
+    #[inline]
+    pub(crate) fn fields<'a>(&self, maker: Maker<'a>, term: Raw<'a>) -> Option<[Raw<'a>; N]> {
+        let mut fields = [self.name.into(); N];
+        if !self.is(maker, term) {
+            return None;
+        }
+        for (field, key) in fields.iter_mut().zip(&self.given).skip(1) {
+            *field = maker.field(term, *key)?;
+        }
+        Some(fields)
+    }
 }
 
 /// Sorts atoms as the VM sorts the keys of a map. A small map tells the order; there are more headers than
@@ -103,7 +154,7 @@ fn in_order(maker: Maker<'_>, atoms: &[Atom]) -> Vec<Atom> {
         }
         let pair = [Raw::from(*one), Raw::from(*other)];
         let map = maker.map(&pair, &pair);
-        match map.and_then(|map| maker.key_order(map).first().copied()) == Some(pair[0]) {
+        match map.and_then(|map| maker.pairs(map)?.next()) == Some((pair[0], pair[0])) {
             true => std::cmp::Ordering::Less,
             false => std::cmp::Ordering::Greater,
         }
@@ -177,6 +228,26 @@ impl Atoms {
                     "microsecond",
                 ],
             ),
+            request_line: Struct::new(
+                maker,
+                "Elixir.Sippet.Message.RequestLine",
+                ["__struct__", "method", "request_uri", "version"],
+            ),
+            status_line: Struct::new(
+                maker,
+                "Elixir.Sippet.Message.StatusLine",
+                ["__struct__", "version", "status_code", "reason_phrase"],
+            ),
+            parts: Parts {
+                message: atom("message"),
+                headers: atom("headers"),
+                start_line: atom("start_line"),
+                value: atom("value"),
+                uri: atom("uri"),
+                large: atom("large"),
+                untyped: atom("untyped"),
+            },
+            order: Order::new(maker),
         }
     }
 
@@ -195,6 +266,26 @@ impl Atoms {
         let same = |(name, _): &(&str, u16)| name.as_bytes().eq_ignore_ascii_case(text);
         let place = PROTOCOLS.iter().position(same)?;
         Some((self.protocols[place], PROTOCOLS[place].1))
+    }
+
+    /// What a known method is on the wire.
+    #[inline]
+    pub(crate) fn method_name(&self, method: Raw<'_>) -> Option<&'static str> {
+        let place = self.methods.iter().position(|atom| method == *atom)?;
+        Some(METHODS[place])
+    }
+
+    /// What a known transport is on the wire.
+    #[inline]
+    pub(crate) fn protocol_name(&self, protocol: Raw<'_>) -> Option<&'static str> {
+        let place = self.protocols.iter().position(|atom| protocol == *atom)?;
+        Some(PROTOCOLS[place].0)
+    }
+
+    /// Whether a sent-by without a port means one (RFC 3261 §18.2.2).
+    pub(crate) fn has_default_port(&self, protocol: Raw<'_>) -> bool {
+        let place = self.protocols.iter().position(|atom| protocol == *atom);
+        place.is_some_and(|place| PROTOCOLS[place].1 != 0)
     }
 
     pub(crate) fn reason(&self, reason: Reason) -> Atom {

@@ -5,6 +5,7 @@
 
 mod atoms;
 mod encode;
+mod print;
 mod refuse;
 mod term;
 mod words;
@@ -114,6 +115,20 @@ fn parse_lines<'a>(
         Err(error) => refuse::text(make, words, &lines.concat(), error),
     };
     Ok(make.term(env, raw))
+}
+
+/// The text of a message or of a part of it; [`print::print`] says which there are.
+#[rustler::nif(name = "print_nif")]
+fn print_part<'a>(env: Env<'a>, part: Term<'a>) -> NifResult<Term<'a>> {
+    let make = Maker::new(env);
+    Ok(make.term(env, print::print(make, part.into(), false)?))
+}
+
+/// The same for what would hold a scheduler for too long.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn print_dirty<'a>(env: Env<'a>, part: Term<'a>) -> NifResult<Term<'a>> {
+    let make = Maker::new(env);
+    Ok(make.term(env, print::print(make, part.into(), true)?))
 }
 
 /// `{:complete, octets}` or `{:partial, resume}`; `resume` is a number to be given back.

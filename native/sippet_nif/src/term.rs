@@ -1,11 +1,12 @@
-//! Terms made straight from arrays on the stack: the one place with `unsafe`.
+//! Terms made straight from arrays on the stack, and read without a copy: the one place with `unsafe`.
 //!
-//! rustler's own encoders go through vectors and decode what they made; the parser makes hundreds of terms
-//! per message, so it speaks to `enif_*` itself.
+//! rustler's own encoders go through vectors and decode what they made; a message is hundreds of terms,
+//! so the two ways speak to `enif_*` themselves.
 #![allow(unsafe_code)]
 
 use rustler::sys::{
-    self, ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm as RawTerm,
+    self, ErlNifBinary, ErlNifCharEncoding, ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry,
+    ErlNifTerm as RawTerm,
 };
 use rustler::{Env, Term};
 use std::marker::PhantomData;
@@ -20,6 +21,22 @@ pub(crate) struct Raw<'a>(RawTerm, PhantomData<&'a ()>);
 /// An atom: one machine word that is valid in every environment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Atom(RawTerm);
+
+impl Raw<'_> {
+    /// A number that tells terms apart: two atoms are the same where their numbers are.
+    #[inline]
+    pub(crate) fn number(self) -> usize {
+        // SAFETY: the type is a transparent one around this very number.
+        unsafe { std::mem::transmute::<RawTerm, usize>(self.0) }
+    }
+}
+
+impl PartialEq<Atom> for Raw<'_> {
+    #[inline]
+    fn eq(&self, atom: &Atom) -> bool {
+        self.0 == atom.0
+    }
+}
 
 impl<'a> From<Atom> for Raw<'a> {
     #[inline]
@@ -150,33 +167,145 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// The keys of a map in the order in which the VM keeps them.
-    ///
-    /// Up to OTP 25 that is the order of terms, from OTP 26 on for atoms an order of the VM's own. A map is
-    /// made faster from keys that come in that order.
-    pub(crate) fn key_order(self, map: Raw<'a>) -> Vec<Raw<'a>> {
-        let mut keys = Vec::new();
-        let mut iterator = MaybeUninit::<ErlNifMapIterator>::uninit();
-        // SAFETY: the iterator is made before it is used and destroyed after; a pair is read only where
-        // the VM says that there is one.
+    /// The octets of a binary; none of another term, nor of a bitstring that ends inside an octet.
+    #[inline]
+    pub(crate) fn octets(self, term: Raw<'a>) -> Option<&'a [u8]> {
+        let mut binary = MaybeUninit::<ErlNifBinary>::uninit();
+        // SAFETY: on success the VM has written `binary`, whose octets nobody changes and which live as long
+        // as the call; an empty one may point nowhere.
         unsafe {
-            let iterator = iterator.as_mut_ptr();
-            let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-            if sys::enif_map_iterator_create(self.env, map.0, iterator, first) == 0 {
-                return keys;
+            if sys::enif_inspect_binary(self.env, term.0, binary.as_mut_ptr()) == 0 {
+                return None;
             }
-            let (mut key, mut value) = (RawTerm::default(), RawTerm::default());
-            while sys::enif_map_iterator_get_pair(self.env, iterator, &mut key, &mut value) != 0 {
-                keys.push(self.raw(key));
-                sys::enif_map_iterator_next(self.env, iterator);
-            }
-            sys::enif_map_iterator_destroy(self.env, iterator);
+            let binary = binary.assume_init();
+            Some(match binary.size {
+                0 => &[],
+                size => slice::from_raw_parts(binary.data, size),
+            })
         }
-        keys
+    }
+
+    /// Whether a binary has these octets.
+    #[inline]
+    pub(crate) fn is_text(self, term: Raw<'a>, text: &[u8]) -> bool {
+        self.octets(term).is_some_and(|octets| octets == text)
+    }
+
+    /// An integer that is not negative and fits into 64 bits.
+    #[inline]
+    pub(crate) fn unsigned(self, term: Raw<'a>) -> Option<u64> {
+        let mut number = 0;
+        // SAFETY: `number` is written when the call succeeds.
+        let found = unsafe { sys::enif_get_uint64(self.env, term.0, &mut number) };
+        (found != 0).then_some(number)
+    }
+
+    /// A float.
+    pub(crate) fn double(self, term: Raw<'a>) -> Option<f64> {
+        let mut number = 0.0;
+        // SAFETY: as above.
+        let found = unsafe { sys::enif_get_double(self.env, term.0, &mut number) };
+        (found != 0).then_some(number)
+    }
+
+    /// The octets of an atom's name in Latin-1, written into `name`; none of another term, nor of an atom
+    /// with other characters.
+    pub(crate) fn atom_name<'n>(self, term: Raw<'a>, name: &'n mut [u8; 256]) -> Option<&'n [u8]> {
+        let latin1 = ErlNifCharEncoding::ERL_NIF_LATIN1;
+        // SAFETY: the VM writes no more than the 256 octets of `name`, the closing NUL among them.
+        let written =
+            unsafe { sys::enif_get_atom(self.env, term.0, name.as_mut_ptr().cast(), 256, latin1) };
+        let length = usize::try_from(written).ok()?.checked_sub(1)?;
+        name.get(..length)
+    }
+
+    /// The first element of a list and the rest of it; none of the empty list or another term.
+    #[inline]
+    pub(crate) fn cell(self, list: Raw<'a>) -> Option<(Raw<'a>, Raw<'a>)> {
+        let (mut first, mut rest) = (RawTerm::default(), RawTerm::default());
+        // SAFETY: both terms are written when the call succeeds.
+        let found = unsafe { sys::enif_get_list_cell(self.env, list.0, &mut first, &mut rest) };
+        (found != 0).then(|| (self.raw(first), self.raw(rest)))
+    }
+
+    #[inline]
+    pub(crate) fn is_empty_list(self, term: Raw<'a>) -> bool {
+        // SAFETY: the call looks at the term alone.
+        unsafe { sys::enif_is_empty_list(self.env, term.0) != 0 }
+    }
+
+    /// How many pairs a map has; none of another term.
+    #[inline]
+    pub(crate) fn map_size(self, term: Raw<'a>) -> Option<usize> {
+        let mut size = 0;
+        // SAFETY: `size` is written when the call succeeds.
+        let found = unsafe { sys::enif_get_map_size(self.env, term.0, &mut size) };
+        (found != 0).then_some(size)
+    }
+
+    /// The value of an atom in a map.
+    #[inline]
+    pub(crate) fn field(self, map: Raw<'a>, key: Atom) -> Option<Raw<'a>> {
+        let mut value = RawTerm::default();
+        // SAFETY: `value` is written when the call succeeds.
+        let found = unsafe { sys::enif_get_map_value(self.env, map.0, key.0, &mut value) };
+        (found != 0).then(|| self.raw(value))
+    }
+
+    /// The pairs of a map in the order in which the VM keeps them; none of another term.
+    ///
+    /// In maps of up to 32 pairs that is the order of terms, but for atoms from OTP 26 on; those have an order of the
+    /// VM's own. A map is made faster from keys that come in that order.
+    #[inline]
+    pub(crate) fn pairs(self, map: Raw<'a>) -> Option<Pairs<'a>> {
+        let mut iterator = MaybeUninit::uninit();
+        let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+        // SAFETY: the iterator is written when the call succeeds, and only then taken.
+        unsafe {
+            let made =
+                sys::enif_map_iterator_create(self.env, map.0, iterator.as_mut_ptr(), first) != 0;
+            made.then(|| Pairs {
+                make: self,
+                iterator: iterator.assume_init(),
+            })
+        }
     }
 
     #[inline]
     fn raw(self, term: RawTerm) -> Raw<'a> {
         Raw(term, PhantomData)
+    }
+}
+
+/// Goes over the pairs of a map.
+pub(crate) struct Pairs<'a> {
+    make: Maker<'a>,
+    iterator: ErlNifMapIterator,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Raw<'a>, Raw<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let Pairs { make, iterator } = self;
+        let (mut key, mut value) = (RawTerm::default(), RawTerm::default());
+        // SAFETY: the iterator was made by `pairs`; key and value are written where the VM says that there
+        // is a pair, and only then is it moved on.
+        unsafe {
+            if sys::enif_map_iterator_get_pair(make.env, iterator, &mut key, &mut value) == 0 {
+                return None;
+            }
+            sys::enif_map_iterator_next(make.env, iterator);
+        }
+        Some((make.raw(key), make.raw(value)))
+    }
+}
+
+impl Drop for Pairs<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the iterator was made by `pairs`, and nobody uses it from here on.
+        unsafe { sys::enif_map_iterator_destroy(self.make.env, &mut self.iterator) }
     }
 }
