@@ -185,7 +185,8 @@ defmodule Sippet.Trace.Pcap do
     size = u32(size, order)
 
     with %{^id => {link, unit}} <- interfaces,
-         <<data::binary-size(size), _options::binary>> <- rest do
+         true <- byte_size(rest) >= size do
+      data = binary_part(rest, 0, size)
       ticks = u32(high, order) * 0x1_0000_0000 + u32(low, order)
       fun.({link, div(ticks * 1_000_000, unit), data}, acc)
     else
@@ -202,12 +203,14 @@ defmodule Sippet.Trace.Pcap do
       {0, _rest} -> 1_000_000
       {9, <<0::1, power::7, _rest::binary>>} when power <= 18 -> Integer.pow(10, power)
       {9, <<1::1, power::7, _rest::binary>>} when power <= 63 -> Integer.pow(2, power)
-      {_other, <<_value::binary-size(padded), rest::binary>>} -> resolution(rest, order)
+      {_other, _rest} when byte_size(rest) >= padded -> rest |> skip(padded) |> resolution(order)
       _short -> damaged("an option is longer than its block")
     end
   end
 
   defp resolution(_no_options, _order), do: 1_000_000
+
+  defp skip(octets, count), do: binary_part(octets, count, byte_size(octets) - count)
 
   ## Octets
 
