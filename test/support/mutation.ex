@@ -225,8 +225,7 @@ defmodule Sippet.Mutation do
 
   defp take(octets, length) do
     length = min(length, byte_size(octets))
-    <<taken::binary-size(length), rest::binary>> = octets
-    {taken, rest}
+    {binary_part(octets, 0, length), binary_part(octets, length, byte_size(octets) - length)}
   end
 
   ## What must hold
