@@ -3,8 +3,9 @@ defmodule Bench do
   # Times as ratios of one run: each round times every operation once, and each operation keeps its best round,
   # so that a busy moment of the machine spoils one round of all rather than all rounds of one.
 
-  @rounds 9
-  @nanos 15_000_000
+  @quick "--quick" in System.argv()
+  @rounds if @quick, do: 3, else: 9
+  @nanos if @quick, do: 5_000_000, else: 15_000_000
 
   def times(operations) do
     counts = Enum.map(operations, fn {name, fun} -> {name, fun, count(fun)} end)

@@ -59,7 +59,7 @@ defmodule Bench.Transactions do
   @destination {{127, 0, 0, 1}, 5060}
 
   # So many processes do not do without hibernation: Sippet.Transactions.Directory.
-  @rest 1_500
+  @rest 1_300
 
   # Machine, state, where it is then, and how one comes there.
   @states [
@@ -245,8 +245,8 @@ end
 
 case System.argv() do
   ["--quick"] ->
-    Bench.Transactions.memory(2_000, 10_000)
-    Bench.Transactions.scale([12_500, 25_000, 50_000], 5_000)
+    Bench.Transactions.memory(1_000, 5_000)
+    Bench.Transactions.scale([10_000, 20_000, 40_000], 3_000)
 
   [] ->
     Bench.Transactions.memory(10_000, 50_000)
