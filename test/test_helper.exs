@@ -3,7 +3,8 @@
 Enum.each(Application.spec(:sippet, :modules), &Code.ensure_loaded!/1)
 
 # Under load a message may take its time; only a test that fails waits that long.
-ExUnit.start(assert_receive_timeout: 1_000)
+# The long tests wait for minutes: script/robustness runs them.
+ExUnit.start(assert_receive_timeout: 1_000, exclude: [:endurance])
 
 # A test that is left out must not look like one that passed.
 for peer <- Sippet.Interop.Peers.all(), missing = Sippet.Interop.Peers.missing(peer) do

@@ -1,0 +1,381 @@
+defmodule Sippet.Robustness.EnduranceTest do
+  # Floods, faults and hostile tools, one after another against one running stack in a BEAM of its own; at last 1,000
+  # calls. script/robustness runs these, in this order: each waits 40 s for the stack to be as it was.
+  use Sippet.Interop.Case, async: false
+
+  alias Sippet.Interop.RawPeer
+  alias Sippet.Robustness.{Flooder, Proxy, Report, Subject}
+
+  @moduletag :endurance
+  @moduletag timeout: 180_000
+  @moduletag Peers.tags(:sipp)
+
+  @scenario Path.expand("sipp/call.xml", __DIR__)
+
+  # 64·T1, for which a transaction waits, and some seconds more.
+  @recovery_ms 40_000
+
+  # KB that a flood may take.
+  @most_memory 512 * 1_024
+
+  # Calls a second beside a flood, and the seconds that they go on when it is over.
+  @rate 20
+  @after_s 4
+
+  setup_all do
+    subject = Subject.start({Program.free_port(), Program.free_port()}, options())
+
+    # Code is loaded, and heaps have the size that calls take.
+    warm_up(subject.address, [{"INVITE", "busy"}, {"OPTIONS", "bob"}], 2_000)
+    warm_up(subject.guarded, [{"REGISTER", "1000"}, {"INVITE", "1000"}], 200)
+    Process.sleep(@recovery_ms)
+
+    {:ok,
+     subject: subject,
+     idle: Subject.resident(subject, :now),
+     held: Subject.ask(subject, :holdings)}
+  end
+
+  # Elixir terms, to try other limits by: the defaults are what is tested.
+  defp options do
+    {options, _binding} = Code.eval_string(System.get_env("SIPPET_STACK_OPTIONS", "[]"))
+
+    # The core that never answers holds its INVITEs for 200 s by default, longer than is waited here.
+    Keyword.merge([answer_timeout: 30_000], options)
+  end
+
+  # Not by SIPp, which belongs to a test.
+  defp warm_up(address, kind, count) do
+    result = Flooder.run(address, kind, count, 1_000)
+    assert map_size(result.answers) > 0
+  end
+
+  ## Floods
+
+  # The scenario, in a word and in words, what is sent, how many of it, how many a second.
+  @floods [
+    {:malformed, "malformed datagrams at full rate", :malformed, 1_000_000, :full},
+    {:invites, "100,000 INVITEs, no ACK", [{"INVITE", "bob"}, {"INVITE", "busy"}], 100_000,
+     10_000},
+    {:options, "OPTIONS of a million tags at full rate", [{"OPTIONS", "bob"}], 1_000_000, :full},
+    {:slow, "a core that takes 5 s", [{"INVITE", "slow"}, {"OPTIONS", "slow"}], 100_000, 10_000},
+    {:raising, "a core that raises each time", [{"INVITE", "raise"}, {"OPTIONS", "raise"}],
+     100_000, 10_000},
+    {:silent, "a core that never answers", [{"INVITE", "silent"}, {"OPTIONS", "silent"}], 100_000,
+     10_000}
+  ]
+
+  describe "flood:" do
+    for {scenario, name, kind, count, rate} <- @floods do
+      @tag :floods
+      @tag scenario: scenario
+      test name, context do
+        flood(context, unquote(name), unquote(Macro.escape(kind)), unquote(count), unquote(rate))
+      end
+    end
+  end
+
+  defp flood(%{subject: subject} = context, name, kind, count, rate) do
+    before = state(subject)
+    Subject.forget_peak(subject)
+    flooder = Task.async(fn -> Flooder.run(subject.address, kind, count, rate) end)
+    # Until the flooder is there, and then as long as it takes, and a little longer.
+    seconds = 2 + if(rate == :full, do: 10, else: div(count, rate)) + @after_s
+    calls = call(subject.address, "bob", @rate, @rate * seconds)
+    sent = Task.await(flooder, 120_000)
+    peak = Subject.resident(subject, :peak)
+    Process.sleep(@recovery_ms)
+
+    state = state(subject)
+    resident = Subject.resident(subject, :now)
+
+    wrong =
+      unsuccessful(calls, @rate * seconds) ++
+        too_much(peak, context.idle + @most_memory, "KB at the peak") ++
+        too_much(resident, div(context.idle * 11, 10), "KB #{div(@recovery_ms, 1_000)} s later") ++
+        left(subject, context.held) ++
+        too_much(state.atoms - before.atoms, 0, "new atoms")
+
+    Report.row(
+      name,
+      happened(sent, before, state),
+      Report.calls(calls),
+      Enum.map_join([context.idle, peak, resident], " → ", &megabytes/1),
+      wrong
+    )
+  end
+
+  defp happened(sent, before, state) do
+    counted =
+      for {name, count} <- state.counts, do: {name, count - Map.get(before.counts, name, 0)}
+
+    rate = round(sent.sent / sent.seconds)
+
+    "#{sent.sent} sent in #{Float.round(sent.seconds, 1)} s (#{rate}/s), " <>
+      "#{state.dropped - before.dropped} dropped by the kernel; answers: #{Report.counts(sent.answers)}; " <>
+      "counted: #{Report.counts(counted)}"
+  end
+
+  defp state(subject) do
+    %{
+      counts: Subject.ask(subject, :counts),
+      dropped: Subject.dropped_by_kernel(subject),
+      atoms: Subject.ask(subject, :atoms)
+    }
+  end
+
+  ## Faults
+
+  describe "fault:" do
+    @tag :faults
+    @tag scenario: :kill
+    test "each process of the tree is killed", %{subject: subject} = context do
+      ways = subject |> Subject.ask(:tree) |> Enum.map(&elem(&1, 0))
+      load = load(subject, "bob", 100, 100 * (length(ways) + 2))
+
+      outages =
+        for way <- ways do
+          assert Subject.ask(subject, :kill, [way])
+          outage = outage(subject)
+          Process.sleep(max(1_000 - outage, 0))
+          {Enum.map_join(way, "/", &inspect/1), outage}
+        end
+
+      killed = Subject.ask(subject, :kill_transactions)
+      {slowest, longest} = Enum.max_by(outages, &elem(&1, 1))
+
+      conclude(context, "each of #{length(ways)} processes killed under 100 calls/s", load, fn ->
+        "#{length(ways)} killed, and #{killed} transactions; answered again after at most #{longest} ms (#{slowest})"
+      end)
+    end
+
+    @tag :faults
+    @tag scenario: :socket
+    test "the socket is closed", %{subject: subject} = context do
+      load = load(subject, "bob", 100, 1_000)
+
+      outages =
+        for _ <- 1..10 do
+          :ok = Subject.ask(subject, :close_socket)
+          outage = outage(subject)
+          Process.sleep(300)
+          outage
+        end
+
+      conclude(context, "the socket closed ten times under 100 calls/s", load, fn ->
+        "answered again after at most #{Enum.max(outages)} ms"
+      end)
+    end
+
+    for what <- [:descriptors, :ports, :processes] do
+      @tag :faults
+      @tag scenario: what
+      test "no #{what} are left", %{subject: subject} = context do
+        load = load(subject, "bob", 50, 500)
+        taken = Subject.ask(subject, :exhaust, [unquote(what), 4_000])
+        transport = [Sippet.Transports.UDP]
+        if unquote(what) == :descriptors, do: Subject.ask(subject, :kill, [transport])
+        start = System.monotonic_time(:millisecond)
+        Process.sleep(4_000)
+        outage = outage(subject)
+        elapsed = System.monotonic_time(:millisecond) - start - 4_000
+
+        conclude(context, "no #{unquote(what)} left for 4 s under 50 calls/s", load, fn ->
+          "#{taken} taken; answered again #{max(elapsed, outage)} ms after they were given back"
+        end)
+      end
+    end
+
+    for {scenario, name, faults} <- [
+          {:loss, "half of the datagrams are lost", [drop: 0.5]},
+          {:duplicates, "half of the datagrams come twice", [duplicate: 0.5]},
+          {:reordering, "half of the datagrams are overtaken", [reorder: 0.5]},
+          {:network, "half of the datagrams are lost, come twice or are overtaken",
+           [drop: 0.17, duplicate: 0.17, reorder: 0.16]}
+        ] do
+      @tag :faults
+      @tag scenario: scenario
+      test name, %{subject: subject} = context do
+        {:ok, proxy} = Proxy.start_link(server: subject.address)
+        {near, _far} = Proxy.ports(proxy)
+        :ok = Proxy.disturb(proxy, unquote(faults))
+        load = call({{127, 0, 0, 1}, near}, "direct", 50, 250)
+        counts = Proxy.counts(proxy)
+        GenServer.stop(proxy)
+
+        conclude(context, unquote(name), load, fn -> "at the proxy: #{Report.counts(counts)}" end)
+      end
+    end
+  end
+
+  # While a fault lasts calls may fail; once it is over none may, and nothing is left of any.
+  defp conclude(%{subject: subject} = context, name, load, happened) do
+    during = with %SIPp{} <- load, do: SIPp.await(load)
+    afterwards = call(subject.address, "bob", 50, 100)
+    Process.sleep(@recovery_ms)
+
+    Report.row(
+      name,
+      happened.() <> "; meanwhile #{during.successful} calls succeeded, #{during.failed} failed",
+      Report.calls(afterwards),
+      megabytes(Subject.resident(subject, :now)),
+      unsuccessful(afterwards, 100) ++ left(subject, context.held)
+    )
+  end
+
+  defp load(subject, user, rate, count) do
+    {ip, port} = subject.address
+    remote = "#{:inet.ntoa(ip)}:#{port}"
+    SIPp.start([remote | arguments(user, rate)], calls: count, limit: div(count, rate) + 40)
+  end
+
+  # How long until somebody is answered again, in ms.
+  defp outage(subject) do
+    {:ok, socket} = :gen_udp.open(0, [:binary, active: false, ip: {127, 0, 0, 1}])
+    peer = %RawPeer{socket: socket, port: elem(:inet.port(socket), 1), to: subject.address}
+    start = System.monotonic_time(:millisecond)
+    ask(peer, start + 20_000)
+    :gen_udp.close(socket)
+    System.monotonic_time(:millisecond) - start
+  end
+
+  # A new request every 10 ms, until one is answered, by 200.
+  defp ask(peer, deadline) do
+    if System.monotonic_time(:millisecond) > deadline, do: flunk("nothing was answered any more")
+    # The kernel may refuse while nobody listens.
+    _sent_or_refused =
+      :gen_udp.send(
+        peer.socket,
+        elem(peer.to, 0),
+        elem(peer.to, 1),
+        RawPeer.request(peer, "OPTIONS")
+      )
+
+    case :gen_udp.recv(peer.socket, 0, 10) do
+      {:ok, {_ip, _port, "SIP/2.0 200" <> _rest}} -> :ok
+      _other -> ask(peer, deadline)
+    end
+  end
+
+  ## Hostile tools
+
+  describe "hostile:" do
+    @tag :hostile
+    @tag scenario: :sipvicious
+    @tag skip:
+           if(System.find_executable("svcrack"),
+             do: false,
+             else: "sipvicious is not installed: script/robustness installs it"
+           )
+    test "sipvicious scans, enumerates and cracks", %{subject: subject} = context do
+      before = guarded(subject)
+      {_ip, port} = subject.guarded
+      calls = load(subject, "bob", @rate, @rate * 20)
+
+      map = sipvicious("svmap", ~w(-p #{port} -m OPTIONS 127.0.0.1))
+      invites = sipvicious("svmap", ~w(-p #{port} -m INVITE 127.0.0.1))
+      war = sipvicious("svwar", ~w(-p #{port} -e 1000-1099 -m REGISTER 127.0.0.1))
+      crack = sipvicious("svcrack", ~w(-p #{port} -u 1000 -r 1000-1999 127.0.0.1))
+      # That the tool cracks what can be cracked shows that it tried.
+      weak = sipvicious("svcrack", ~w(-p #{port} -u 2000 -r 1200-1299 127.0.0.1))
+
+      calls = SIPp.await(calls)
+      Process.sleep(@recovery_ms)
+      state = guarded(subject)
+      resident = Subject.resident(subject, :now)
+
+      counted =
+        for {name, count} <- state.counts, do: {name, count - Map.get(before.counts, name, 0)}
+
+      wrong =
+        for(
+          {true, what} <- [
+            {not (map =~ "127.0.0.1:#{port}"), "svmap did not find the server"},
+            {not (invites =~ "127.0.0.1:#{port}"), "svmap did not find it by INVITE"},
+            {war =~ ~r/\| 10\d\d +\| noauth/, "svwar found an extension that lets it in"},
+            {crack =~ ~r/\| 1000 /, "svcrack found a good password"},
+            {not (weak =~ ~r/\| 2000 +\| 1234/), "svcrack did not even find 1234"},
+            {counted[:core_failed] != 0, "the core failed"},
+            {counted[:log_lines] != 0, "something was logged"}
+          ],
+          do: what
+        ) ++
+          unsuccessful(calls, @rate * 20) ++
+          too_much(resident, div(context.idle * 11, 10), "KB 40 s later") ++
+          left(subject, context.held) ++ too_much(state.atoms - before.atoms, 0, "new atoms")
+
+      Report.row(
+        "sipvicious: svmap, svwar, svcrack against digest",
+        "counted: #{Report.counts(counted)}; the password 1234 was found, the good one not",
+        Report.calls(calls),
+        megabytes(resident),
+        wrong
+      )
+    end
+  end
+
+  defp guarded(subject),
+    do: %{counts: Subject.ask(subject, :counts, [:guarded]), atoms: Subject.ask(subject, :atoms)}
+
+  defp sipvicious(tool, arguments), do: Program.run(tool, arguments, limit: 30).output
+
+  ## At last
+
+  @tag :floods
+  @tag :faults
+  @tag :hostile
+  test "1,000 calls after all of it", %{subject: subject} = context do
+    calls = call(subject.address, "bob", 100, 1_000)
+    counts = Subject.ask(subject, :counts)
+
+    Report.row(
+      "1,000 calls at 100/s, after all of the above",
+      "counted since the stack's last restart: #{Report.counts(counts)}",
+      Report.calls(calls),
+      Enum.map_join([context.idle, Subject.resident(subject, :now)], " → ", &megabytes/1),
+      unsuccessful(calls, 1_000)
+    )
+  end
+
+  ## What is right
+
+  # RFC3261§17.1.1.2, §17.1.2.2 - so often until Timers B and F end it; SIPp's own defaults are 5 and 9
+  defp arguments(user, rate) do
+    ~w(-sf #{@scenario} -s #{user} -r #{rate} -l 100000 -buff_size 4194304 -max_invite_retrans 6 -max_non_invite_retrans 10)
+  end
+
+  defp call(address, user, rate, count),
+    do: SIPp.run(address, arguments(user, rate), calls: count, limit: div(count, rate) + 40)
+
+  defp unsuccessful(%{successful: count}, count), do: []
+
+  defp unsuccessful(calls, count),
+    do: ["#{count - calls.successful} of #{count} calls failed: " <> one_line(calls)]
+
+  defp one_line(calls),
+    do: calls |> SIPp.describe() |> String.split() |> Enum.join(" ") |> String.slice(0, 400)
+
+  defp too_much(is, limit, _what) when is <= limit, do: []
+  defp too_much(is, limit, what), do: ["#{is} #{what}, over #{limit}"]
+
+  # Some processes of the tool that asks come and go.
+  defp left(subject, held), do: left(subject, held, 100)
+
+  defp left(subject, held, tries) do
+    now = Subject.ask(subject, :holdings)
+
+    more =
+      for {what, count} <- now,
+          count != held[what],
+          do: "#{what}: #{inspect(held[what])} → #{inspect(count)}"
+
+    if more != [] and tries > 0 do
+      Process.sleep(50)
+      left(subject, held, tries - 1)
+    else
+      more
+    end
+  end
+
+  defp megabytes(kb), do: "#{Float.round(kb / 1_024, 1)} MB"
+end
