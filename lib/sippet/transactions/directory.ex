@@ -119,10 +119,9 @@ defmodule Sippet.Transactions.Directory do
   """
   @spec count(Stack.t()) :: non_neg_integer
   def count(stack) do
-    Registry.count(stack.name) + Shelf.count(stack)
+    unfinished(stack) + Shelf.count(stack)
   rescue
-    # A registry that starts again has not made all of its tables yet: it adds up what is none.
-    _error in [ArgumentError, ArithmeticError] -> 0
+    ArgumentError -> 0
   end
 
   @doc """
@@ -132,7 +131,8 @@ defmodule Sippet.Transactions.Directory do
   def unfinished(stack) do
     Registry.count(stack.name)
   rescue
-    ArgumentError -> 0
+    # A registry that starts again has not made all of its tables yet: it adds up what is none.
+    _error in [ArgumentError, ArithmeticError] -> 0
   end
 
   @doc """

@@ -162,7 +162,12 @@ defmodule Sippet.Transactions.Shelf do
     ArgumentError -> {:stop, :shutdown, stack}
   end
 
-  defp living(stack), do: Registry.count(stack.name) + count(stack)
+  defp living(stack) do
+    Registry.count(stack.name) + count(stack)
+  rescue
+    # A part of the registry starts again: what it had is not known yet, and the next look is soon.
+    ArithmeticError -> :infinity
+  end
 
   @doc """
   Ends the transactions whose time is over.
