@@ -113,9 +113,13 @@ defmodule Sippet.Parser do
   @spec frame_dirty(binary, non_neg_integer, tuple) :: framed
   def frame_dirty(_buffer, _resume, _literals), do: :erlang.nif_error(:not_loaded)
 
-  @spec sha512_256_nif(binary) :: <<_::256>>
+  @spec print_nif(tuple) :: binary | :large | {:error, tuple}
   def print_nif(_part), do: :erlang.nif_error(:not_loaded)
+
+  @spec print_dirty(tuple) :: binary | {:error, tuple}
   def print_dirty(_part), do: :erlang.nif_error(:not_loaded)
+
+  @spec sha512_256_nif(binary) :: <<_::256>>
   def sha512_256_nif(_data), do: :erlang.nif_error(:not_loaded)
 
   @spec sha512_256_dirty(binary) :: <<_::256>>
