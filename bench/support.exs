@@ -38,17 +38,21 @@ defmodule Bench do
     repeat(fun, count - 1)
   end
 
+  # A table in Markdown, as `script/bench` takes it over.
   def table(header, rows) do
     widths =
-      [header | rows]
-      |> Enum.zip_with(fn column -> column |> Enum.map(&String.length/1) |> Enum.max() end)
+      Enum.zip_with([header | rows], fn column ->
+        column |> Enum.map(&String.length/1) |> Enum.max()
+      end)
 
-    for row <- [header | rows] do
-      row
-      |> Enum.zip(widths)
-      |> Enum.map_join("  ", fn {cell, width} -> String.pad_leading(cell, width) end)
-      |> IO.puts()
-    end
+    IO.puts(line(header, widths))
+    IO.puts("|---" <> String.duplicate("|--:", length(header) - 1) <> "|")
+    for row <- rows, do: IO.puts(line(row, widths))
+  end
+
+  defp line(row, widths) do
+    cells = Enum.zip_with(row, widths, &String.pad_leading/2)
+    "| " <> Enum.join(cells, " | ") <> " |"
   end
 
   def ratio(number), do: :erlang.float_to_binary(number / 1, decimals: 2)
