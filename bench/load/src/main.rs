@@ -1,5 +1,4 @@
-//! Sends calls, or OPTIONS, at a fixed rate, and takes the time of each answer. It costs an eighth of what SIPp costs
-//! for a call, so that two cores are nearly enough to load a server that has both.
+//! Sends calls, or OPTIONS, at a fixed rate, and takes the time of each answer in microseconds.
 //!
 //! * `load call|options HOST:PORT RATE SECONDS` prints one line: see [`report::Report`].
 //! * `load answer HOST:PORT` answers as the servers under measurement do, and nothing more: the sender's own limit.
