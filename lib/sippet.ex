@@ -173,6 +173,7 @@ defmodule Sippet do
 
   @impl true
   def init(options) do
+    Stack.await_end([Stack.Board.name(options.name)])
     stack = Stack.create(options.name, options)
     children = [{Stack.Board, stack}, {Overload.Auditor, stack} | Transactions.children(stack)]
 

@@ -254,4 +254,28 @@ defmodule SippetTest do
       assert Sippet.merged?(stack, second)
     end
   end
+
+  describe "a part that is killed" do
+    @tag :capture_log
+    test "is waited for where it takes its time to end" do
+      stack = :slow_to_end
+      supervisor = start_supervised!({Sippet, name: stack})
+      ref = Process.monitor(supervisor)
+
+      {_id, transactions, _type, _modules} =
+        List.keyfind(Supervisor.which_children(supervisor), Sippet.Transactions.Supervisor, 0)
+
+      # A process that is suspended handles no signal, not even that of its end.
+      registry = Process.whereis(stack)
+      :erlang.suspend_process(registry)
+      Process.exit(transactions, :kill)
+      refute_receive {:DOWN, ^ref, :process, _pid, _reason}, 100
+      :erlang.resume_process(registry)
+
+      # This waits until the restart is over.
+      assert %{active: 3} = Supervisor.count_children(supervisor)
+      refute Process.whereis(stack) in [nil, registry]
+      assert Sippet.stats(stack).transactions == 0
+    end
+  end
 end

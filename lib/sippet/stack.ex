@@ -66,6 +66,28 @@ defmodule Sippet.Stack do
   @spec find(atom) :: t | nil
   def find(name), do: :persistent_term.get({__MODULE__, name}, nil)
 
+  # Milliseconds that processes get to end which a killed supervisor left behind.
+  @leftovers 5_000
+
+  @doc """
+  Waits for processes of these names to end. A supervisor that was killed leaves its children to end by themselves, and
+  those that shall take their place can't be named as long as they have not: each try would count as a restart.
+  """
+  @spec await_end([atom]) :: :ok
+  def await_end(names) do
+    for name <- names, pid = Process.whereis(name) do
+      ref = Process.monitor(pid)
+
+      receive do
+        {:DOWN, ^ref, :process, _pid, _reason} -> :ok
+      after
+        @leftovers -> Process.demonitor(ref, [:flush])
+      end
+    end
+
+    :ok
+  end
+
   @spec core(t) :: module | nil
   def core(stack), do: read(stack, :core, nil)
 

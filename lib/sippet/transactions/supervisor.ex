@@ -19,6 +19,8 @@ defmodule Sippet.Transactions.Supervisor do
 
   @impl true
   def init(stack) do
+    registries = [stack.name, Dialogs.name(stack.name)]
+    Stack.await_end([Directory.machines(stack.name) | registries])
     partitions = System.schedulers_online()
 
     children = [
