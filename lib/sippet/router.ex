@@ -357,12 +357,25 @@ defmodule Sippet.Router do
   @spec send_request(Stack.t(), Message.request()) ::
           :ok | {:error, :already_started | :no_transport | :overload | term}
   def send_request(stack, request) do
-    with {:ok, transport, destination, request} <- NextHop.route(stack, request) do
+    with {:ok, transport, destination, request} <- route(stack, request) do
       if request.start_line.method == :ack,
         do: post(stack, request, transport, destination),
         else: Transactions.start_client(stack, request, transport, destination)
     end
   end
+
+  # RFC3261§9.1 - a CANCEL goes where its INVITE went, and has the same topmost Via
+  defp route(stack, %Message{start_line: %{method: :cancel}} = cancel) do
+    case Transactions.path(stack, cancel) do
+      {destination, transport} ->
+        {:ok, transport, destination, NextHop.rewrite(cancel, transport)}
+
+      nil ->
+        NextHop.route(stack, cancel)
+    end
+  end
+
+  defp route(stack, request), do: NextHop.route(stack, request)
 
   @doc false
   # What `Sippet.forward/2` does with a valid message.

@@ -61,6 +61,12 @@ defmodule Sippet.Transactions do
   defp cancelled(_stack, _key), do: :ok
 
   @doc """
+  Where the INVITE of a CANCEL went, and by which transport; nothing where there is none in progress.
+  """
+  @spec path(Stack.t(), Message.request()) :: {Transport.destination(), Transport.t()} | nil
+  def path(stack, cancel), do: Directory.path(stack, Client.Key.invite(Client.Key.new(cancel)))
+
+  @doc """
   Gives a request to the core, and its responses to `destination`. It is pending work of `source`, if that is given.
   """
   @spec start_server(

@@ -39,6 +39,37 @@ defmodule Sippet.RFC3261.Section9Test do
     end
   end
 
+  describe "RFC3261§9.1 a client's CANCEL" do
+    defmodule Silent do
+      use Sippet.Core
+      def receive_response(_response, _key), do: :ok
+    end
+
+    test "goes where its INVITE went, with the same topmost Via" do
+      stack = :section_9_1
+      start_supervised!({Sippet.Test, name: stack, core: Silent, transports: [:udp, :tcp]})
+      headers = [subject: String.duplicate("a", 1_300)]
+      invite = Sippet.Test.request(:invite, "sip:bob@203.0.113.5", headers: headers)
+      :ok = Sippet.send(stack, invite)
+      sent = Sippet.Test.assert_request(stack, :invite)
+      assert {:tcp, "203.0.113.5", 5060} = sent.target
+      Sippet.Test.respond(stack, sent, 180)
+
+      :ok = Sippet.send(stack, Message.to_cancel(invite))
+      cancel = Sippet.Test.assert_request(stack, :cancel)
+      assert cancel.target == sent.target
+      assert cancel.headers.via == sent.headers.via
+    end
+
+    test "of nothing goes by its own URI" do
+      stack = :section_9_1_none
+      start_supervised!({Sippet.Test, name: stack, core: Silent})
+      invite = Sippet.Test.request(:invite, "sip:bob@203.0.113.5")
+      :ok = Sippet.send(stack, Message.to_cancel(invite))
+      assert {:udp, "203.0.113.5", 5060} = Sippet.Test.assert_request(stack, :cancel).target
+    end
+  end
+
   # What an RFC 2543 client sends: no branch.
   defp old(method), do: request(method, via: [via(%{})])
 end

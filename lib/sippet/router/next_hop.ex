@@ -200,8 +200,11 @@ defmodule Sippet.Router.NextHop do
 
   defp large?(request), do: IO.iodata_length(Message.to_iodata(request)) > @largest_datagram
 
-  # RFC3261§18.1.1 - the Via says by which transport the request went
-  defp rewrite(request, %Transport{protocol: protocol}) do
+  @doc """
+  The request with the transport in its topmost Via that it goes by (RFC 3261 §18.1.1).
+  """
+  @spec rewrite(Message.request(), Transport.t()) :: Message.request()
+  def rewrite(request, %Transport{protocol: protocol}) do
     case request.headers do
       %{via: [{_version, ^protocol, _sent_by, _params} | _]} ->
         request

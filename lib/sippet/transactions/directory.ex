@@ -104,12 +104,23 @@ defmodule Sippet.Transactions.Directory do
   end
 
   @doc """
+  Where the client transaction of this key sends, and by which transport, as long as it has not ended.
+  """
+  @spec path(Stack.t(), struct) :: {Transport.destination(), Transport.t()} | nil
+  def path(stack, key) do
+    case lookup(stack.name, key) do
+      [{_pid, {_destination, %Transport{}} = path}] -> path
+      _none -> nil
+    end
+  end
+
+  @doc """
   The client transactions that send to a destination.
   """
   @spec clients(Stack.t(), Transport.destination()) :: [pid]
   def clients(stack, destination) do
     sends_there = {:"=:=", :"$2", {:const, destination}}
-    Registry.select(stack.name, [{{:_, :"$1", :"$2"}, [sends_there], [:"$1"]}])
+    Registry.select(stack.name, [{{:_, :"$1", {:"$2", :_}}, [sends_there], [:"$1"]}])
   rescue
     ArgumentError -> []
   end

@@ -90,7 +90,7 @@ defmodule Sippet.Transactions.Machine do
   """
   @spec init(t | tuple, atom) :: :gen_statem.init_result(atom) | :ignore
   def init(%__MODULE__{stack: stack, key: key} = data, state) do
-    with {:ok, _owner} <- Registry.register(stack.name, key, destination(data)),
+    with {:ok, _owner} <- Registry.register(stack.name, key, path(data)),
          nil <- Shelf.machine(stack, key) do
       {:ok, state, started(data), [{:next_event, :internal, :start}]}
     else
@@ -109,9 +109,9 @@ defmodule Sippet.Transactions.Machine do
     end
   end
 
-  # An ICMP error (RFC3261§18.4) finds client transactions by where they send.
-  defp destination(%__MODULE__{key: %Client.Key{}, destination: destination}), do: destination
-  defp destination(%__MODULE__{}), do: nil
+  # An ICMP error (RFC3261§18.4) finds client transactions by where they send, and a CANCEL goes where its INVITE went.
+  defp path(%__MODULE__{key: %Client.Key{}} = data), do: {data.destination, data.transport}
+  defp path(%__MODULE__{}), do: nil
 
   defp started(%__MODULE__{stack: stack, request: request} = data) do
     Overload.enter(stack, self(), data.source)

@@ -95,7 +95,7 @@ defmodule Sippet.Robustness.Subject do
     lines = :counters.new(1, [])
     :persistent_term.put(__MODULE__, lines)
     :ok = :logger.add_handler(__MODULE__, __MODULE__, %{})
-    Logger.remove_backend(:console)
+    for id <- :logger.get_handler_ids(), id != __MODULE__, do: :logger.remove_handler(id)
 
     children = [
       {DigestAuth.NonceStore, name: Module.concat(@guarded, Nonces)},
@@ -226,7 +226,7 @@ defmodule Sippet.Robustness.Subject do
   end
 
   defp one(:ports, taken),
-    do: take(:ports, [Port.open({:spawn_driver, 'ram_file_drv'}, []) | taken])
+    do: take(:ports, [Port.open({:spawn_driver, String.to_charlist("ram_file_drv")}, []) | taken])
 
   defp one(:processes, taken) do
     holder = self()
