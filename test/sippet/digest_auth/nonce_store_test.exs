@@ -74,7 +74,7 @@ defmodule Sippet.DigestAuth.NonceStoreTest do
         end
 
       Enum.each(tasks, &send(&1.pid, :go))
-      results = Enum.flat_map(tasks, &Task.await/1)
+      results = tasks |> Task.await_many(60_000) |> Enum.concat()
       assert Enum.count(results, &(&1 == :ok)) == 40_000
     end
   end
