@@ -11,8 +11,8 @@ defmodule Sippet.Transactions.Supervisor do
   # A part that is killed comes back while calls go on: that many in a row are no reason to give up.
   @restarts [max_restarts: 50, max_seconds: 5]
 
-  # Milliseconds without a new machine after which the supervisors of machines give back what a flood had them hold.
-  @rest 5_000
+  # Milliseconds in which no machine starts or ends, after which their supervisors give back what a flood had them hold.
+  @rest 1_000
 
   @spec start_link(Stack.t()) :: Supervisor.on_start()
   def start_link(stack), do: Supervisor.start_link(__MODULE__, stack)
