@@ -15,6 +15,7 @@ defmodule Sippet.MixProject do
       start_permanent: Mix.env() == :prod,
       package: package(),
       docs: &docs/0,
+      aliases: [docs: ["docs", &copy_pictures/1]],
       deps: deps()
     ]
   end
@@ -37,7 +38,8 @@ defmodule Sippet.MixProject do
   defp docs do
     [
       main: "readme",
-      extras: ["README.md"] ++ guides() ++ ["SECURITY.md", "CHANGELOG.md", "LICENSE"],
+      extras:
+        ["README.md"] ++ guides() ++ benchmarks() ++ ["SECURITY.md", "CHANGELOG.md", "LICENSE"],
       assets: %{"guides/assets" => "assets"},
       groups_for_extras: [Guides: ~r"^guides/"],
       groups_for_modules: [
@@ -57,6 +59,22 @@ defmodule Sippet.MixProject do
       ],
       nest_modules_by_prefix: [Sippet.Transactions]
     ]
+  end
+
+  defp benchmarks do
+    [
+      {"bench/README.md", filename: "benchmarks", title: "Benchmarks"},
+      {"bench/RESULTS.md", filename: "results", title: "Results"}
+    ]
+  end
+
+  # The README's pictures stand where its links have them also in the documentation.
+  defp copy_pictures(_arguments) do
+    for [_all, path] <- Regex.scan(~r/\]\(([\w\/]+\.svg)\)/, File.read!("README.md")) do
+      target = Path.join("doc", path)
+      File.mkdir_p!(Path.dirname(target))
+      File.cp!(path, target)
+    end
   end
 
   # In the order of reading; what is not named here comes behind.
