@@ -11,7 +11,9 @@ defmodule Bench do
     counts = Enum.map(operations, fn {name, fun} -> {name, fun, count(fun)} end)
 
     for _ <- 1..@rounds, {name, fun, count} <- counts, reduce: %{} do
-      best -> Map.update(best, name, nanos(fun, count), &min(&1, nanos(fun, count)))
+      best ->
+        time = nanos(fun, count)
+        Map.update(best, name, time, &min(&1, time))
     end
   end
 
@@ -27,8 +29,8 @@ defmodule Bench do
   end
 
   defp count(fun) do
-    nanos(fun, 20)
-    max(20, trunc(@nanos / nanos(fun, 50)))
+    nanos(fun, 5)
+    max(5, trunc(@nanos / nanos(fun, 10)))
   end
 
   defp repeat(_fun, 0), do: :ok
