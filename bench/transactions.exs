@@ -246,7 +246,7 @@ end
 case System.argv() do
   ["--quick"] ->
     Bench.Transactions.memory(1_000, 5_000)
-    Bench.Transactions.scale([10_000, 20_000, 40_000], 3_000)
+    Bench.Transactions.scale([5_000, 10_000, 20_000], 2_000)
 
   [] ->
     Bench.Transactions.memory(10_000, 50_000)
