@@ -249,6 +249,6 @@ case System.argv() do
     Bench.Transactions.scale([5_000, 10_000, 20_000], 2_000)
 
   [] ->
-    Bench.Transactions.memory(10_000, 50_000)
-    Bench.Transactions.scale([125_000, 250_000, 500_000], 30_000)
+    Bench.Transactions.memory(5_000, 20_000)
+    Bench.Transactions.scale([125_000, 250_000, 500_000], 10_000)
 end
