@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <osipparser2/osip_parser.h>
+#include <osipparser2/osip_port.h>
 #include <sofia-sip/msg.h>
 #include <sofia-sip/sip.h>
 #include <sofia-sip/sip_header.h>
@@ -13,6 +14,8 @@ long osip2_parse(const char *octets, size_t length) {
   long result = -1;
   if (!ready) {
     parser_init();
+    /* What it has to say of a message would stand in the middle of the table. */
+    for (int level = TRACE_LEVEL0; level < END_TRACE_LEVEL; level++) TRACE_DISABLE_LEVEL(level);
     ready = 1;
   }
   if (osip_message_init(&message) != 0) return -1;
