@@ -49,6 +49,27 @@ impl Class {
         TABLE[octet as usize] & self.0 != 0
     }
 
+    /// Whether all octets of the text are of the set.
+    ///
+    /// ```
+    /// use sip_parser::Class;
+    /// assert!(Class::TOKEN.all(b"z9hG4bK776asdhds"));
+    /// assert!(!Class::TOKEN.all(b"z9hG4bK776;asdhds"));
+    /// ```
+    #[inline]
+    pub fn all(self, text: &[u8]) -> bool {
+        let (blocks, rest) = text.as_chunks();
+        let each = |octets: &[u8]| {
+            octets
+                .iter()
+                .fold(true, |all, octet| all & self.has(*octet))
+        };
+        blocks
+            .iter()
+            .all(|block: &Block| each(&block[self.usual_of(block)..]))
+            && each(rest)
+    }
+
     /// How many octets of the set `block` begins with, or fewer: of those only that are most of such text.
     #[inline(always)]
     pub(crate) fn usual_of(self, block: &Block) -> usize {
@@ -163,6 +184,21 @@ mod tests {
             for octet in 0..=u8::MAX {
                 let usual = class.usual_of(&[octet; 16]);
                 assert!(usual == 0 || class.has(octet), "{class:?} {octet}");
+            }
+        }
+    }
+
+    /// One octet of any kind among usual ones, in a block and behind it.
+    #[test]
+    fn all_is_as_octet_by_octet() {
+        for class in (0..16).map(|bit| Class(1 << bit)) {
+            let usual = (0..=u8::MAX).find(|octet| class.has(*octet)).unwrap();
+            for (length, place) in [(3, 1), (16, 0), (16, 9), (21, 15), (21, 20), (32, 31)] {
+                for octet in 0..=u8::MAX {
+                    let mut text = vec![usual; length];
+                    text[place] = octet;
+                    assert_eq!(class.all(&text), class.has(octet), "{class:?} {text:?}");
+                }
             }
         }
     }

@@ -13,12 +13,7 @@ const NO_LINE_END: Wanted = Wanted::Words("text without CR or LF");
 const URI: Wanted = Wanted::Words("text without blanks, \"<\" or \">\"");
 const HOST: Wanted = Wanted::Words("a host");
 
-/// Whether all octets are of the class; without a way out, as texts are short and refusals rare.
-#[inline]
-fn all(text: &[u8], class: Class) -> bool {
-    text.iter().fold(true, |all, octet| all & class.has(*octet))
-}
-
+/// Whether all octets are good; without a way out, as texts are short and refusals rare.
 #[inline]
 fn each(text: &[u8], good: impl Fn(u8) -> bool) -> bool {
     text.iter().fold(true, |all, octet| all & good(*octet))
@@ -26,7 +21,7 @@ fn each(text: &[u8], good: impl Fn(u8) -> bool) -> bool {
 
 #[inline]
 pub(super) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && all(text, Class::TOKEN)
+    !text.is_empty() && Class::TOKEN.all(text)
 }
 
 /// What no line may hold. HTAB and the other controls can't end a line and are let through in text.
@@ -100,7 +95,7 @@ impl<'a> Printer<'a> {
     /// A host as it stands before a port: an IPv6 address gets its brackets.
     pub(super) fn host(&mut self, term: Raw<'a>) -> Printed {
         let text = self.octets(term, HOST)?;
-        if !text.is_empty() && (all(text, Class::HOST) || is_reference(text)) {
+        if !text.is_empty() && (Class::HOST.all(text) || is_reference(text)) {
             self.put(text);
         } else if text.contains(&b':') && is_address(text) {
             self.out.push(b'[');
@@ -158,7 +153,7 @@ impl<'a> Printer<'a> {
         term: Raw<'a>,
     ) -> Printed {
         self.out.push(open);
-        if all(text, plain) {
+        if plain.all(text) {
             self.put(text);
         } else {
             for octet in text {
