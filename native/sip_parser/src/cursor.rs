@@ -141,8 +141,9 @@ impl<'a> Cursor<'a> {
                 self.pos = self.text.len();
                 return Span::new(start, self.pos);
             }
-            if usual < size_of::<Block>() {
-                if !class.has(self.text[self.pos]) {
+            // Octets that are not usual may come one after the other: the rest of the block is looked at once.
+            for octet in &block[usual..] {
+                if self.at_end() || !class.has(*octet) {
                     return Span::new(start, self.pos);
                 }
                 self.pos += 1;
