@@ -25,7 +25,11 @@ defmodule Sippet.Robustness.Subject do
 
   # Small enough to be used up within a second, and far more than the stack itself needs.
   @limits "ulimit -n 1024; exec"
-  @flags [~c"+Q", ~c"2048", ~c"+P", ~c"262144"]
+
+  @flags ~w(+Q 2048 +P 262144)c
+
+  # What guides/running-in-production.md recommends.
+  @allocators "+Muas ageffcbf +Mulmbcs 128 +Musmbcs 64 +MMmcs 0"
 
   @doc """
   Starts the BEAM on the processors of the server's side, and in it both stacks on these ports. `options` are the
@@ -33,7 +37,9 @@ defmodule Sippet.Robustness.Subject do
   """
   @spec start({:inet.port_number(), :inet.port_number()}, keyword) :: t
   def start({port, guarded}, options \\ []) do
-    peer = Machine.start(:server, @limits, @flags)
+    allocators = System.get_env("SIPPET_VM_FLAGS", @allocators)
+    flags = @flags ++ for flag <- String.split(allocators), do: to_charlist(flag)
+    peer = Machine.start(:server, @limits, flags)
     :ok = :peer.call(peer, __MODULE__, :serve, [port, guarded, options], 30_000)
 
     %__MODULE__{
