@@ -2,7 +2,6 @@
 //!
 //! Folds are gone before a cursor sees the text, so `LWS` is blanks.
 
-use crate::blocks::Block;
 use crate::chars::Class;
 use crate::error::{Fault, Parsed};
 use crate::tree::{Span, Text};
