@@ -215,9 +215,23 @@ defmodule Sippet.Transactions.Shelf do
     end)
   end
 
+  # Rows that are looked at together: after a flood the table is larger than this process shall ever be.
+  @purged 1_000
+
   defp purge(merges) do
-    for {_merge, _owner, pid} = row when is_pid(pid) <- :ets.tab2list(merges),
+    :ets.safe_fixtable(merges, true)
+    living = [{{:_, :_, :"$1"}, [{:is_pid, :"$1"}], [:"$_"]}]
+    merges |> :ets.select(living, @purged) |> purge(merges)
+    :ets.safe_fixtable(merges, false)
+  end
+
+  defp purge(:"$end_of_table", _merges), do: :ok
+
+  defp purge({rows, continuation}, merges) do
+    for {_merge, _owner, pid} = row <- rows,
         not Process.alive?(pid),
         do: :ets.delete_object(merges, row)
+
+    continuation |> :ets.select() |> purge(merges)
   end
 end
