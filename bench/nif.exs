@@ -71,7 +71,7 @@ defmodule Bench.Nif do
           {"Identity", "a", fn n -> ";c#{n}=<d:e>" end}
         ] do
       tail = Stream.iterate(1, &(&1 + 1)) |> Stream.map(piece)
-      {header, {header, first <> fill(tail, octets - byte_size(first) - 30)}}
+      {header, {header, first <> Bench.Worst.take(tail, octets - byte_size(first) - 30)}}
     end
   end
 
@@ -87,17 +87,6 @@ defmodule Bench.Nif do
         ] do
       {name, "sip:" <> String.duplicate(piece, div(octets - 6, byte_size(piece))) <> "@h"}
     end
-  end
-
-  defp fill(pieces, octets) do
-    pieces
-    |> Enum.reduce_while({[], 0}, fn piece, {taken, length} ->
-      if length >= octets,
-        do: {:halt, {taken, length}},
-        else: {:cont, {[taken | piece], length + byte_size(piece)}}
-    end)
-    |> elem(0)
-    |> IO.iodata_to_binary()
   end
 
   defp longest(title, inputs, fun) do

@@ -74,7 +74,8 @@ defmodule Bench.Worst do
     end
   end
 
-  defp take(pieces, size) do
+  # As many pieces as make `size` octets, or the first that make more.
+  def take(pieces, size) do
     pieces
     |> Enum.reduce_while({[], 0}, fn piece, {taken, length} ->
       if length >= size,
