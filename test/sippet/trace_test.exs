@@ -187,8 +187,11 @@ defmodule Sippet.TraceTest do
       {:ok, trace} = Trace.start(stack, max_octets: 10_000)
       long = String.duplicate("x", 3_000)
       for _ <- 1..5, do: deliver(stack, wire("OPTIONS", [{"X-Long", long}]))
-      assert %{messages: 1, octets: octets, full?: true, ignored: 1} = Trace.info(trace)
+      # A message or some may be on their way already when the trace goes off.
+      assert %{messages: 1, octets: octets, full?: true, ignored: ignored} = Trace.info(trace)
       assert octets in 6_000..10_000
+      assert ignored in 1..4
+      assert taps(stack) == 0
     end
 
     test "of what waits for the trace: the rest is missed", %{stack: stack} do
