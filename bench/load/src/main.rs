@@ -1,6 +1,7 @@
 //! Sends calls, or OPTIONS, at a fixed rate, and takes the time of each answer in microseconds.
 //!
-//! * `load call|options HOST:PORT RATE SECONDS` prints one line: see [`report::Report`].
+//! * `load call|options HOST:PORT RATE SECONDS [AGAIN]` prints one line: see [`report::Report`]. With more than `AGAIN`
+//!   requests sent again it gives up; what is not answered by then has failed.
 //! * `load answer HOST:PORT` answers as the servers under measurement do, and nothing more: the sender's own limit.
 //!
 //! The rate is kept whatever the server does: who is late is late for all that follows, and that is measured.
@@ -16,18 +17,20 @@ use std::error::Error;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-const USAGE: &str = "usage: load call|options HOST:PORT RATE SECONDS | load answer HOST:PORT";
+const USAGE: &str =
+    "usage: load call|options HOST:PORT RATE SECONDS [AGAIN] | load answer HOST:PORT";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["answer", address] => answer::run(&socket(address.parse()?)?)?,
-        [scenario, address, rate, seconds] => {
+        [scenario, address, rate, seconds, ref rest @ ..] if rest.len() <= 1 => {
             let plan = sender::Plan {
                 first: call::first(scenario).ok_or(USAGE)?,
                 rate: rate.parse()?,
                 time: Duration::from_secs(seconds.parse()?),
+                most_again: rest.first().map_or(Ok(u32::MAX), |most| most.parse())?,
             };
             let socket = socket("127.0.0.1:0".parse()?)?;
             socket.connect(address.parse::<SocketAddr>()?)?;

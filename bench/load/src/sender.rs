@@ -14,6 +14,8 @@ pub(crate) struct Plan {
     pub(crate) first: Request,
     pub(crate) rate: u64,
     pub(crate) time: Duration,
+    /// Requests sent again after which the run is not worth its end.
+    pub(crate) most_again: u32,
 }
 
 /// After which time a request without an answer is sent again: RFC3261§17.1.1.2, the first three times.
@@ -85,6 +87,9 @@ impl Run<'_> {
         let mut repeated = [0; AGAIN.len()];
         let mut late = 0;
         for (number, call) in self.calls.iter().enumerate() {
+            if self.hopeless() {
+                break;
+            }
             let due = number as u64 * interval;
             self.wait(due, number, &mut repeated);
             let now = self.now();
@@ -94,10 +99,15 @@ impl Run<'_> {
         }
         let number = self.calls.len();
         let end = self.now() + PATIENCE.as_nanos() as u64;
-        while self.now() < end && !self.calls.iter().all(|call| self.done(call)) {
+        while self.now() < end && !self.hopeless() && !self.calls.iter().all(|call| self.done(call))
+        {
             self.wait(self.now() + 10_000_000, number, &mut repeated);
         }
         Duration::from_nanos(late)
+    }
+
+    fn hopeless(&self) -> bool {
+        self.again.load(Ordering::Relaxed) > self.plan.most_again
     }
 
     fn wait(&self, due: u64, started: usize, repeated: &mut [usize; AGAIN.len()]) {
