@@ -11,18 +11,19 @@ defmodule Sippet.Interop.Witness do
 
   alias Sippet.Interop.Program
 
-  @enforce_keys [:program, :socket, :port]
-  defstruct [:program, :socket, :port]
+  @enforce_keys [:program, :socket, :port, :more]
+  defstruct [:program, :socket, :port, :more]
 
   @type t :: %__MODULE__{
           program: Program.t(),
           socket: :gen_udp.socket(),
-          port: :inet.port_number()
+          port: :inet.port_number(),
+          more: [String.t()]
         }
 
   @typedoc """
   A datagram as tshark understood it. `severity` is that of the worst note that its dissectors made, `notes` what
-  they say.
+  they say; `more` has the fields that were asked for besides.
   """
   @type packet :: %{
           source: :inet.port_number(),
@@ -31,7 +32,8 @@ defmodule Sippet.Interop.Witness do
           line: String.t(),
           call_id: String.t(),
           severity: :none | :comment | :chat | :note | :warning | :error,
-          notes: String.t()
+          notes: String.t(),
+          more: %{String.t() => String.t()}
         }
 
   @fields ~w(udp.srcport udp.dstport _ws.col.Protocol sip.Request-Line sip.Status-Line sip.Call-ID
@@ -40,25 +42,35 @@ defmodule Sippet.Interop.Witness do
   @separator "\x1f"
 
   @doc """
-  Starts to listen to these ports of the loopback interface.
+  Starts to listen to these ports of the loopback interface. Options:
+
+    * `:protocol` - tshark's name for what is spoken there, `"sip"` by default
+    * `:script` - a dissector for it in Lua
+    * `:more` - fields that are told besides
   """
-  @spec start([:inet.port_number()]) :: t
-  def start(ports) do
+  @spec start([:inet.port_number()], keyword) :: t
+  def start(ports, options \\ []) do
     {:ok, socket} = :gen_udp.open(0, ip: {127, 0, 0, 1})
     {:ok, port} = :inet.port(socket)
-    ports = [port | ports]
+    protocol = Keyword.get(options, :protocol, "sip")
+    more = Keyword.get(options, :more, [])
 
     # By itself tshark guesses from the ports what a datagram is, before it looks into it.
-    decode_as = Enum.flat_map(ports, &["-d", "udp.port==#{&1},sip"])
-    fields = Enum.flat_map(@fields, &["-e", &1])
-    filter = Enum.map_join(ports, " or ", &"udp port #{&1}")
+    decode_as =
+      for {port, protocol} <- [{port, "sip"} | Enum.map(ports, &{&1, protocol})],
+          argument <- ["-d", "udp.port==#{port},#{protocol}"],
+          do: argument
+
+    script = for path <- List.wrap(options[:script]), do: "-Xlua_script:#{path}"
+    fields = Enum.flat_map(@fields ++ more, &["-e", &1])
+    filter = Enum.map_join([port | ports], " or ", &"udp port #{&1}")
 
     arguments =
       ["-l", "-n", "-i", "lo", "-f", filter, "-T", "fields", "-E", "separator=#{@separator}"] ++
-        decode_as ++ fields
+        script ++ decode_as ++ fields
 
     program = Program.start("tshark", arguments, limit: 30)
-    mark(%__MODULE__{program: program, socket: socket, port: port}, "begin", 200)
+    mark(%__MODULE__{program: program, socket: socket, port: port, more: more}, "begin", 200)
   end
 
   @doc """
@@ -71,8 +83,8 @@ defmodule Sippet.Interop.Witness do
 
     for line <- String.split(program.output, "\n"),
         [_ | _] = values <- [String.split(line, @separator)],
-        length(values) == length(@fields),
-        packet = packet(values),
+        length(values) == length(@fields ++ witness.more),
+        packet = packet(values, witness.more),
         packet.source != witness.port,
         do: packet
   end
@@ -90,8 +102,8 @@ defmodule Sippet.Interop.Witness do
     end
   end
 
-  defp packet([source, destination, protocol, request, status, call_id | expert]) do
-    [severities, notes, malformed] = expert
+  defp packet([source, destination, protocol, request, status, call_id | rest], names) do
+    [severities, notes, malformed | more] = rest
 
     %{
       source: String.to_integer(source),
@@ -100,7 +112,8 @@ defmodule Sippet.Interop.Witness do
       line: request <> status,
       call_id: call_id,
       severity: if(malformed == "", do: worst(severities), else: :error),
-      notes: notes <> malformed
+      notes: notes <> malformed,
+      more: names |> Enum.zip(more) |> Map.new()
     }
   end
 
