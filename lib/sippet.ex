@@ -39,7 +39,7 @@ defmodule Sippet do
                ],
                max_pending: [
                  type: :limit,
-                 default: 20_000,
+                 default: 10_000,
                  doc:
                    "requests at a time that the core or the far end is not done with (6 to 11 KB each); a new one over " <>
                      "them gets 503 with Retry-After, and of a source that holds most of them earlier"

@@ -38,7 +38,7 @@ defmodule Sippet.Robustness.Subject do
   @spec start({:inet.port_number(), :inet.port_number()}, keyword) :: t
   def start({port, guarded}, options \\ []) do
     allocators = System.get_env("SIPPET_VM_FLAGS", @allocators)
-    flags = @flags ++ for flag <- String.split(allocators), do: to_charlist(flag)
+    flags = @flags ++ schedulers() ++ for flag <- String.split(allocators), do: to_charlist(flag)
     peer = Machine.start(:server, @limits, flags)
     :ok = :peer.call(peer, __MODULE__, :serve, [port, guarded, options], 30_000)
 
@@ -48,6 +48,12 @@ defmodule Sippet.Robustness.Subject do
       address: {@loopback, port},
       guarded: {@loopback, guarded}
     }
+  end
+
+  # As many as it has processors to run on, as the same guide says.
+  defp schedulers do
+    count = Machine.count(:server)
+    [~c"+S", ~c"#{count}:#{count}"]
   end
 
   @doc """
@@ -274,12 +280,23 @@ defmodule Sippet.Robustness.Machine do
   """
   @spec processors(:server | :sender) :: charlist
   def processors(side) do
+    first..last = range(side)
+    ~c"#{first}-#{last}"
+  end
+
+  @doc """
+  How many processors a side has.
+  """
+  @spec count(:server | :sender) :: pos_integer
+  def count(side), do: Range.size(range(side))
+
+  defp range(side) do
     count = System.schedulers()
     half = max(div(count, 2), 1)
 
     case side do
-      :sender -> ~c"0-#{half - 1}"
-      :server -> ~c"#{min(half, count - 1)}-#{count - 1}"
+      :sender -> 0..(half - 1)
+      :server -> min(half, count - 1)..(count - 1)
     end
   end
 end
