@@ -280,8 +280,8 @@ defmodule Sippet.Robustness.Machine do
   """
   @spec processors(:server | :sender) :: charlist
   def processors(side) do
-    first..last = range(side)
-    ~c"#{first}-#{last}"
+    range = range(side)
+    ~c"#{range.first}-#{range.last}"
   end
 
   @doc """
