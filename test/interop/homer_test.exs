@@ -62,9 +62,14 @@ defmodule Sippet.Interop.HomerTest do
   end
 
   describe "tshark" do
-    @describetag Peers.tags(:tshark)
-
     @script Path.expand("tshark/hep.lua", __DIR__)
+
+    @refused if Peers.missing(:tshark), do: nil, else: Witness.refused(@script, "hep")
+    if @refused, do: IO.puts("\nSKIPPED: tshark as Homer's collector: #{@refused}")
+
+    @describetag Peers.tags(:tshark)
+    if @refused, do: @describetag(skip: @refused)
+
     @fields ~w(family protocol source destination source6 destination6 source_port destination_port
                seconds microseconds type capture_id auth_key correlation_id)
 

@@ -16,11 +16,8 @@ defmodule Sippet.Trace.HEPTest do
 
   defp chunks(<<>>), do: []
 
-  defp chunks(<<0::16, type::16, size::16, rest::binary>>) do
-    size = size - 6
-    <<value::binary-size(size), rest::binary>> = rest
-    [{type, value} | chunks(rest)]
-  end
+  defp chunks(<<0::16, type::16, size::16, value::binary-size(size - 6), rest::binary>>),
+    do: [{type, value} | chunks(rest)]
 
   defp encoded(source, destination, options \\ @plain, protocol \\ :udp) do
     {:ok, packet} =

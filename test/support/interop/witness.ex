@@ -73,6 +73,32 @@ defmodule Sippet.Interop.Witness do
     mark(%__MODULE__{program: program, socket: socket, port: port, more: more}, "begin", 200)
   end
 
+  # A capture without a packet: its header alone.
+  @nothing <<0xA1B2C3D4::32, 2::16, 4::16, 0::32, 0::32, 65_535::32, 1::32>>
+
+  @doc """
+  Why tshark, where it is there, does not take a dissector in Lua; `nil` where it does. Some run no scripts for root.
+  """
+  @spec refused(Path.t(), String.t()) :: String.t() | nil
+  def refused(script, protocol) do
+    file = Path.join(System.tmp_dir!(), "nothing_#{System.unique_integer([:positive])}.pcap")
+    File.write!(file, @nothing)
+    arguments = ["-Xlua_script:#{script}", "-d", "udp.port==9,#{protocol}", "-r", file]
+    {output, status} = System.cmd("tshark", arguments, stderr_to_stdout: true)
+    File.rm!(file)
+
+    cond do
+      status == 0 ->
+        nil
+
+      output =~ "Unknown protocol" ->
+        "this tshark does not run #{Path.basename(script)} for this user"
+
+      true ->
+        raise "tshark does not take #{script}: #{output}"
+    end
+  end
+
   @doc """
   Ends the witness, and gives all that it saw.
   """
