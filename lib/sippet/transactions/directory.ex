@@ -37,8 +37,11 @@ defmodule Sippet.Transactions.Directory do
 
     with {:error, _reason} <- DynamicSupervisor.start_child(supervisor, child),
          do: {:error, :overload}
+  rescue
+    # The supervisors are about to start again, and have no table,
+    ArgumentError -> {:error, :overload}
   catch
-    # The supervisors are about to start again, or the stack has ended.
+    # or they are there no more, as the stack may be.
     :exit, _reason -> {:error, :overload}
   end
 
