@@ -175,7 +175,10 @@ defmodule Sippet do
   def init(options) do
     Stack.await_end([Stack.Board.name(options.name)])
     stack = Stack.create(options.name, options)
-    children = [{Stack.Board, stack}, {Overload.Auditor, stack} | Transactions.children(stack)]
+
+    children =
+      [{Stack.Board, stack}, {Overload.Auditor, stack}] ++
+        Transactions.children(stack) ++ [{Stack.Lanes.Supervisor, {stack, Router}}]
 
     # A part that is killed comes back while calls go on: that many in a row are no reason to give up.
     Supervisor.init(children, strategy: :one_for_one, max_restarts: 50, max_seconds: 5)

@@ -6,6 +6,7 @@ defmodule ReadmeTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
+  import Sippet.Wait
 
   alias Sippet.{Document, Headers, Message}
 
@@ -64,18 +65,10 @@ defmodule ReadmeTest do
   # Waits till so many responses came to the stack of the text and the core has printed them.
   def await_answers(count) do
     device = Process.group_leader()
-    await(fn -> device |> StringIO.contents() |> elem(1) |> answers() >= count end)
+    wait_until(fn -> device |> StringIO.contents() |> elem(1) |> answers() >= count end)
   end
 
   defp answers(text), do: length(String.split(text, "SIP/2.0 200 OK\r\n")) - 1
-
-  defp await(fun, attempts \\ 500) do
-    cond do
-      fun.() -> :ok
-      attempts == 0 -> flunk("nothing came")
-      true -> receive(do: (:never -> :ok), after: (10 -> await(fun, attempts - 1)))
-    end
-  end
 
   defp runnable, do: Enum.filter(Document.elixir(@readme), &Document.run?/1)
 

@@ -273,7 +273,7 @@ defmodule SippetTest do
       :erlang.resume_process(registry)
 
       # This waits until the restart is over.
-      assert %{active: 3} = Supervisor.count_children(supervisor)
+      assert %{active: 4} = Supervisor.count_children(supervisor)
       refute Process.whereis(stack) in [nil, registry]
       assert Sippet.stats(stack).transactions == 0
     end

@@ -8,8 +8,8 @@ defmodule Sippet.Router do
         {:noreply, state}
       end
 
-  Transports call `handle_transport_message/4` for each message that comes in, and `receive_transport_error/3` when
-  one that went out failed later. Users of a stack call `Sippet`, not this module.
+  Transports call `handle_transport_message/4` for each message that comes in, or `queue_transport_message/3` where one
+  process takes what all peers send, and `receive_transport_error/3` when a message that went out failed later. Users of a stack call `Sippet`, not this module.
 
   ## What becomes of a message that came in
 
@@ -43,7 +43,7 @@ defmodule Sippet.Router do
   alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Router.{Event, NextHop, Refusal, Source}
   alias Sippet.{Overload, ParseError, Stack, Telemetry, Transactions, Transport}
-  alias Sippet.Stack.Tap
+  alias Sippet.Stack.{Lanes, Tap}
   alias Sippet.Transactions.{Client, Server}
 
   @typedoc "Where a message came from."
@@ -61,21 +61,44 @@ defmodule Sippet.Router do
       nil -> :ok
       stack -> incoming(stack, IO.iodata_to_binary(data), remote, transport || caller(stack))
     end
-  rescue
-    # The transport is shared by all calls: a defect of the stack's own must not end it.
-    exception ->
-      log_defect(sippet, exception, __STACKTRACE__)
+  catch
+    # The process is shared by all calls: a defect of the stack's own must not end it.
+    kind, reason ->
+      log_defect(sippet, kind, reason, __STACKTRACE__)
   end
 
-  defp log_defect(sippet, exception, stacktrace) do
+  defp log_defect(sippet, kind, reason, stacktrace) do
     with %Stack{} = stack <- Stack.find(sippet) do
-      Stack.log(stack, :error, fn -> Exception.format(:error, exception, stacktrace) end)
+      Stack.log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
     end
 
     :ok
   end
 
-  defp caller(stack), do: Enum.find(Stack.transports(stack), &(&1.pid == self()))
+  defp caller(stack), do: Stack.transport(stack, self())
+
+  @doc """
+  Has a process of the stack take one datagram, as `handle_transport_message/4` does, for the calling transport: one
+  socket's messages keep all schedulers busy so.
+
+  Messages of one sender with the same Call-ID are taken one after another, in the order in which they came.
+
+  `{:error, :busy}` says that enough of them wait already, or that the stack is about to start again. The message was
+  not taken: keep it, take no more from the network, and offer it again in a millisecond or so.
+  """
+  @spec queue_transport_message(atom, iodata, remote) :: :ok | {:error, :busy}
+  def queue_transport_message(sippet, data, remote) do
+    case Stack.find(sippet) do
+      nil ->
+        :ok
+
+      stack ->
+        data = IO.iodata_to_binary(data)
+
+        with :none <- Lanes.post(stack.lanes, data, remote),
+             do: handle_transport_message(sippet, data, remote)
+    end
+  end
 
   defp incoming(stack, data, remote, transport) do
     Tap.received(stack, data, remote, transport)

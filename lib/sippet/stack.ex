@@ -7,10 +7,20 @@ defmodule Sippet.Stack do
   # that they outlive each part that reads them.
 
   alias Sippet.{Overload, Telemetry, Transport}
-  alias Sippet.Stack.Tap
+  alias Sippet.Stack.{Lanes, Tap}
 
-  @enforce_keys [:name, :options, :counters, :telemetry, :board, :overload, :log_budget, :taps]
-  defstruct [:name, :options, :counters, :telemetry, :board, :overload, :log_budget, :taps]
+  @enforce_keys [
+    :name,
+    :options,
+    :counters,
+    :telemetry,
+    :board,
+    :overload,
+    :log_budget,
+    :taps,
+    :lanes
+  ]
+  defstruct @enforce_keys
 
   @type t :: %__MODULE__{
           name: atom,
@@ -20,7 +30,8 @@ defmodule Sippet.Stack do
           board: :ets.tid(),
           overload: Overload.t(),
           log_budget: :atomics.atomics_ref(),
-          taps: :atomics.atomics_ref()
+          taps: :atomics.atomics_ref(),
+          lanes: Lanes.t()
         }
 
   # Lines a second that a stack may log about what the network or a core did.
@@ -42,7 +53,8 @@ defmodule Sippet.Stack do
       board: board,
       overload: Overload.new(),
       log_budget: :atomics.new(2, []),
-      taps: :atomics.new(1, [])
+      taps: :atomics.new(1, []),
+      lanes: Lanes.new(name)
     }
 
     :persistent_term.put({__MODULE__, name}, stack)
@@ -99,6 +111,12 @@ defmodule Sippet.Stack do
 
   @spec transports(t) :: [Transport.t()]
   def transports(stack), do: read(stack, :transports, [])
+
+  @doc """
+  The transport of a process, if that has registered.
+  """
+  @spec transport(t, pid) :: Transport.t() | nil
+  def transport(stack, pid), do: Enum.find(transports(stack), &(&1.pid == pid))
 
   @doc """
   Only `Sippet.Stack.Board` calls this: one process changes the list.

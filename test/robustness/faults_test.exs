@@ -4,6 +4,7 @@ defmodule Sippet.Robustness.FaultsTest do
   use ExUnit.Case, async: true
 
   import Sippet.Interop.Case, only: [text: 1]
+  import Sippet.Wait
 
   alias Sippet.Interop.{Answerer, Caller, Events, Notebook, Party, Program}
   alias Sippet.Robustness.Proxy
@@ -251,13 +252,5 @@ defmodule Sippet.Robustness.FaultsTest do
       do: DynamicSupervisor.count_children(pid).active
     )
     |> Enum.sum()
-  end
-
-  defp wait_until(true?, name, ms \\ @patience) do
-    cond do
-      true?.() -> :ok
-      ms <= 0 -> flunk("#{inspect(name)} did not come to rest")
-      true -> receive(do: (:never -> :ok), after: (20 -> wait_until(true?, name, ms - 20)))
-    end
   end
 end

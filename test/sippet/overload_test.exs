@@ -4,6 +4,7 @@ defmodule Sippet.OverloadTest do
   use Sippet.StackCase, async: true
 
   import ExUnit.CaptureLog
+  import Sippet.Wait
 
   alias Sippet.{Overload, Stack, Transactions}
   alias Sippet.Transactions.Server.Key
@@ -46,14 +47,6 @@ defmodule Sippet.OverloadTest do
   end
 
   defp in_dialog(tag \\ "2"), do: [{"To", "<sip:b@biloxi.com>;tag=#{tag}"}]
-
-  defp await(fun, tries \\ 300) do
-    cond do
-      fun.() -> :ok
-      tries == 0 -> flunk("it did not come to that")
-      true -> Process.sleep(10) && await(fun, tries - 1)
-    end
-  end
 
   describe "RFC3261§21.5.4 over the limit of new requests in a second" do
     @describetag stack: [max_requests: 5]
@@ -125,7 +118,7 @@ defmodule Sippet.OverloadTest do
       Sippet.send(stack, Message.to_response(invite, 486))
       assert_sent(486)
       deliver(stack, wire("ACK", branch))
-      await(fn -> is_atom(Transactions.Directory.find(Stack.fetch!(stack), key)) end)
+      wait_until(fn -> is_atom(Transactions.Directory.find(Stack.fetch!(stack), key)) end)
       refute_received {:receive_request, _request, _key}
     end
 
@@ -171,7 +164,7 @@ defmodule Sippet.OverloadTest do
         Sippet.send(stack, Message.to_response(request, 200))
       end
 
-      await(fn -> stats(stack, :pending) == 0 end)
+      wait_until(fn -> stats(stack, :pending) == 0 end)
       assert stats(stack, :transactions) == 50
     end
 
@@ -226,7 +219,7 @@ defmodule Sippet.OverloadTest do
         hanging(stack, method)
         before = Stack.fetch!(stack)
         if answer, do: assert_sent(answer)
-        await(fn -> Transactions.unfinished(before) == 0 end)
+        wait_until(fn -> Transactions.unfinished(before) == 0 end)
         assert stats(stack, :core_failed) > 0
       end
     end
@@ -237,11 +230,11 @@ defmodule Sippet.OverloadTest do
       deliver(stack, wire("OPTIONS", [{"X-Test", test}]))
       assert_receive {:receive_request, _request, key}
       assert_receive {:waits, pid}
-      await(fn -> not Transactions.alive?(Stack.fetch!(stack), key) end)
+      wait_until(fn -> not Transactions.alive?(Stack.fetch!(stack), key) end)
       assert stats(stack, :pending) == 1
       assert Sippet.drain(stack, 10) == {:error, :timeout}
       send(pid, :go_on)
-      await(fn -> stats(stack, :pending) == 0 end)
+      wait_until(fn -> stats(stack, :pending) == 0 end)
     end
 
     @tag stack: [max_pending: 20, behave: &__MODULE__.hang/3]

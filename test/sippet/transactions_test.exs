@@ -1,6 +1,8 @@
 defmodule Sippet.TransactionsTest do
   use Sippet.TransactionCase, async: true
 
+  import Sippet.Wait
+
   alias Sippet.Transport
 
   @moduletag :capture_log
@@ -409,13 +411,9 @@ defmodule Sippet.TransactionsTest do
   end
 
   # The parts start anew together, so that this one may be on its way still.
-  defp living(find, attempts \\ 500) do
-    assert attempts > 0
-
-    case find.() do
-      pid when is_pid(pid) -> pid
-      _on_its_way -> living(find, pause(attempts))
-    end
+  defp living(find) do
+    wait_until(fn -> is_pid(find.()) end)
+    find.()
   end
 
   defp received?({:DOWN, ref}) do
@@ -432,20 +430,6 @@ defmodule Sippet.TransactionsTest do
     |> PartitionSupervisor.which_children()
     |> Enum.map(fn {_id, pid, _type, _modules} -> DynamicSupervisor.count_children(pid).active end)
     |> Enum.sum()
-  end
-
-  # What ends by itself tells nobody, if no one listens to events.
-  defp wait_until(condition, attempts \\ 2_000) do
-    assert attempts > 0
-    unless condition.(), do: wait_until(condition, pause(attempts))
-  end
-
-  defp pause(attempts) do
-    receive do
-      :never -> attempts
-    after
-      10 -> attempts - 1
-    end
   end
 
   defp assert_silence_of_core do

@@ -42,14 +42,24 @@ defmodule Sippet.UDPCase do
   defmodule Listener do
     @moduledoc false
 
-    def handle_transport_message(_stack, "raise" <> _, _remote), do: raise("a defect")
-    def handle_transport_message(_stack, "exit" <> _, _remote), do: exit(:noproc)
-    def handle_transport_message(_stack, "flood" <> _, _remote), do: :ok
+    def queue_transport_message(_stack, "raise" <> _, _remote), do: raise("a defect")
+    def queue_transport_message(_stack, "exit" <> _, _remote), do: exit(:noproc)
+    def queue_transport_message(_stack, "flood" <> _, _remote), do: :ok
 
-    def handle_transport_message(stack, "wait", _remote), do: wait(stack)
+    def queue_transport_message(stack, "wait", _remote), do: wait(stack)
+
+    # A stack that has enough to do at first.
+    def queue_transport_message(stack, "busy" <> _ = data, remote) do
+      if Process.put(data, :refused) == :refused do
+        tell(stack, {:taken, data, remote, self()})
+      else
+        tell(stack, {:refused, data})
+        {:error, :busy}
+      end
+    end
 
     # A stack that is gone takes nothing.
-    def handle_transport_message(stack, data, remote) do
+    def queue_transport_message(stack, data, remote) do
       if Process.whereis(Stack.Board.name(stack)),
         do: tell(stack, {:taken, data, remote, self()})
     end

@@ -1,6 +1,8 @@
 defmodule Sippet.Trace.HEPTest do
   use Sippet.StackCase, async: true
 
+  import Sippet.Wait
+
   alias Sippet.Stack.Board
   alias Sippet.Trace.{Entry, HEP}
   alias Sippet.Trace.HEP.Packet
@@ -173,18 +175,10 @@ defmodule Sippet.Trace.HEPTest do
 
       for _ <- 1..2 do
         start_supervised!({Sippet, name: name}, id: :late)
-        await(fn -> told?(name) end)
+        wait_until(fn -> told?(name) end)
         deliver(name, "SIP/2.0 200 OK\r\n\r\n")
         assert %{15 => "SIP/2.0 200 OK" <> _} = packet()
         stop_supervised!(:late)
-      end
-    end
-
-    defp await(fun, tries \\ 100) do
-      unless fun.() do
-        assert tries > 0
-        Process.sleep(50)
-        await(fun, tries - 1)
       end
     end
 

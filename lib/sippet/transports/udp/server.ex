@@ -3,7 +3,8 @@ defmodule Sippet.Transports.UDP.Server do
   # The process that owns the socket, registers it with the stack, and takes the datagrams.
   #
   # It reads while it is registered. A read that finds nothing leaves a select: the socket's message wakes the
-  # process. After `batch` reads the process sends itself `:read`, so that the mailbox gets its turn.
+  # process. After `batch` reads the process sends itself `:read`, so that the mailbox gets its turn. What the stack has
+  # no room for is held, and nothing read: the socket's buffer is where datagrams wait.
   #
   # Whatever its mailbox holds and whatever the stack does, the process lives: a socket that is lost takes its port,
   # and the NAT bindings of all who talk to it, along.
@@ -21,6 +22,9 @@ defmodule Sippet.Transports.UDP.Server do
   # How long reading rests after an error that the socket gives no reason for, in ms.
   @rest 10
 
+  # How long reading rests while the stack has enough to do, in ms.
+  @busy 1
+
   # Unreachable destinations that wait to be told to the stack.
   @most_unreachable 1_000
 
@@ -33,6 +37,8 @@ defmodule Sippet.Transports.UDP.Server do
     wait: @first_wait,
     # The reference of the select that is pending.
     select: nil,
+    # Where from and what came last, if the stack had no room for it.
+    held: nil,
     # The monitor of the process that tells the stack what can't be reached, and what it shall be told next.
     teller: nil,
     unreachable: %{}
@@ -166,6 +172,9 @@ defmodule Sippet.Transports.UDP.Server do
   defp read(%{board: board, select: select} = state) when board == nil or select != nil,
     do: {:noreply, state}
 
+  defp read(%{held: {remote, data}} = state),
+    do: took({:ok, remote, data}, %{state | held: nil}, state.options.batch)
+
   defp read(state), do: read(state, state.options.batch)
 
   defp read(state, 0) do
@@ -176,8 +185,10 @@ defmodule Sippet.Transports.UDP.Server do
   defp read(state, left), do: took(Socket.read(state.socket), state, left)
 
   defp took({:ok, remote, data}, state, left) do
-    datagram(state, remote, data)
-    read(state, left - 1)
+    case datagram(state, remote, data) do
+      :busy -> {:noreply, hold(state, remote, data)}
+      :ok -> read(state, left - 1)
+    end
   end
 
   defp took({:cut, remote, size}, state, left) do
@@ -206,6 +217,11 @@ defmodule Sippet.Transports.UDP.Server do
     {:noreply, state}
   end
 
+  defp hold(state, remote, data) do
+    Process.send_after(self(), :read, @busy)
+    %{state | held: {remote, data}}
+  end
+
   defp datagram(state, remote, data) do
     cond do
       STUN.stun?(data) -> stun(state, remote, data)
@@ -223,10 +239,15 @@ defmodule Sippet.Transports.UDP.Server do
     with :answer <- state.options.stun,
          {:ok, answer} <- STUN.answer(data, remote),
          do: Socket.send(state.socket, remote, answer)
+
+    :ok
   end
 
   defp deliver(%{options: options} = state, {ip, port}, data) do
-    options.router.handle_transport_message(options.name, data, {:udp, ip, port})
+    case options.router.queue_transport_message(options.name, data, {:udp, ip, port}) do
+      :ok -> :ok
+      {:error, :busy} -> :busy
+    end
   catch
     kind, reason -> log_defect(state, kind, reason, __STACKTRACE__)
   end

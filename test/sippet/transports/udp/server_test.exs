@@ -116,6 +116,17 @@ defmodule Sippet.Transports.UDP.ServerTest do
       assert memory < 1_000_000
     end
 
+    test "keeps what the stack has no room for, and all in order", %{name: name} do
+      udp = start_udp(name)
+      port = port(udp)
+      {peer, _from} = peer()
+      datagrams = ["first", "busy 1", "second", "busy 2", "third"]
+      for data <- datagrams, do: :ok = :gen_udp.send(peer, @loopback, port, data)
+      taken = for _ <- datagrams, do: elem(assert_receive({:taken, _data, _remote, ^udp}), 1)
+      assert taken == datagrams
+      for data <- ["busy 1", "busy 2"], do: assert_received({:refused, ^data})
+    end
+
     test "looks after its messages between batches", %{name: name} do
       udp = start_udp(name, batch: 1)
       {peer, _from} = peer()
