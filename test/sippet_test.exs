@@ -3,7 +3,7 @@ defmodule SippetTest do
 
   @moduletag :capture_log
 
-  alias Sippet.{Stack, TestCore, TestTransport, Transports}
+  alias Sippet.{Machines, Stack, TestCore, TestTransport, Transports}
   alias Sippet.Transactions.{Client, Server}
 
   import Sippet, only: [sigil_K: 2]
@@ -252,6 +252,18 @@ defmodule SippetTest do
       deliver(stack, wire("OPTIONS", same))
       assert_receive {:receive_request, second, _key}
       assert Sippet.merged?(stack, second)
+    end
+  end
+
+  describe "the end of a stack" do
+    test "is that of its transactions", %{stack: stack} do
+      deliver(stack, wire("INVITE"))
+      deliver(stack, wire("OPTIONS"))
+      for _ <- 1..2, do: assert_receive({:receive_request, _request, _key})
+      refs = for pid <- Machines.of(stack), do: Process.monitor(pid)
+      assert length(refs) == 2
+      stop_supervised!(stack)
+      for ref <- refs, do: assert_receive({:DOWN, ^ref, :process, _pid, :shutdown})
     end
   end
 

@@ -94,11 +94,11 @@ defmodule Sippet.Transactions do
 
   defp start(%Machine{stack: stack} = data) do
     if count(stack) < stack.options.max_transactions,
-      do: started(Directory.start(stack, data.key, data.module, data)),
+      do: started(Directory.start(data.module, data)),
       else: {:error, :overload}
   end
 
-  defp started({:ok, _pid}), do: :ok
+  defp started(:ok), do: :ok
   defp started(:ignore), do: {:error, :already_started}
   defp started({:error, :overload} = error), do: error
 

@@ -8,7 +8,7 @@ defmodule Sippet.Robustness.FaultsTest do
 
   alias Sippet.Interop.{Answerer, Caller, Events, Notebook, Party, Program}
   alias Sippet.Robustness.Proxy
-  alias Sippet.{Stack, Transactions}
+  alias Sippet.{Machines, Stack, Transactions}
   alias Sippet.Transactions.{Client, Dialogs, Shelf}
   alias Sippet.Transports.UDP
 
@@ -177,21 +177,21 @@ defmodule Sippet.Robustness.FaultsTest do
 
   ## Processes
 
-  # Their ways from the root. The machines' supervisors hold what comes and goes.
+  # Their ways from the root.
   defp ways(%{root: root}), do: for({way, _pid} <- tree(root, []), do: way)
 
   defp tree(supervisor, way) do
     for {id, pid, type, _modules} <- Supervisor.which_children(supervisor),
         is_pid(pid) and not notebook?(id),
-        one <- [{way ++ [id], pid} | below(type, id, pid, way ++ [id])],
+        one <- [{way ++ [id], pid} | below(type, pid, way ++ [id])],
         do: one
   end
 
   # The test's own.
   defp notebook?(id), do: match?({Notebook, _stack}, id)
 
-  defp below(:supervisor, id, pid, way) when not is_integer(id), do: tree(pid, way)
-  defp below(_type, _id, _pid, _way), do: []
+  defp below(:supervisor, pid, way), do: tree(pid, way)
+  defp below(:worker, _pid, _way), do: []
 
   defp kill(%{root: root}, way) do
     # The last that was killed may have taken this one along: it is on its way back.
@@ -217,7 +217,7 @@ defmodule Sippet.Robustness.FaultsTest do
       for key <- refused, do: Sippet.terminate(name, key)
       wait_until(fn -> Transactions.count(stack) == 0 end, name)
       wait_until(fn -> rows(stack, refused) == [] end, name)
-      wait_until(fn -> processes(name) == 0 end, name)
+      wait_until(fn -> Machines.of(name) == [] end, name)
       assert machines(stack) == []
       assert Registry.count(Dialogs.name(name)) == 0
       assert %{transactions: 0} = stats = Sippet.stats(name)
@@ -242,15 +242,5 @@ defmodule Sippet.Robustness.FaultsTest do
     {rows, index, merges} = :ets.lookup_element(stack.board, Shelf, 2)
     deadlines = for {{_deadline, key}} <- :ets.tab2list(index), key not in refused, do: key
     deadlines ++ :ets.tab2list(rows) ++ :ets.tab2list(merges)
-  end
-
-  defp processes(name) do
-    machines = Transactions.Directory.machines(name)
-
-    for(
-      {_id, pid, _type, _modules} <- Supervisor.which_children(machines),
-      do: DynamicSupervisor.count_children(pid).active
-    )
-    |> Enum.sum()
   end
 end

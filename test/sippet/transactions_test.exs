@@ -3,7 +3,7 @@ defmodule Sippet.TransactionsTest do
 
   import Sippet.Wait
 
-  alias Sippet.Transport
+  alias Sippet.{Machines, Transport}
 
   @moduletag :capture_log
 
@@ -297,6 +297,35 @@ defmodule Sippet.TransactionsTest do
     end
   end
 
+  # Elixir shows no crash of a process that is not of its own kinds; OTP's handlers do.
+  defmodule Lines do
+    @moduledoc false
+    def log(%{meta: %{pid: pid}} = event, %{config: test}) do
+      {:dictionary, dictionary} = Process.info(pid, :dictionary)
+      if test in List.wrap(dictionary[:"$ancestors"]), do: Kernel.send(test, {:logged, event})
+    end
+  end
+
+  describe "a machine" do
+    test "does not wait for ever for a maker that was killed" do
+      {_pid, ref} = spawn_monitor(Transactions.Directory, :begin, [Server.Invite, nil])
+      assert_receive {:DOWN, ^ref, :process, _pid, :normal}, 10_000
+    end
+
+    test "that can't begin is no failure of its maker, and worth no line" do
+      stack = %{start_stack() | name: :no_registry_of_this_name}
+
+      :ok = :logger.add_handler(__MODULE__, Lines, %{config: self()})
+      on_exit(fn -> :logger.remove_handler(__MODULE__) end)
+
+      started =
+        Transactions.start_server(stack, request(:options), TestTransport.new(), destination())
+
+      assert started == {:error, :overload}
+      refute_received {:logged, %{msg: {:report, %{label: {:proc_lib, :crash}}}}}
+    end
+  end
+
   describe "the crash of a transaction" do
     test "is its own" do
       stack = start_stack()
@@ -318,7 +347,7 @@ defmodule Sippet.TransactionsTest do
       response = Message.to_response(request, 200)
       transport = TestTransport.new()
 
-      for part <- [stack.name, Transactions.Directory.machines(stack.name), :shelf] do
+      for part <- [stack.name, :shelf] do
         pid = living(fn -> if part == :shelf, do: shelf(stack), else: Process.whereis(part) end)
         ref = Process.monitor(pid)
         Process.exit(pid, :kill)
@@ -387,7 +416,7 @@ defmodule Sippet.TransactionsTest do
       wait_until(fn -> Transactions.count(stack) == 0 end)
       {rows, index, merges} = :ets.lookup_element(stack.board, Shelf, 2)
       wait_until(fn -> Enum.all?([rows, index, merges], &(:ets.info(&1, :size) == 0)) end)
-      wait_until(fn -> machines(stack) == 0 end)
+      wait_until(fn -> Machines.of(stack.name) == [] end)
       assert Registry.count(Transactions.Dialogs.name(stack.name)) == 0
       counts = Sippet.Telemetry.counts(stack.counters)
       assert counts.transaction_started == 10_000
@@ -422,14 +451,6 @@ defmodule Sippet.TransactionsTest do
     after
       0 -> false
     end
-  end
-
-  defp machines(stack) do
-    stack.name
-    |> Transactions.Directory.machines()
-    |> PartitionSupervisor.which_children()
-    |> Enum.map(fn {_id, pid, _type, _modules} -> DynamicSupervisor.count_children(pid).active end)
-    |> Enum.sum()
   end
 
   defp assert_silence_of_core do

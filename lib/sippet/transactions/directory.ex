@@ -8,41 +8,64 @@ defmodule Sippet.Transactions.Directory do
 
   # A machine lives for milliseconds as a rule: with room for its request from the start it ends without a
   # garbage collection. One that lives longer, while a call rings, hibernates.
-  @start [spawn_opt: [min_heap_size: 1_598], hibernate_after: 1_000]
+  @room [min_heap_size: 1_598]
+  @loop [hibernate_after: 1_000]
+
+  # How long a machine waits for the one who makes it, in ms: it may have been killed meanwhile.
+  @begin_ms 5_000
 
   # Messages that wait for one machine. The same datagram over and over, faster than it is answered, must not fill the
   # memory; no peer that behaves has so many of one transaction under way.
   @most_waiting 100
 
   @doc """
-  The name of the supervisors of the machines. The stack's name is the programmer's, so the atom is too.
-  """
-  @spec machines(atom) :: atom
-  def machines(stack), do: Module.concat(stack, Machines)
-
-  @doc """
-  Starts a machine with what its `init/1` takes.
+  Starts a machine with what its `init/1` takes. It ends with the registry that it enters, at the latest.
 
   `:ignore` says that it found its key taken, or nothing on the shelf to go on with.
   """
-  @spec start(Stack.t(), struct, module, term) :: {:ok, pid} | :ignore | {:error, :overload}
-  def start(stack, key, module, seed) do
-    supervisor = {:via, PartitionSupervisor, {machines(stack.name), key}}
+  # A supervisor would be one more process to wait for, and to tell of each end, for what the link to the registry does
+  # already. `:gen_statem.start/3` would look through all that waits for the calling process.
+  @spec start(module, term) :: :ok | :ignore | {:error, :overload}
+  def start(module, seed) do
+    pid = :proc_lib.spawn_opt(__MODULE__, :begin, [module, seed], @room)
+    ref = :erlang.monitor(:process, pid, alias: :reply_demonitor)
+    send(pid, {:begin, ref})
 
-    child = %{
-      id: module,
-      start: {:gen_statem, :start_link, [module, seed, @start]},
-      restart: :temporary
-    }
-
-    with {:error, _reason} <- DynamicSupervisor.start_child(supervisor, child),
-         do: {:error, :overload}
+    receive do
+      {^ref, result} -> result
+      {:DOWN, ^ref, :process, _pid, _reason} -> {:error, :overload}
+    end
   rescue
-    # The supervisors are about to start again, and have no table,
-    ArgumentError -> {:error, :overload}
-  catch
-    # or they are there no more, as the stack may be.
-    :exit, _reason -> {:error, :overload}
+    # The VM has no room for another process.
+    SystemLimitError -> {:error, :overload}
+  end
+
+  @doc false
+  @spec begin(module, term) :: term
+  def begin(module, seed) do
+    receive do
+      {:begin, ref} -> enter(ref, module, module.init(seed))
+    after
+      @begin_ms -> :ok
+    end
+  end
+
+  defp enter(ref, module, {:ok, state, data, actions}) do
+    send(ref, {ref, :ok})
+    :gen_statem.enter_loop(module, @loop, state, data, actions)
+  end
+
+  defp enter(ref, _module, :ignore), do: send(ref, {ref, :ignore})
+  defp enter(ref, _module, {:stop, _reason}), do: send(ref, {ref, {:error, :overload}})
+
+  @doc """
+  Enters the calling process, a machine, for a key. `:error` says that the registry is about to start again, or gone.
+  """
+  @spec register(Stack.t(), struct, term) :: {:ok, pid} | {:error, term} | :error
+  def register(stack, key, value) do
+    Registry.register(stack.name, key, value)
+  rescue
+    ArgumentError -> :error
   end
 
   @doc """
@@ -76,11 +99,11 @@ defmodule Sippet.Transactions.Directory do
 
   # Another process may be faster to wake it; the event then goes to where it is now.
   defp wake(stack, key, module, event) do
-    with :ignore <- start(stack, key, module, {:wake, stack, key, event}),
+    with :ignore <- start(module, {:wake, stack, key, event}),
          [{pid, _value}] <- lookup(stack.name, key) do
       :gen_statem.cast(pid, event)
     else
-      {:ok, _pid} -> :ok
+      :ok -> :ok
       _gone -> :error
     end
   end

@@ -88,18 +88,19 @@ defmodule Sippet.Transactions.Machine do
   What a machine's `init/1` does. The key is registered when it returns, so that what comes again finds the machine;
   all other work is left to the event `:start`.
   """
-  @spec init(t | tuple, atom) :: :gen_statem.init_result(atom) | :ignore
+  @spec init(t | tuple, atom) :: :gen_statem.init_result(atom)
   def init(%__MODULE__{stack: stack, key: key} = data, state) do
-    with {:ok, _owner} <- Registry.register(stack.name, key, path(data)),
+    with {:ok, _owner} <- Directory.register(stack, key, path(data)),
          nil <- Shelf.machine(stack, key) do
       {:ok, state, started(data), [{:next_event, :internal, :start}]}
     else
+      :error -> {:stop, :no_registry}
       _taken -> :ignore
     end
   end
 
   def init({:wake, stack, key, event}, _state) do
-    with {:ok, _owner} <- Registry.register(stack.name, key, nil),
+    with {:ok, _owner} <- Directory.register(stack, key, nil),
          {row, merge} <- Shelf.take(stack, key) do
       {state, data} = unpack(stack, row, merge)
       Shelf.claim(stack, merge, key)

@@ -3,7 +3,7 @@ defmodule Sippet.Transactions.ShelvingTest do
   use ExUnit.Case, async: true
 
   alias Sippet.{Message, Stack, TestCore, TestTransport, Transactions, URI}
-  alias Sippet.Transactions.{Directory, Server}
+  alias Sippet.Transactions.Server
 
   @destination {{192, 0, 2, 1}, 5060}
 
@@ -63,30 +63,5 @@ defmodule Sippet.Transactions.ShelvingTest do
 
     for _ <- 1..4, do: assert_receive({:sent, @destination, "SIP/2.0 200 " <> _, ^key}, 3_000)
     assert Transactions.count(stack) == 1
-  end
-
-  test "a supervisor of machines gives its memory back when none is started any more", %{
-    stack: stack
-  } do
-    request = request(:invite)
-    :ok = Transactions.start_server(stack, request, TestTransport.new(), @destination)
-
-    supervisors =
-      for {_id, pid, _type, _modules} <-
-            Supervisor.which_children(Directory.machines(stack.name)),
-          do: pid
-
-    assert Enum.sum(for pid <- supervisors, do: DynamicSupervisor.count_children(pid).active) == 1
-    for pid <- supervisors, do: assert(hibernates?(pid, 500))
-  end
-
-  defp hibernates?(_pid, 0), do: false
-
-  defp hibernates?(pid, tries) do
-    {:current_function, function} = Process.info(pid, :current_function)
-
-    # The second as of OTP 28.
-    function in [{:erlang, :hibernate, 3}, {:gen_server, :loop_hibernate, 4}] or
-      receive(do: (:never -> false), after: (10 -> hibernates?(pid, tries - 1)))
   end
 end

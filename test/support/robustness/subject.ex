@@ -159,7 +159,7 @@ defmodule Sippet.Robustness.Subject do
   def atoms, do: :erlang.system_info(:atom_count)
 
   @doc false
-  # Each process of the tree, with its way from the root, and one of what is below the tree: a transaction.
+  # Each process of the tree, with its way from the root.
   def tree do
     children(Process.whereis(__MODULE__), [])
   end
@@ -172,14 +172,8 @@ defmodule Sippet.Robustness.Subject do
         do: one
   end
 
-  defp below(:supervisor, pid, way) do
-    if way |> List.last() |> machines?(), do: [], else: children(pid, way)
-  end
-
+  defp below(:supervisor, pid, way), do: children(pid, way)
   defp below(:worker, _pid, _way), do: []
-
-  # What a DynamicSupervisor holds comes and goes.
-  defp machines?(id), do: is_integer(id)
 
   defp of_stack?({_module, @stack}), do: true
   defp of_stack?({_module, @stack, _address, _port}), do: true
