@@ -99,7 +99,7 @@ defmodule Sippet.Interop.HomerTest do
             assert_time(hep["hep.seconds"], sent.since)
             assert String.to_integer(hep["hep.microseconds"]) in 0..999_999
 
-            {start(packet.line), {hep["hep.source#{unquote(six)}"], hep["hep.source_port"]},
+            {"#{packet.start}", {hep["hep.source#{unquote(six)}"], hep["hep.source_port"]},
              {hep["hep.destination#{unquote(six)}"], hep["hep.destination_port"]}}
           end
 
@@ -107,7 +107,4 @@ defmodule Sippet.Interop.HomerTest do
       end
     end
   end
-
-  defp start("SIP/2.0 " <> <<status::binary-3, _reason::binary>>), do: status
-  defp start(request_line), do: hd(String.split(request_line, " "))
 end

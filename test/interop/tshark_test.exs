@@ -23,16 +23,13 @@ defmodule Sippet.Interop.TsharkTest do
 
     counts = for {stack, _address} <- stacks, do: Sippet.stats(stack).message_sent
     assert length(packets) == Enum.sum(counts)
-    packets |> Enum.group_by(& &1.call_id, &start(&1.line))
+    packets |> Enum.group_by(& &1.call_id, & &1.start)
   end
 
   defp assert_sound(packet) do
     assert packet.protocol in ["SIP", "SIP/SDP"], inspect(packet)
     assert packet.severity in [:none, :comment, :chat], inspect(packet)
   end
-
-  defp start("SIP/2.0 " <> <<status::binary-3, _reason::binary>>), do: String.to_integer(status)
-  defp start(request_line), do: hd(String.split(request_line, " "))
 
   describe "a call between two stacks" do
     for {version, ip} <- [{"IPv4", @ipv4}, {"IPv6", @ipv6}] do

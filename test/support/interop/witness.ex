@@ -22,14 +22,14 @@ defmodule Sippet.Interop.Witness do
         }
 
   @typedoc """
-  A datagram as tshark understood it. `severity` is that of the worst note that its dissectors made, `notes` what
+  A datagram as tshark understood it. `start` is the method of a request, the status of a response; `severity` is that of the worst note that its dissectors made, `notes` what
   they say; `more` has the fields that were asked for besides.
   """
   @type packet :: %{
           source: :inet.port_number(),
           destination: :inet.port_number(),
           protocol: String.t(),
-          line: String.t(),
+          start: String.t() | 100..699,
           call_id: String.t(),
           severity: :none | :comment | :chat | :note | :warning | :error,
           notes: String.t(),
@@ -135,13 +135,18 @@ defmodule Sippet.Interop.Witness do
       source: String.to_integer(source),
       destination: String.to_integer(destination),
       protocol: protocol,
-      line: request <> status,
+      start: method_or_status(request <> status),
       call_id: call_id,
       severity: if(malformed == "", do: worst(severities), else: :error),
       notes: notes <> malformed,
       more: names |> Enum.zip(more) |> Map.new()
     }
   end
+
+  defp method_or_status("SIP/2.0 " <> <<status::binary-3, _reason::binary>>),
+    do: String.to_integer(status)
+
+  defp method_or_status(line), do: hd(String.split(line, " "))
 
   # epan/proto.h: PI_SEVERITY_MASK
   defp worst(severities) do
