@@ -14,7 +14,7 @@ defmodule Sippet.Parser do
   # What stands in nearly every message is given to the parser as literals of this module: those cost the
   # result neither a copy nor a word of heap, nor does sending them to another process.
   @literals List.to_tuple(
-              [""] ++
+              ["", %{}, {2, 0}] ++
                 Enum.map(Table.rows(), & &1.name) ++
                 for(
                   line <- String.split(File.read!(@words), "\n", trim: true),

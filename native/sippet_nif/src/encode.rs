@@ -9,10 +9,6 @@ use sip_parser::{
     UriKind, Values, Via, unescape,
 };
 use smallvec::SmallVec;
-use std::cmp::Ordering;
-
-/// Pairs up to which the VM keeps a map's keys in order.
-const SMALL_MAP: usize = 32;
 
 /// Octets up to which text is copied into a binary of its own. Longer text stays a part of the datagram: that
 /// is made faster, but costs more words, and each is counted when it is sent to another process.
@@ -331,10 +327,8 @@ impl<'a, 't> Encoder<'a, 't> {
         params: &[Param],
         value: impl Fn(&Param) -> Raw<'a>,
     ) -> NifResult<Raw<'a>> {
-        let mut params: SmallVec<[&Param; 16]> = params.iter().collect();
-        // The VM sorts the keys of a small map by comparing terms: it is spared most of that.
-        if params.len() <= SMALL_MAP {
-            params.sort_unstable_by(|one, other| self.name_order(one, other));
+        if params.is_empty() {
+            return Ok(self.words.empty_map());
         }
         let mut keys: Terms<'a, 16> = SmallVec::new();
         let mut values: Terms<'a, 16> = SmallVec::new();
@@ -343,16 +337,6 @@ impl<'a, 't> Encoder<'a, 't> {
             values.push(value(param));
         }
         self.make.map(&keys, &values).ok_or_else(broken)
-    }
-
-    /// The order of the names in lower case, octet by octet, which is that of the binaries.
-    #[inline]
-    fn name_order(&self, one: &Param, other: &Param) -> Ordering {
-        let octets = |param: &Param| {
-            let name = param.name.of(self.text);
-            name.iter().map(u8::to_ascii_lowercase)
-        };
-        octets(one).cmp(octets(other))
     }
 
     #[inline]
@@ -421,6 +405,9 @@ impl<'a, 't> Encoder<'a, 't> {
     }
 
     fn version(&self, (major, minor): (u16, u16)) -> Raw<'a> {
+        if (major, minor) == (2, 0) {
+            return self.words.version_2_0();
+        }
         self.make.tuple(&[
             self.make.integer(major.into()),
             self.make.integer(minor.into()),

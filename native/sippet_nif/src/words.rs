@@ -1,4 +1,4 @@
-//! The words of `words.tbl` and the names of `headers.tbl`, as literals of the caller.
+//! The words of `words.tbl`, the names of `headers.tbl` and what else stands in most messages, as literals of the caller.
 
 use crate::term::Raw;
 use lazy_static::lazy_static;
@@ -65,7 +65,10 @@ fn hash(word: &[u8]) -> usize {
         % SLOTS
 }
 
-/// The caller's tuple: the empty binary, the names of the header table, then the words.
+/// Literals before the names and the words.
+const FIRST: usize = 3;
+
+/// The caller's tuple: the empty binary, the empty map, the version 2.0, the names of the header table, then the words.
 #[derive(Clone, Copy)]
 pub(crate) struct Words<'a> {
     literals: &'a [Raw<'a>],
@@ -76,7 +79,7 @@ impl<'a> Words<'a> {
     /// Takes the tuple; none where it is not as long as the tables say.
     pub(crate) fn new(literals: &'a [Raw<'a>]) -> Option<Words<'a>> {
         let index: &'static Index = &INDEX;
-        let expected = 1 + ROW_COUNT + index.words.len();
+        let expected = FIRST + ROW_COUNT + index.words.len();
         (literals.len() == expected).then_some(Words { literals, index })
     }
 
@@ -86,10 +89,22 @@ impl<'a> Words<'a> {
         self.literals[0]
     }
 
+    /// The map of no parameters.
+    #[inline]
+    pub(crate) fn empty_map(self) -> Raw<'a> {
+        self.literals[1]
+    }
+
+    /// `{2, 0}`
+    #[inline]
+    pub(crate) fn version_2_0(self) -> Raw<'a> {
+        self.literals[2]
+    }
+
     /// A header's registered name.
     #[inline]
     pub(crate) fn name(self, id: HeaderId) -> Raw<'a> {
-        self.literals[1 + id.index()]
+        self.literals[FIRST + id.index()]
     }
 
     /// The literal of this text, if it is one of the words.
@@ -100,6 +115,6 @@ impl<'a> Words<'a> {
         }
         self.index
             .find(text)
-            .map(|number| self.literals[1 + ROW_COUNT + number])
+            .map(|number| self.literals[FIRST + ROW_COUNT + number])
     }
 }
