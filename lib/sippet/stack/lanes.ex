@@ -12,6 +12,9 @@ defmodule Sippet.Stack.Lanes do
   # A lane waits while a transaction starts: with two for each scheduler there is another one to go on.
   @for_each_scheduler 2
 
+  # What one process that reads can feed, and more.
+  @most 16
+
   @enforce_keys [:names, :waiting]
   defstruct [:names, :waiting]
 
@@ -26,7 +29,7 @@ defmodule Sippet.Stack.Lanes do
   """
   @spec new(atom, pos_integer) :: t
   def new(stack, schedulers \\ System.schedulers_online()) do
-    count = if schedulers == 1, do: 0, else: @for_each_scheduler * schedulers
+    count = if schedulers == 1, do: 0, else: min(@for_each_scheduler * schedulers, @most)
     names = for index <- 1..count//1, do: Module.concat(stack, "Lane#{index}")
     %__MODULE__{names: List.to_tuple(names), waiting: :atomics.new(max(count, 1), [])}
   end
