@@ -4,7 +4,7 @@
 #   rust       the parser alone, by the crate's example `time`
 #   print      to_iodata/1 and one binary of it
 #   b2t        :erlang.binary_to_term/1 of the parsed message: the yardstick
-#   words      size of the parsed message in the heap, its body left out (it is a part of the datagram)
+#   words      size of the parsed message, literals counted too, its body left out (it is a part of the datagram)
 
 Code.require_file("support.exs", __DIR__)
 Code.require_file("worst.exs", __DIR__)
