@@ -12,13 +12,15 @@ defmodule Sippet.Wait do
   """
   @spec wait_until((() -> as_boolean(term)), term, integer) :: :ok
   def wait_until(condition, what \\ "it", ms \\ @patience) do
-    cond do
-      condition.() -> :ok
-      ms <= 0 -> flunk("#{inspect(what)} did not come about in time")
-      true -> pause() && wait_until(condition, what, ms - @pause)
+    unless condition.() do
+      assert ms > 0, "#{inspect(what)} did not come about in time"
+      pause()
+      wait_until(condition, what, ms - @pause)
     end
+
+    :ok
   end
 
   # The mailbox is the test's: nothing is taken from it.
-  defp pause, do: receive(do: (:never -> true), after: (@pause -> true))
+  defp pause, do: receive(do: (:never -> :ok), after: (@pause -> :ok))
 end
