@@ -152,6 +152,7 @@ defmodule Bench.Transactions do
       )
 
     stack = Stack.create(:bench, options)
+    Stack.put_transports(stack, [transport()])
 
     {:ok, supervisor} =
       Supervisor.start_link(Transactions.children(stack), strategy: :one_for_one)

@@ -7,6 +7,7 @@ defmodule SippetTest do
   alias Sippet.Transactions.{Client, Server}
 
   import Sippet, only: [sigil_K: 2]
+  import Sippet.Wait
 
   defmodule Silent do
     use Sippet.Core
@@ -252,6 +253,30 @@ defmodule SippetTest do
       deliver(stack, wire("OPTIONS", same))
       assert_receive {:receive_request, second, _key}
       assert Sippet.merged?(stack, second)
+    end
+  end
+
+  describe "a finished transaction" do
+    setup %{stack: stack} do
+      text = wire("OPTIONS")
+      deliver(stack, text)
+      assert_receive {:receive_request, request, key}
+      :ok = Sippet.send(stack, Message.to_response(request, 200))
+      assert_receive {:sent, destination, octets, ^key}
+      wait_until(fn -> Machines.of(stack) == [] end)
+      %{text: text, key: key, destination: destination, octets: octets}
+    end
+
+    test "answers again, by the transport that it came in by", context do
+      %{stack: stack, key: key, destination: destination, octets: octets} = context
+      deliver(stack, context.text)
+      assert_receive {:sent, ^destination, ^octets, ^key}
+    end
+
+    test "tells the core where that transport is gone", %{stack: stack, key: key} = context do
+      Stack.put_transports(Stack.fetch!(stack), [])
+      deliver(stack, context.text)
+      assert_receive {:receive_error, :closed, ^key}
     end
   end
 

@@ -232,15 +232,18 @@ defmodule Sippet.Robustness.FaultsTest do
     {rows, _index, _merges} = :ets.lookup_element(stack.board, Shelf, 2)
     latest = System.monotonic_time(:millisecond) + 32_000
 
-    for {key, deadline, _started, Client.Invite, :completed, _kept} <- :ets.tab2list(rows),
+    for {id, deadline, _started, Client.Invite, :completed, _merge, _kept} <- :ets.tab2list(rows),
         deadline <= latest,
-        do: key
+        do: Shelf.key(id)
   end
 
   # All of the shelf's, but for the deadlines of those that were ended before theirs.
   defp rows(stack, refused) do
     {rows, index, merges} = :ets.lookup_element(stack.board, Shelf, 2)
-    deadlines = for {{_deadline, key}} <- :ets.tab2list(index), key not in refused, do: key
+
+    deadlines =
+      for {{_deadline, id}} <- :ets.tab2list(index), Shelf.key(id) not in refused, do: id
+
     deadlines ++ :ets.tab2list(rows) ++ :ets.tab2list(merges)
   end
 end

@@ -156,7 +156,7 @@ defmodule Sippet.TransactionCase do
   defp shelved_state(stack, key) do
     {rows, _index, _merges} = :ets.lookup_element(stack.board, Shelf, 2)
 
-    case :ets.lookup(rows, key) do
+    case :ets.lookup(rows, Shelf.id(key)) do
       [row] -> elem(row, 4)
       [] -> nil
     end

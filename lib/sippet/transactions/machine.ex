@@ -101,9 +101,9 @@ defmodule Sippet.Transactions.Machine do
 
   def init({:wake, stack, key, event}, _state) do
     with {:ok, _owner} <- Directory.register(stack, key, nil),
-         {row, merge} <- Shelf.take(stack, key) do
-      {state, data} = unpack(stack, row, merge)
-      Shelf.claim(stack, merge, key)
+         row when row != nil <- Shelf.take(stack, key) do
+      {state, data} = unpack(stack, key, row)
+      Shelf.claim(stack, data.merge, key)
       {:ok, state, data, [{:next_event, :cast, event}]}
     else
       _gone -> :ignore
@@ -271,39 +271,57 @@ defmodule Sippet.Transactions.Machine do
     if Key.rfc2543?(data.key) or Enum.any?(data.acks, fn {_tag, ack} -> ack != :acked end) do
       {:keep_state, data}
     else
-      Shelf.put(data.stack, pack(state, data), data.merge)
+      Shelf.put(data.stack, data.key, pack(state, data))
       Directory.leave(data.stack, data.key)
       Overload.leave(data.stack, self())
       {:stop, {:shutdown, :shelved}, data}
     end
   end
 
+  # A struct or a map in a table takes its keys along, each time: what lies there for 32 s is tuples.
   defp pack(state, data) do
-    kept = {data.transport, data.destination, data.packet, data.tag, data.told?, data.acks}
-    {data.key, data.deadline, data.started, data.module, state, kept}
+    acks = Map.to_list(data.acks)
+    kept = {shelved(data), data.destination, bare(data.packet), data.tag, data.told?, acks}
+    {data.deadline, data.started, data.module, state, data.merge, kept}
   end
 
-  defp unpack(stack, {key, deadline, started, module, state, kept}, merge) do
+  # One of the stack's transports is found again by its process. A connection has nobody else who knows it.
+  defp shelved(%__MODULE__{stack: stack, transport: %Transport{pid: pid} = transport}) do
+    if Stack.transport(stack, pid) == transport, do: {pid, transport.protocol}, else: transport
+  end
+
+  defp bare(%Packet{message: nil, octets: octets}), do: octets
+  defp bare(packet_or_nil), do: packet_or_nil
+
+  defp unpack(stack, key, {deadline, started, module, state, merge, kept}) do
     {transport, destination, packet, tag, told?, acks} = kept
 
     data = %__MODULE__{
       stack: stack,
       module: module,
       key: key,
-      transport: transport,
+      transport: transport(stack, transport),
       destination: destination,
-      packet: packet,
+      packet: packet(packet),
       runner: Runner.new(stack, Stack.core(stack)),
       started: started,
       deadline: deadline,
       merge: merge,
       tag: tag,
       told?: told?,
-      acks: acks
+      acks: Map.new(acks)
     }
 
     {state, data}
   end
+
+  defp transport(_stack, %Transport{} = transport), do: transport
+
+  defp transport(stack, {pid, protocol}),
+    do: Stack.transport(stack, pid) || Transport.Gone.new(protocol, pid)
+
+  defp packet(octets) when is_binary(octets), do: %Packet{octets: octets}
+  defp packet(packet_or_nil), do: packet_or_nil
 
   ## Events that all states take alike
 

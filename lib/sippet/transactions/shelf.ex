@@ -11,12 +11,15 @@ defmodule Sippet.Transactions.Shelf do
   use GenServer
 
   alias Sippet.{Message, Stack, Telemetry}
-  alias Sippet.Transactions.{Clock, Key}
+  alias Sippet.Transactions.{Client, Clock, Key, Server}
 
-  @typedoc "What a machine keeps: see `Sippet.Transactions.Machine`."
+  @typedoc "What `Sippet.Transactions.Machine` puts here; `kept` is its own."
   @type row ::
-          {key :: struct, deadline :: integer, started :: integer, module, state :: atom,
+          {deadline :: integer, started :: integer, module, state :: atom, merge | nil,
            kept :: tuple}
+
+  @typedoc "A key without its names, which each row of a table would hold anew."
+  @type id :: {String.t(), Message.method()} | {String.t(), Message.method(), tuple}
 
   @typedoc "A digest of From tag, Call-ID and CSeq."
   @type merge :: non_neg_integer
@@ -29,37 +32,49 @@ defmodule Sippet.Transactions.Shelf do
 
   ## Rows
 
-  @spec put(Stack.t(), row, merge | nil) :: :ok
-  def put(stack, row, merge) do
+  @spec put(Stack.t(), struct, row) :: :ok
+  def put(stack, key, {deadline, _started, _machine, _state, merge, _kept} = row) do
     {rows, index, merges} = tables(stack)
-    :ets.insert(rows, put_elem(row, 5, {merge, elem(row, 5)}))
-    :ets.insert(index, {{elem(row, 1), elem(row, 0)}})
-    if merge, do: :ets.insert(merges, {merge, owner(elem(row, 0)), :shelved})
+    id = id(key)
+    :ets.insert(rows, Tuple.insert_at(row, 0, id))
+    :ets.insert(index, {{deadline, id}})
+    if merge, do: :ets.insert(merges, {merge, owner(key), :shelved})
     :ok
   end
 
   @doc """
   Takes the row off: of several that try, one gets it.
   """
-  @spec take(Stack.t(), struct) :: {row, merge | nil} | nil
+  @spec take(Stack.t(), struct) :: row | nil
   def take(stack, key) do
     {rows, _index, _merges} = tables(stack)
 
-    case :ets.take(rows, key) do
-      [row] -> parted(row)
+    case :ets.take(rows, id(key)) do
+      [row] -> Tuple.delete_at(row, 0)
       [] -> nil
     end
   end
 
-  defp parted(row) do
-    {merge, kept} = elem(row, 5)
-    {put_elem(row, 5, kept), merge}
-  end
+  @doc """
+  What stands for a key in the tables.
+  """
+  @spec id(struct) :: id
+  def id(%Client.Key{branch: branch, method: method}), do: {branch, method}
+  def id(%Server.Key{} = key), do: {key.branch, key.method, key.sentby}
+
+  @doc """
+  The key that an id stands for.
+  """
+  @spec key(id) :: struct
+  def key({branch, method}), do: %Client.Key{branch: branch, method: method}
+
+  def key({branch, method, sentby}),
+    do: %Server.Key{branch: branch, method: method, sentby: sentby}
 
   @spec machine(Stack.t(), struct) :: module | nil
   def machine(stack, key) do
     {rows, _index, _merges} = tables(stack)
-    :ets.lookup_element(rows, key, 4)
+    :ets.lookup_element(rows, id(key), 4)
   rescue
     ArgumentError -> nil
   end
@@ -180,9 +195,9 @@ defmodule Sippet.Transactions.Shelf do
 
   defp sweep(stack, index, now) do
     case :ets.first(index) do
-      {deadline, key} when deadline <= now ->
-        :ets.delete(index, {deadline, key})
-        expire(stack, key, deadline)
+      {deadline, id} when deadline <= now ->
+        :ets.delete(index, {deadline, id})
+        expire(stack, key(id), deadline)
         sweep(stack, index, now)
 
       _later_or_none ->
@@ -194,13 +209,19 @@ defmodule Sippet.Transactions.Shelf do
   defp expire(stack, key, deadline) do
     {rows, _index, _merges} = tables(stack)
 
-    with [{_key, ^deadline, _started, _machine, _state, _kept}] <- :ets.lookup(rows, key),
-         {{_key, _deadline, started, machine, _state, _kept}, merge} <- take(stack, key) do
+    with ^deadline <- deadline(rows, key),
+         {_deadline, started, machine, _state, merge, _kept} <- take(stack, key) do
       disclaim(stack, merge, key)
       ended(stack, key, machine, started, :normal)
     else
       _gone -> :ok
     end
+  end
+
+  defp deadline(rows, key) do
+    :ets.lookup_element(rows, id(key), 2)
+  rescue
+    ArgumentError -> nil
   end
 
   @doc """
