@@ -18,7 +18,8 @@ defmodule Sippet.Transport do
   [Writing a transport](writing-a-transport.md) has whole ones.
 
   A transport is a process that has registered (`Sippet.register_transport/4`). For each message that comes in
-  it calls `Sippet.Router.handle_transport_message/3`. To send, the stack does one of two things:
+  it calls `Sippet.Router.handle_transport_message/3`, or `Sippet.Router.queue_transport_message/3` where one process
+  takes what all peers send. To send, the stack does one of two things:
 
     * if the transport registered a module of this behaviour (`via: {module, handle}`), the stack calls
       `c:send_message/4` of it, in the process that has the message to send: a transaction or a caller of
@@ -30,7 +31,7 @@ defmodule Sippet.Transport do
   came with the message.
 
   A response leaves by the transport that its request came in by: the process that called
-  `handle_transport_message/3`, or the transport that it gave as a fourth argument. A connection of a stream
+  one of these, or the transport that it gave `handle_transport_message/4` as a fourth argument. A connection of a stream
   transport is a `Sippet.Transport` of its own then: same protocol, its own handle.
   """
 
