@@ -16,6 +16,9 @@ defmodule Sippet.Interop.Sipcapture do
 
   @numbers ~w(source_port destination_port contact_port originator_port proto family type)
 
+  # In ms.
+  @pause 200
+
   @type t :: %{program: Program.t(), folder: Path.t(), port: :inet.port_number()}
 
   @spec start() :: t
@@ -51,7 +54,11 @@ defmodule Sippet.Interop.Sipcapture do
   """
   @spec rows(t, pos_integer) :: [%{String.t() => String.t()}]
   def rows(%{program: program, folder: folder}, count) do
-    %{exit: 0} = program |> Program.await_output(~r/(CAPTURED.*){#{count}}/s) |> Program.stop()
+    program = Program.await_output(program, ~r/(CAPTURED.*){#{count}}/s)
+
+    # Kamailio's handler of the signal writes a line: one that meets it within a line would wait for itself.
+    Process.sleep(@pause)
+    %{exit: 0} = Program.stop(program)
 
     [_columns | rows] =
       folder |> Path.join("sip_capture") |> File.read!() |> String.split("\n", trim: true)
