@@ -180,8 +180,7 @@ defmodule Sippet do
       [{Stack.Board, stack}, {Overload.Auditor, stack}] ++
         Transactions.children(stack) ++ [{Stack.Lanes.Supervisor, {stack, Router}}]
 
-    # A part that is killed comes back while calls go on: that many in a row are no reason to give up.
-    Supervisor.init(children, strategy: :one_for_one, max_restarts: 50, max_seconds: 5)
+    Supervisor.init(children, [strategy: :one_for_one] ++ Stack.restarts())
   end
 
   @doc """

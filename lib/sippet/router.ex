@@ -9,7 +9,8 @@ defmodule Sippet.Router do
       end
 
   Transports call `handle_transport_message/4` for each message that comes in, or `queue_transport_message/3` where one
-  process takes what all peers send, and `receive_transport_error/3` when a message that went out failed later. Users of a stack call `Sippet`, not this module.
+  process takes what all peers send, and `receive_transport_error/3` when a message that went out failed later. Users of
+  a stack call `Sippet`, not this module.
 
   ## What becomes of a message that came in
 

@@ -100,6 +100,13 @@ defmodule Sippet.Stack do
     :ok
   end
 
+  @doc """
+  How often a supervisor of the stack starts parts again. One that is killed comes back while calls go on: that many
+  in a row are no reason to give up.
+  """
+  @spec restarts() :: keyword
+  def restarts, do: [max_restarts: 50, max_seconds: 5]
+
   @spec core(t) :: module | nil
   def core(stack), do: read(stack, :core, nil)
 

@@ -61,7 +61,8 @@ defmodule Sippet.UDPCase do
     # A stack that is gone takes nothing.
     def queue_transport_message(stack, data, remote) do
       if Process.whereis(Stack.Board.name(stack)),
-        do: tell(stack, {:taken, data, remote, self()})
+        do: tell(stack, {:taken, data, remote, self()}),
+        else: :ok
     end
 
     def receive_unreachable(stack, destination, reason) do

@@ -8,9 +8,6 @@ defmodule Sippet.Transactions.Supervisor do
   alias Sippet.Stack
   alias Sippet.Transactions.{Dialogs, Shelf}
 
-  # A part that is killed comes back while calls go on: that many in a row are no reason to give up.
-  @restarts [max_restarts: 50, max_seconds: 5]
-
   @spec start_link(Stack.t()) :: Supervisor.on_start()
   def start_link(stack), do: Supervisor.start_link(__MODULE__, stack)
 
@@ -28,6 +25,6 @@ defmodule Sippet.Transactions.Supervisor do
       {Registry, keys: :unique, name: stack.name, partitions: System.schedulers_online()}
     ]
 
-    Supervisor.init(children, [strategy: :one_for_all] ++ @restarts)
+    Supervisor.init(children, [strategy: :one_for_all] ++ Stack.restarts())
   end
 end

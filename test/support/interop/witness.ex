@@ -22,8 +22,8 @@ defmodule Sippet.Interop.Witness do
         }
 
   @typedoc """
-  A datagram as tshark understood it. `start` is the method of a request, the status of a response; `severity` is that of the worst note that its dissectors made, `notes` what
-  they say; `more` has the fields that were asked for besides.
+  A datagram as tshark understood it. `start` is the method of a request, the status of a response; `severity` is that of
+  the worst note that its dissectors made, `notes` what they say; `more` has the fields that were asked for besides.
   """
   @type packet :: %{
           source: :inet.port_number(),

@@ -19,7 +19,6 @@ defmodule Sippet.Stack.Lanes.Supervisor do
       for {name, index} <- Enum.with_index(names, 1),
           do: Supervisor.child_spec({Lane, {name, index, stack, router}}, id: name)
 
-    # A part that is killed comes back while calls go on: that many in a row are no reason to give up.
-    Supervisor.init(children, strategy: :one_for_one, max_restarts: 50, max_seconds: 5)
+    Supervisor.init(children, [strategy: :one_for_one] ++ Stack.restarts())
   end
 end
