@@ -150,8 +150,8 @@ defmodule Examples.UserAgent.Call do
         Process.send_after(self(), :answer, ring)
         {:ok, %{stack: stack, invite: invite, dialog: dialog, answered?: false}}
 
-      {:error, :no_contact} ->
-        Sippet.send(stack, Message.to_response(invite, 400, "Bad Request (no Contact)"))
+      {:error, reason} ->
+        Sippet.send(stack, Message.to_response(invite, 400, "Bad Request (#{reason})"))
         :ignore
     end
   end

@@ -273,11 +273,15 @@ defmodule Sippet do
   @doc """
   Registers the calling process as a transport, until it ends.
 
-  Without options there may be one of a protocol, as in version 1.0. A transport that names its local address
-  may stand beside others of its protocol:
+  Without `:address` a protocol has one transport, as in version 1.0: the function returns
+  `{:error, :already_registered}` if another living process has registered the protocol, or the
+  caller itself without an address. Transports that name their addresses may stand side by side,
+  and beside one without that was there first.
 
-    * `:address` - `{ip, port}`, where it listens;
-    * `:via` - `{module, handle}`, a `Sippet.Transport` and what its `c:Sippet.Transport.send_message/4` gets.
+    * `:address` - `{ip, port}`, where the transport listens. Two of a protocol can't have the
+      same one;
+    * `:via` - `{module, handle}`, a `Sippet.Transport` and the handle that its
+      `c:Sippet.Transport.send_message/4` gets.
   """
   @spec register_transport(sippet, Message.protocol(), boolean, keyword) ::
           :ok | {:error, :already_registered}
@@ -286,7 +290,7 @@ defmodule Sippet do
     %{address: address, via: {module, handle}} = Options.validate!(options, transport_options())
 
     Stack.Board.register(sippet, %Transport{
-      protocol: protocol,
+      protocol: if(is_binary(protocol), do: Message.to_protocol(protocol), else: protocol),
       reliable?: reliable?,
       pid: self(),
       address: address,

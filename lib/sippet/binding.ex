@@ -46,7 +46,8 @@ defmodule Sippet.Binding do
     * `call_id`, `cseq` - of the REGISTER that made it
   """
 
-  alias Sippet.{Message, Options, URI}
+  alias Sippet.{Digits, Message, Options, URI}
+  alias Sippet.Message.Typed
 
   @enforce_keys [:contact, :expires_at, :call_id, :cseq]
   defstruct [:contact, :expires_at, :call_id, :cseq]
@@ -80,9 +81,11 @@ defmodule Sippet.Binding do
   @doc """
   Takes a REGISTER, and gives the bindings after it with the 200 that lists them (§10.3, steps 6 to 8).
 
-  All of a request is done, or nothing: the error is the response to send then, and the bindings stay as they were. It is
-  400 for a Contact that makes no sense, 423 with Min-Expires, 500 for a request that is older than a binding of its own,
-  403 for too many bindings. Who may register what, steps 1 to 5, was found out before.
+  All of a request is done, or nothing: the error is the response to send then, and the bindings
+  stay as they were. Of a Contact that is malformed in part, the contacts that are well-formed
+  count. The response is 400 for a Contact that has none, 423 with Min-Expires, 500 for a request
+  that is older than a binding of its own, 403 for too many bindings. Who may register what, steps
+  1 to 5, was found out before.
 
   Options:
 
@@ -120,8 +123,11 @@ defmodule Sippet.Binding do
     |> Enum.map(fn {_q, uris} -> uris end)
   end
 
+  # Octets of a q-value that are read: a float in full has no more digits than 17 and an exponent.
+  @longest_q 24
+
   # One that says nothing is as good as any.
-  defp q(%__MODULE__{contact: {_name, _uri, %{"q" => q}}}) do
+  defp q(%__MODULE__{contact: {_name, _uri, %{"q" => q}}}) when byte_size(q) <= @longest_q do
     case Float.parse(q) do
       {q, ""} when q >= 0 and q <= 1 -> q
       _malformed -> 1.0
@@ -136,9 +142,19 @@ defmodule Sippet.Binding do
     case headers do
       %{contact: "*"} -> clear(current, request)
       %{contact: contacts} -> change(current, contacts, request, now, options)
-      %{"Contact" => _malformed} -> {:error, 400}
+      %{"Contact" => _malformed} -> change_good(current, request, now, options)
       %{} -> {:ok, current}
     end
+  end
+
+  # The contacts that can be read are the sender's own, whatever stands among them.
+  # RFC3261§10.2.2 - but for "*", which stands alone
+  defp change_good(current, %Message{headers: headers} = request, now, options) do
+    {:ok, good, bad} = Typed.each(headers, :contact)
+
+    if good == [] or "*" in good or "*" in bad,
+      do: {:error, 400},
+      else: change(current, good, request, now, options)
   end
 
   # RFC3261§10.3 - "*" is for Expires: 0 alone
@@ -171,11 +187,11 @@ defmodule Sippet.Binding do
   defp interval(_contact, %Message{headers: %{expires: expires}}, _options), do: expires
   defp interval(_contact, _request, options), do: options.default_expires
 
-  # RFC3261§20.10 - a malformed value is as good as 3600
+  # RFC3261§20.10 - a malformed value is as good as 3600, and the largest is 2**32-1
   defp seconds(text) do
-    case Integer.parse(text) do
-      {seconds, ""} when seconds >= 0 -> seconds
-      _malformed -> @hour
+    case Digits.parse(text, 0xFFFFFFFF) do
+      {:ok, seconds} -> seconds
+      :error -> @hour
     end
   end
 

@@ -28,7 +28,7 @@ defmodule Sippet.Dialog do
   """
 
   alias Sippet.{Message, URI}
-  alias Sippet.Message.{RequestLine, StatusLine}
+  alias Sippet.Message.{RequestLine, StatusLine, Typed}
   alias Sippet.Router.NextHop
 
   @enforce_keys [:call_id, :local_tag, :remote_tag, :local, :remote, :remote_target]
@@ -61,6 +61,9 @@ defmodule Sippet.Dialog do
   @typedoc "The dialog ID: Call-ID, local tag, remote tag."
   @type id :: {String.t(), String.t() | nil, String.t() | nil}
 
+  @typedoc "Why a message makes no dialog."
+  @type reason :: :no_contact | :malformed_record_route
+
   # Requests whose Contact is the new remote target: RFC3261§12.2, RFC3311§5.1, RFC6665§4.4.1.
   @target_refresh [:invite, :update, :subscribe, :notify]
 
@@ -91,19 +94,21 @@ defmodule Sippet.Dialog do
   @doc """
   The caller's dialog, from its request and a response that establishes one: 2xx, or 101 to 199 with a To tag (§12.1.2).
 
-  `{:error, :no_contact}` where the response tells no address for the requests that follow.
+  Of several contacts the first that is well-formed becomes the remote target. Returns
+  `{:error, :no_contact}` if the response has none, and `{:error, :malformed_record_route}` if its
+  Record-Route is malformed, so that nobody knows the way of the requests that follow.
   """
-  @spec uac(Message.request(), Message.response()) :: {:ok, t} | {:error, :no_contact}
+  @spec uac(Message.request(), Message.response()) :: {:ok, t} | {:error, reason}
   def uac(%Message{start_line: %RequestLine{}} = request, %Message{headers: headers} = response) do
     {number, _method} = request.headers.cseq
-    route_set = headers |> Map.get(:record_route, []) |> Enum.reverse()
 
-    with {:ok, target} <- contact(response) do
+    with {:ok, route} <- record_route(response),
+         {:ok, target} <- contact(response) do
       {:ok,
        new(headers.call_id, request.headers.from, headers.to, target, %{
          local_seq: number,
          remote_seq: nil,
-         route_set: route_set
+         route_set: Enum.reverse(route)
        })}
     end
   end
@@ -111,18 +116,21 @@ defmodule Sippet.Dialog do
   @doc """
   The called side's dialog, from the request that came and the response to it, which has the To tag (§12.1.1).
 
-  `{:error, :no_contact}` where the request tells no address for the requests that follow: it is to be answered 400.
+  Of several contacts the first that is well-formed becomes the remote target. Returns
+  `{:error, :no_contact}` if the request has none, and `{:error, :malformed_record_route}` if its
+  Record-Route is malformed. Answer either with 400.
   """
-  @spec uas(Message.request(), Message.response()) :: {:ok, t} | {:error, :no_contact}
+  @spec uas(Message.request(), Message.response()) :: {:ok, t} | {:error, reason}
   def uas(%Message{start_line: %RequestLine{}, headers: headers} = request, response) do
     {number, _method} = headers.cseq
 
-    with {:ok, target} <- contact(request) do
+    with {:ok, route} <- record_route(request),
+         {:ok, target} <- contact(request) do
       {:ok,
        new(headers.call_id, response.headers.to, headers.from, target, %{
          local_seq: nil,
          remote_seq: number,
-         route_set: Map.get(headers, :record_route, [])
+         route_set: route
        })}
     end
   end
@@ -144,11 +152,19 @@ defmodule Sippet.Dialog do
   # RFC3261§12.2.1.1 - the URI and the tag are what From and To have in a dialog
   defp bare({name, uri, params}), do: {name, uri, Map.take(params, ["tag"])}
 
-  # RFC3261§8.1.1.8 - Contact has one URI here
-  defp contact(%Message{headers: %{contact: [{_name, %URI{} = uri, _params} | _]}}),
-    do: {:ok, uri}
+  # Text is what the parser could not read.
+  defp record_route(%Message{headers: %{"Record-Route" => _malformed}}),
+    do: {:error, :malformed_record_route}
 
-  defp contact(%Message{}), do: {:error, :no_contact}
+  defp record_route(%Message{headers: headers}), do: {:ok, Map.get(headers, :record_route, [])}
+
+  # RFC3261§8.1.1.8 - Contact has one URI here
+  defp contact(%Message{headers: headers}) do
+    case Typed.each(headers, :contact) do
+      {:ok, [{_name, %URI{} = uri, _params} | _], _bad} -> {:ok, uri}
+      _none -> {:error, :no_contact}
+    end
+  end
 
   @doc """
   A request within the dialog, and the dialog after it (§12.2.1.1). Its Via, and what belongs to its method, are left to

@@ -1,6 +1,9 @@
 defmodule Sippet.DigestAuth do
   # Longer than its code: the face of the room is documentation. The client's work is done in
   # Sippet.DigestAuth.Client, the server's in Sippet.DigestAuth.Server.
+  import Sippet.DigestAuth.Account, only: [is_name: 1]
+
+  alias Sippet.DigestAuth.Account
   alias Sippet.DigestAuth.Algorithm
   alias Sippet.DigestAuth.Client
   alias Sippet.DigestAuth.Computation
@@ -122,14 +125,19 @@ defmodule Sippet.DigestAuth do
 
   @type realm :: String.t()
 
+  @typedoc "The name of a user. An atom or an integer counts as its text."
+  @type username :: String.t() | atom | integer
+
   @typedoc """
-  A password, or digests made by `ha1/4` under the names of their hashes: `{:ha1, %{"MD5" => "…", "SHA-256" => "…"}}`.
+  A password, or digests made by `ha1/4` under the names of their hashes:
+  `{:ha1, %{"MD5" => "…", "SHA-256" => "…"}}`. An atom or an integer counts as its text.
   """
-  @type secret :: (password :: String.t()) | {:ha1, %{String.t() => String.t()}}
+  @type secret ::
+          (password :: String.t() | atom | integer) | {:ha1, %{String.t() => String.t()}}
 
   @typedoc "Who to be in a realm."
   @type authenticate ::
-          (realm -> {:ok, username :: String.t(), secret} | {:error, reason :: term})
+          (realm -> {:ok, username, secret} | {:error, reason :: term})
 
   @typedoc """
   The secret of a user. The name is text from the network, in any octets.
@@ -139,7 +147,7 @@ defmodule Sippet.DigestAuth do
   """
   @type lookup ::
           (String.t() | {:userhash, algorithm, String.t()} ->
-             {:ok, secret} | {:ok, username :: String.t(), secret} | {:error, reason :: term})
+             {:ok, secret} | {:ok, username, secret} | {:error, reason :: term})
 
   @typedoc "Why a server refuses credentials; see the table above."
   @type refusal ::
@@ -157,9 +165,11 @@ defmodule Sippet.DigestAuth do
   @doc """
   Adds the credentials that a 401 or 407 response asks for.
 
-  `authenticate` is called with each realm that is asked for. Of several challenges for one realm, the strongest is
-  answered that both sides know. Credentials for the same realm that the request had are replaced. CSeq and the
-  branch of the topmost Via are left to the caller; see above.
+  `authenticate` is called with each realm that is asked for. Of several challenges for one realm,
+  the strongest is answered that both sides know. Where every challenge has an unknown algorithm,
+  the first is answered with MD5, if `:algorithms` has that. Credentials for the same realm that
+  the request had are replaced. CSeq and the branch of the topmost Via are left to the caller; see
+  above.
 
   ## Options
 
@@ -170,7 +180,8 @@ defmodule Sippet.DigestAuth do
     * `:invalid_auth_header` - no Digest challenge with a realm and a nonce
     * `:unknown_nonce` - the credentials that the request carries were refused: the challenge is neither `stale` nor
       due to the age of a nonce used before. To try another password, start from the request without credentials
-    * `:unknown_algorithm` - no challenge has an algorithm that is known, accepted, and that the secret has a digest for
+    * `:unknown_algorithm` - no challenge has an algorithm that is accepted and for which the
+      secret has a digest
     * `:unknown_qop` - no challenge offers `auth` or `auth-int`
     * whatever `authenticate` gives
 
@@ -390,9 +401,10 @@ defmodule Sippet.DigestAuth do
       "939e7578ed9e3c518a452acee763bce9"
 
   """
-  @spec ha1(algorithm, username :: String.t(), realm, password :: String.t()) :: String.t()
+  @spec ha1(algorithm, username, realm, password :: username) :: String.t()
   def ha1(algorithm, username, realm, password)
-      when is_binary(username) and is_binary(realm) and is_binary(password) do
+      when is_name(username) and is_binary(realm) and is_name(password) do
+    {:ok, username, password} = Account.read(username, password)
     {:ok, ha1} = Computation.ha1(algorithm!(algorithm), username, realm, password)
     ha1
   end
@@ -406,9 +418,9 @@ defmodule Sippet.DigestAuth do
       "d3486d41d4666541c4f024aee188d517"
 
   """
-  @spec userhash(algorithm, username :: String.t(), realm) :: String.t()
-  def userhash(algorithm, username, realm) when is_binary(username) and is_binary(realm),
-    do: Computation.userhash(algorithm!(algorithm), username, realm)
+  @spec userhash(algorithm, username, realm) :: String.t()
+  def userhash(algorithm, username, realm) when is_name(username) and is_binary(realm),
+    do: Computation.userhash(algorithm!(algorithm), to_string(username), realm)
 
   defp algorithm!(name) do
     case is_binary(name) and Algorithm.parse(name) do

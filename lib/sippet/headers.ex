@@ -149,11 +149,50 @@ defmodule Sippet.Headers do
   end
 
   @doc """
+  Parses the raw value of a header, or its raw lines, element by element.
+
+  Returns `{good, bad}`: the elements that follow the grammar, in their order, and the text of each of the others with
+  its error. In a message a list header of which one element is malformed is raw text under its name; this function finds
+  what is still of use in it (RFC 3261 §8.2.2).
+
+  A header that may stand once, and credentials, have one element a line. Raises `ArgumentError` for a header without a
+  shape.
+
+      iex> {good, bad} = Sippet.Headers.parse_each("Contact", ["<sip:a@192.0.2.1>, <sip:b@c:x>;q=1", "sip:d@e"])
+      iex> Enum.map(good, fn {_name, uri, _params} -> to_string(uri) end)
+      ["sip:a@192.0.2.1", "sip:d@e"]
+      iex> [{"<sip:b@c:x>;q=1", %Sippet.ParseError{reason: :invalid_header, offset: 9}}] = bad
+
+  """
+  @spec parse_each(String.t(), binary | [binary]) ::
+          {good :: [term], bad :: [{text :: binary, ParseError.t()}]}
+  def parse_each(name, raw) do
+    elements = elements(name, raw)
+
+    {for({:ok, value} <- elements, do: value),
+     for({:error, text, error} <- elements, do: {text, error})}
+  end
+
+  @doc false
+  # The same, good and bad elements in the order in which they stand.
+  @spec elements(String.t(), binary | [binary]) ::
+          [{:ok, term} | {:error, text :: binary, ParseError.t()}]
+  def elements(name, raw) do
+    for element <- Parser.parse_elements(shaped!(name).name, List.wrap(raw)) do
+      case element do
+        {:ok, value} -> {:ok, value}
+        {text, {:error, error}} -> {:error, text, ParseError.new(error)}
+      end
+    end
+  end
+
+  @doc """
   Prints a value in the shape that the table names, as it stands behind the name of the header.
 
   It is what `Sippet.Message.put_header/3` wants under the name of an extension header, once it is a binary. A value of
-  another shape, text that holds a line end, more than one value of an authentication header (they
-  stand on lines of their own), and a header without a shape raise `ArgumentError`.
+  another kind is printed by what it is, as `Sippet.Message.to_iodata/1` says. A term without a meaning in this header,
+  text that holds a line end, more than one value of an authentication header (they stand on lines of their
+  own), and a header without a shape raise `ArgumentError`.
 
       iex> value = Sippet.Headers.to_iodata("Session-Expires", {1800, %{"refresher" => "uac"}})
       iex> IO.iodata_to_binary(value)

@@ -14,13 +14,14 @@ defmodule Sippet.Message do
       ...> CSeq: 63104 OPTIONS
       ...> \""")
       iex> {message.start_line.method, message.headers.cseq, message.body}
-      {:options, {63104, :options}, nil}
+      {:options, {63104, :options}, ""}
       iex> to_string(Sippet.Message.to_response(message, 200).start_line)
       "SIP/2.0 200 OK"
 
     * `start_line` - a `Sippet.Message.RequestLine` or a `Sippet.Message.StatusLine`
     * `headers` - a map, see below
-    * `body` - the body as it is on the wire, or `nil` for none
+    * `body` - the body as it is on the wire. A message that was parsed and has none holds `""`; a
+      message that is built by hand starts with `nil`
     * `target` - `nil`, or `{protocol, host, port}` to send the message there, whatever its headers say
 
   ## Headers
@@ -55,7 +56,9 @@ defmodule Sippet.Message do
   alias Sippet.Message.RequestLine
   alias Sippet.Message.Response
   alias Sippet.Message.StatusLine
+  alias Sippet.Message.Typed
   alias Sippet.Message.Validator
+  alias Sippet.Message.Via
   alias Sippet.ParseError
   alias Sippet.Parser
   alias Sippet.Serializer
@@ -178,7 +181,8 @@ defmodule Sippet.Message do
   Via, From, To, Call-ID and CSeq are those of the request, and so is Record-Route in a response from 101 to 299, which may
   establish a dialog; one that the request lacks is left out. A To
   without a tag gets one, and every response to the same request gets the same tag, on this node and as long as
-  the VM runs. A 100 gets no tag, and takes over Timestamp (RFC 3261 §8.2.6).
+  the VM runs. A 100 gets no tag, and takes over Timestamp (RFC 3261 §8.2.6). A Record-Route or a
+  Timestamp that came malformed is copied as the text that it is.
 
       iex> request = Sippet.Message.build_request(:options, "sip:bob@biloxi.com")
       iex> request = Sippet.Message.put_header(request, :to, {"", Sippet.URI.parse!("sip:bob@biloxi.com"), %{}})
@@ -392,6 +396,44 @@ defmodule Sippet.Message do
   @spec put_header_back(t, header, value | nil) :: t
   def put_header_back(message, header, value),
     do: replace(message, header, (list!(message, header) || []) ++ List.wrap(value && [value]))
+
+  @doc """
+  Returns the value of the header in the shape that `Sippet.Headers` names, in whatever form it
+  stands.
+
+  A typed value is returned as it is, raw lines are parsed. Returns `:error` if the message lacks
+  the header, and `{:error, error}` with a `Sippet.ParseError` if its lines are malformed. Raises
+  `ArgumentError` for a header without a shape.
+
+      iex> message = Sippet.Message.put_header(%Sippet.Message{}, "Event", ["dialog;id=7"])
+      iex> Sippet.Message.fetch_typed(message, "event")
+      {:ok, {"dialog", %{"id" => "7"}}}
+      iex> Sippet.Message.fetch_typed(message, :contact)
+      :error
+      iex> message = Sippet.Message.put_header(message, "Expires", ["soon"])
+      iex> {:error, error} = Sippet.Message.fetch_typed(message, :expires)
+      iex> error.reason
+      :invalid_header
+
+  """
+  @spec fetch_typed(t, header) :: {:ok, value} | :error | {:error, ParseError.t()}
+  def fetch_typed(%__MODULE__{} = message, header), do: Typed.fetch(message.headers, header)
+
+  @doc """
+  Puts a value of the shape that `Sippet.Headers` names in place of the header.
+
+  A typed header is put under its atom, an extension header as a raw line under its name. Raises
+  `ArgumentError` for a value that cannot be printed, and for a header without a shape.
+
+      iex> expires = {1800, %{"refresher" => "uac"}}
+      iex> message = Sippet.Message.put_typed(%Sippet.Message{}, "Session-Expires", expires)
+      iex> Sippet.Message.put_typed(message, "Expires", 60).headers
+      %{:expires => 60, "Session-Expires" => ["1800;refresher=uac"]}
+
+  """
+  @spec put_typed(t, header, value) :: t
+  def put_typed(%__MODULE__{} = message, header, value),
+    do: with_headers(message, Typed.put(message.headers, header, value))
 
   @doc """
   Deletes the header, in whatever form it stands.
@@ -722,7 +764,7 @@ defmodule Sippet.Message do
   Parses one message, as a datagram brings it.
 
   The body is as long as Content-Length says, and what follows it is dropped; without Content-Length it is all that
-  follows the empty line. Lines may end in CRLF or LF.
+  follows the empty line. A message without a body has the body `""`. Lines may end in CRLF or LF.
 
   The start line, Via, From, To, Call-ID, CSeq, Max-Forwards, Content-Length and Route must be well-formed, else the
   message is refused. Any other header that is malformed, or stands twice where it may not, is left as raw text under its
@@ -824,8 +866,21 @@ defmodule Sippet.Message do
   The message as iodata, as it goes over the wire.
 
   Routing headers come first, those that describe the body last. Content-Length is always counted from the body, in octets,
-  whatever the headers say. What can't be printed safely raises `ArgumentError`: a value that isn't of its
-  header's shape, an atom that is no typed header, and text that holds CR, LF or NUL.
+  whatever the headers say.
+
+  A value is printed in the shape of its header, see `Sippet.Headers`. A value of another kind is printed by what it
+  is, as in Sippet 1.0:
+
+    * Text is one raw line. Under `:via`, `:from`, `:to`, `:call_id`, `:cseq`, `:max_forwards` and `:route` it must be a
+      value that `parse/1` takes there.
+    * An element alone stands for a list of one, and a list of one for the element.
+    * A number may be text of digits.
+    * Under a string key a number, a `Sippet.URI`, a `NaiveDateTime` and the tuples of the shapes are printed
+      alike. Each element of a list has a line of its own.
+    * Text that is a URI may stand where a `Sippet.URI` is expected.
+
+  Raises `ArgumentError` with the header and the term for a term without a meaning there, for an atom that is no typed
+  header, for text with CR, LF or NUL, and for whatever `parse/1` would refuse or read as something else.
 
       iex> message = %{Sippet.Message.build_response(200) | body: "é"}
       iex> message = Sippet.Message.put_header(message, :from, {"Bob \\"B\\"", Sippet.URI.parse!("sip:bob@biloxi.com"), %{}})
@@ -883,7 +938,9 @@ defmodule Sippet.Message do
   end
 
   @doc """
-  Where a request came from, by its topmost Via: `received` instead of the host, `rport` instead of the port.
+  Returns where a request came from, by its topmost Via: `received` instead of the host, `rport`
+  instead of the port. A `received` that is no host and an `rport` that is no port are passed
+  over.
 
       iex> uri = Sippet.URI.parse!("sip:biloxi.com")
       iex> via = {{2, 0}, :udp, {"pc33.atlanta.com", 5060}, %{"received" => "192.0.2.1", "rport" => "6060"}}
@@ -894,12 +951,8 @@ defmodule Sippet.Message do
   """
   @spec get_remote(t) ::
           {:ok, {protocol, host :: String.t(), :inet.port_number()}} | {:error, String.t()}
-  def get_remote(%__MODULE__{
-        start_line: %RequestLine{},
-        headers: %{via: [{_version, protocol, {host, port}, params} | _]}
-      }) do
-    {:ok, {protocol, Map.get(params, "received", host), rport(params, port)}}
-  end
+  def get_remote(%__MODULE__{start_line: %RequestLine{}, headers: %{via: [via | _]}}),
+    do: {:ok, Via.remote(via)}
 
   def get_remote(%__MODULE__{start_line: %RequestLine{}}), do: {:error, "missing Via header"}
   def get_remote(%__MODULE__{}), do: {:error, "not a request"}
@@ -967,15 +1020,6 @@ defmodule Sippet.Message do
   rescue
     error in ArgumentError -> {:error, Exception.message(error)}
   end
-
-  defp rport(%{"rport" => rport}, port) do
-    case Integer.parse(rport) do
-      {number, ""} when number in 1..65_535 -> number
-      _ -> port
-    end
-  end
-
-  defp rport(_params, port), do: port
 
   defimpl String.Chars do
     def to_string(message), do: Sippet.Message.to_string(message)

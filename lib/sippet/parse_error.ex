@@ -17,6 +17,8 @@ defmodule Sippet.ParseError do
       escaped, so that it can be logged as it is
     * `request` - where a request could not be parsed, but could be answered: `{method, [{name, raw_value}]}` with the
       raw text of its Via, From, To, Call-ID and CSeq lines, in their order; else `nil`
+    * `request_uri` - the raw text of that request's Request-URI, or `nil` where there is none, or
+      one over the limit
 
   ## Reasons
 
@@ -36,7 +38,7 @@ defmodule Sippet.ParseError do
   | `:message_too_large` | the message is over the limit (513) |
   | `:headers_too_large` | the header section is over the limit |
   | `:too_many_headers` | more header lines than the limit |
-  | `:too_many_parameters` | more parameters on one header value than the limit |
+  | `:too_many_elements` | more elements and parameters in all headers together than the limit |
   | `:invalid_uri` | a URI is malformed |
   """
 
@@ -55,7 +57,7 @@ defmodule Sippet.ParseError do
           | :message_too_large
           | :headers_too_large
           | :too_many_headers
-          | :too_many_parameters
+          | :too_many_elements
           | :invalid_uri
 
   @type t :: %__MODULE__{
@@ -64,7 +66,8 @@ defmodule Sippet.ParseError do
           line: pos_integer,
           offset: non_neg_integer,
           excerpt: String.t(),
-          request: request | nil
+          request: request | nil,
+          request_uri: binary | nil
         }
 
   @typedoc """
@@ -72,7 +75,10 @@ defmodule Sippet.ParseError do
   """
   @type request :: {method :: atom | binary, [{name :: String.t(), raw_value :: binary}]}
 
-  defexception [:reason, :header, :request, line: 1, offset: 0, excerpt: ""]
+  @typep salvage ::
+           {method :: atom | binary, request_uri :: binary | nil, [{String.t(), binary}]}
+
+  defexception [:reason, :header, :request, :request_uri, line: 1, offset: 0, excerpt: ""]
 
   @excerpt_bytes 80
 
@@ -93,16 +99,23 @@ defmodule Sippet.ParseError do
 
   @doc false
   # Makes the exception of what the parser reports. The parser gives octets as they are; they are escaped here.
-  @spec new({reason, binary | nil, pos_integer, non_neg_integer, binary, request | nil}) :: t
-  def new({reason, header, line, offset, excerpt, request}) do
-    %__MODULE__{
+  @spec new({reason, binary | nil, pos_integer, non_neg_integer, binary, salvage | nil}) :: t
+  def new({reason, header, line, offset, excerpt, salvage}) do
+    error = %__MODULE__{
       reason: reason,
       header: header,
       line: line,
       offset: offset,
-      excerpt: escape(excerpt, ""),
-      request: request
+      excerpt: escape(excerpt, "")
     }
+
+    case salvage do
+      nil ->
+        error
+
+      {method, request_uri, lines} ->
+        %{error | request: {method, lines}, request_uri: request_uri}
+    end
   end
 
   defp quoted(""), do: ""
@@ -123,8 +136,11 @@ defmodule Sippet.ParseError do
   defp text(:message_too_large, _header), do: "the message is too large"
   defp text(:headers_too_large, _header), do: "the header section is too large"
   defp text(:too_many_headers, _header), do: "too many header lines"
-  defp text(:too_many_parameters, nil), do: "too many parameters"
-  defp text(:too_many_parameters, header), do: "too many parameters in the #{header} header"
+  defp text(:too_many_elements, nil), do: "too many elements and parameters"
+
+  defp text(:too_many_elements, header),
+    do: "too many elements and parameters up to the #{header} header"
+
   defp text(:invalid_uri, _header), do: "malformed URI"
 
   # Stops before the first piece that would not fit: an escape is never cut in two.

@@ -34,11 +34,13 @@ defmodule Sippet.Parser do
            {:error,
             {reason :: atom, header :: binary | nil, line :: pos_integer,
              offset :: non_neg_integer, excerpt :: binary, request :: request | nil}}
-  @typep request :: {method :: atom | binary, [{name :: binary, value :: binary}]}
+  @typep request ::
+           {method :: atom | binary, request_uri :: binary | nil,
+            [{name :: binary, value :: binary}]}
   @typep version :: {non_neg_integer, non_neg_integer}
   @typep parsed ::
-           {:request, atom | binary, struct, version, map, binary | nil}
-           | {:response, version, 100..699, binary, map, binary | nil}
+           {:request, atom | binary, struct, version, map, binary}
+           | {:response, version, 100..699, binary, map, binary}
            | refusal
   @typep framed :: {:complete, pos_integer} | {:partial, non_neg_integer} | refusal
 
@@ -63,6 +65,14 @@ defmodule Sippet.Parser do
     if Enum.reduce(values, 0, &(byte_size(&1) + &2)) <= @normal_values,
       do: parse_values(row(name), values, @literals),
       else: parse_values_dirty(row(name), values, @literals)
+  end
+
+  # The elements of the header in order, each for itself; the text of a malformed one.
+  @spec parse_elements(binary, [binary]) :: [{:ok, term} | {binary, refusal}]
+  def parse_elements(name, values) do
+    if Enum.reduce(values, 0, &(byte_size(&1) + &2)) <= @normal_values,
+      do: parse_each(row(name), values, @literals),
+      else: parse_each_dirty(row(name), values, @literals)
   end
 
   # `resume` is 0, or what an earlier call on the beginning of the same buffer gave.
@@ -106,6 +116,12 @@ defmodule Sippet.Parser do
 
   @spec parse_values_dirty(non_neg_integer, [binary], tuple) :: {:ok, term} | refusal
   def parse_values_dirty(_row, _values, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec parse_each(non_neg_integer, [binary], tuple) :: [{:ok, term} | {binary, refusal}]
+  def parse_each(_row, _values, _literals), do: :erlang.nif_error(:not_loaded)
+
+  @spec parse_each_dirty(non_neg_integer, [binary], tuple) :: [{:ok, term} | {binary, refusal}]
+  def parse_each_dirty(_row, _values, _literals), do: :erlang.nif_error(:not_loaded)
 
   @spec frame(binary, non_neg_integer, tuple) :: framed
   def frame(_buffer, _resume, _literals), do: :erlang.nif_error(:not_loaded)

@@ -57,7 +57,7 @@ defmodule Sippet.Proxy do
   keeps it in the process of the callback, `examples/stateless_proxy.ex` keeps nothing.
   """
 
-  alias Sippet.{Message, Options, UAS, URI}
+  alias Sippet.{Headers, Message, Options, UAS, URI}
   alias Sippet.Message.StatusLine
   alias Sippet.Router.NextHop
 
@@ -87,19 +87,13 @@ defmodule Sippet.Proxy do
   def validate(request, options \\ []) do
     options = Options.validate!(options, @validate_options)
 
-    with :ok <- well_formed(request),
+    # RFC3261§16.3 - what takes part in the forwarding must be well-formed; all else is none of a
+    # proxy's business
+    with :ok <- UAS.well_formed(request, ["Record-Route", "Proxy-Require"]),
          :ok <- scheme(request, options.schemes),
          :ok <- max_forwards(request),
          :ok <- loop(request, options.own) do
       proxy_require(request, options.supported)
-    end
-  end
-
-  # RFC3261§16.3 - what takes part in the forwarding must be well-formed; all else is none of a proxy's business
-  defp well_formed(%Message{headers: headers} = request) do
-    case Enum.find(["Record-Route", "Proxy-Require"], &is_map_key(headers, &1)) do
-      nil -> :ok
-      name -> {:error, Message.to_response(request, 400, "Bad Request (#{name})")}
     end
   end
 
@@ -351,12 +345,26 @@ defmodule Sippet.Proxy do
   defp challenge(best, responses) do
     challenges = Enum.filter(responses, &(&1.start_line.status_code in [401, 407]))
 
-    Enum.reduce([:www_authenticate, :proxy_authenticate], best, fn header, best ->
-      case Enum.flat_map(challenges, &Message.get_header(&1, header, [])) do
-        [] -> best
-        values -> Message.put_header(best, header, values)
+    headers = [www_authenticate: "WWW-Authenticate", proxy_authenticate: "Proxy-Authenticate"]
+
+    Enum.reduce(headers, best, fn {header, name}, best ->
+      gathered = Enum.flat_map(challenges, &List.wrap(Message.get_header(&1, name)))
+
+      cond do
+        gathered == [] -> best
+        Enum.any?(gathered, &is_binary/1) -> Message.put_header(best, name, lines(name, gathered))
+        true -> Message.put_header(best, header, gathered)
       end
     end)
+  end
+
+  # RFC3261§16.7 - none is left out, so that one that is malformed makes lines of all.
+  defp lines(name, challenges) do
+    for challenge <- challenges do
+      if is_binary(challenge),
+        do: challenge,
+        else: IO.iodata_to_binary(Headers.to_iodata(name, [challenge]))
+    end
   end
 
   # RFC3261§16.6 step 8 - a hash of what has an influence on where the request goes, at the end of the branch. RFC5393§4.2

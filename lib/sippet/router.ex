@@ -29,8 +29,12 @@ defmodule Sippet.Router do
   | a CANCEL of which no INVITE is known | 481 |
   | a new request over a limit of the stack, or while it is drained | 503 with Retry-After |
   | a malformed ACK, CANCEL or response; a response that nobody waits for | none |
+  | a request whose topmost Via is missing or malformed | none |
 
-  There are no more such answers in a second than the stack's `:max_requests`; what is over that is dropped.
+  Each of these is a whole response, made as `Sippet.Message.to_response/2` makes it. A header of
+  a malformed request that can't be read stands in it as raw lines under its name. The ACK of such
+  a response ends here, and the core never sees it. The stack sends no more of them in a second
+  than its `:max_requests`; further requests are dropped.
 
   What belongs to a transaction in progress is never refused, nor is the CANCEL of one. A new request is judged before
   any work but its parse and the look for its transaction: [Running in production](running-in-production.md) tells by
@@ -42,25 +46,35 @@ defmodule Sippet.Router do
   alias Sippet.Core.Runner
   alias Sippet.Message
   alias Sippet.Message.{RequestLine, Validator}
-  alias Sippet.Router.{Event, NextHop, Refusal, Source}
+  alias Sippet.Router.{Event, NextHop, Remote, Source, StatelessResponse}
   alias Sippet.{Overload, ParseError, Stack, Telemetry, Transactions, Transport}
   alias Sippet.Stack.{Lanes, Tap}
   alias Sippet.Transactions.{Client, Server}
 
-  @typedoc "Where a message came from."
-  @type remote :: {Message.protocol(), :inet.ip_address(), :inet.port_number()}
+  @typedoc """
+  Where a message came from. The address may be text, IPv6 with or without brackets.
+  """
+  @type remote ::
+          {Message.protocol(), :inet.ip_address() | String.t(), :inet.port_number()}
 
   @doc """
   Takes one message from a transport.
 
-  `data` is one datagram, or one message cut off a stream; `remote` is where it came from. The transport is the
-  calling process, or the one given. Always gives `:ok`.
+  `data` is one datagram, or one message cut off a stream. `remote` is where it came from; a
+  message of any other `remote` is dropped and counted.
+
+  The stack answers by `transport`, where that is given. Else it answers by the calling process,
+  if this has registered as a transport. A process that has not, as the connection of a transport
+  of the 1.0 kind, is answered by the transport of the protocol that has registered without an
+  address, or else by the first one of the protocol.
+
+  Always returns `:ok`.
   """
   @spec handle_transport_message(atom, iodata, remote, Transport.t() | nil) :: :ok
   def handle_transport_message(sippet, data, remote, transport \\ nil) do
     case Stack.find(sippet) do
       nil -> :ok
-      stack -> incoming(stack, IO.iodata_to_binary(data), remote, transport || caller(stack))
+      stack -> take(stack, IO.iodata_to_binary(data), remote, transport)
     end
   catch
     # The process is shared by all calls: a defect of the stack's own must not end it.
@@ -76,11 +90,23 @@ defmodule Sippet.Router do
     :ok
   end
 
-  defp caller(stack), do: Stack.transport(stack, self())
+  defp take(stack, data, remote, transport) do
+    case Remote.read(remote) do
+      {:ok, {protocol, _ip, _port} = remote} ->
+        incoming(stack, data, remote, transport || Stack.answering(stack, self(), protocol))
+
+      :error ->
+        Stack.log(stack, :error, fn ->
+          "expected {protocol, address, port} as the remote of a message, got: #{inspect(remote)}"
+        end)
+
+        Event.dropped(stack, :malformed_remote, byte_size(data), remote)
+    end
+  end
 
   @doc """
-  Has a process of the stack take one datagram, as `handle_transport_message/4` does, for the calling transport: one
-  socket's messages keep all schedulers busy so.
+  Has a process of the stack take one datagram, as `handle_transport_message/3` does, for the
+  calling process: one socket's messages keep all schedulers busy so.
 
   Messages of one sender with the same Call-ID are taken one after another, in the order in which they came.
 
@@ -89,15 +115,13 @@ defmodule Sippet.Router do
   """
   @spec queue_transport_message(atom, iodata, remote) :: :ok | {:error, :busy}
   def queue_transport_message(sippet, data, remote) do
-    case Stack.find(sippet) do
-      nil ->
-        :ok
-
-      stack ->
-        data = IO.iodata_to_binary(data)
-
-        with :none <- Lanes.post(stack.lanes, data, remote),
-             do: handle_transport_message(sippet, data, remote)
+    with %Stack{} = stack <- Stack.find(sippet),
+         {:ok, remote} <- Remote.read(remote),
+         data = IO.iodata_to_binary(data),
+         posted when posted != :none <- Lanes.post(stack.lanes, data, remote) do
+      posted
+    else
+      _here -> handle_transport_message(sippet, data, remote)
     end
   end
 
@@ -256,7 +280,7 @@ defmodule Sippet.Router do
       Transactions.ack(stack, ack) == :ok ->
         Runner.detached(stack, :receive_request, ack, Overload.source(stack, remote))
 
-      Refusal.acknowledged?(ack) ->
+      StatelessResponse.acknowledged?(ack) ->
         Event.dropped(stack, :refusal_ack, bytes, remote)
 
       true ->
@@ -320,24 +344,22 @@ defmodule Sippet.Router do
 
     # RFC3261§8.2.7 - without a state nothing is answered to a CANCEL, and never to an ACK
     unless request.start_line.method in [:ack, :cancel],
-      do: answer(stack, request, &Refusal.later/1, bytes, remote, transport)
+      do: answer(stack, request, &StatelessResponse.later/1, bytes, remote, transport)
 
     :ok
   end
 
-  defp refuse(stack, request, status, reason, bytes, remote, transport),
-    do: answer(stack, request, &Refusal.answer(&1, status, reason), bytes, remote, transport)
+  defp refuse(stack, request, status, reason, bytes, remote, transport) do
+    response = &StatelessResponse.to(&1, status, reason)
+    answer(stack, request, response, bytes, remote, transport)
+  end
 
-  defp answer(_stack, _request, _refusal, _bytes, _remote, nil), do: :ok
+  defp answer(_stack, _request, _response, _bytes, _remote, nil), do: :ok
 
-  defp answer(stack, request, refusal, bytes, remote, transport) do
-    if Overload.answer?(stack, remote) do
-      response = refusal.(request)
-      destination = Source.response_destination(stack, request, remote, transport.reliable?)
-      deliver(stack, transport, destination, response, Message.to_iodata(response))
-    else
-      Event.dropped(stack, :unanswered, bytes, remote)
-    end
+  defp answer(stack, request, response, bytes, remote, transport) do
+    if Overload.answer?(stack, remote),
+      do: respond(stack, response.(request), remote, transport),
+      else: Event.dropped(stack, :unanswered, bytes, remote)
   end
 
   defp unparsed(stack, error, bytes, remote, transport) do
@@ -348,14 +370,18 @@ defmodule Sippet.Router do
       else: Event.dropped(stack, :unanswered, bytes, remote)
   end
 
+  defp answer_unparsed(_stack, _error, _remote, nil), do: :ok
+
   defp answer_unparsed(stack, error, remote, transport) do
-    with {:ok, octets, response} <- Refusal.answer_unparsed(error, remote),
-         %Transport{} <- transport do
-      destination = Source.response_destination(stack, response, remote, transport.reliable?)
-      deliver(stack, transport, destination, response, octets)
-    else
-      _no_answer -> :ok
-    end
+    with {:ok, response} <- StatelessResponse.to_unparsed(error, remote),
+         do: respond(stack, response, remote, transport)
+
+    :ok
+  end
+
+  defp respond(stack, response, remote, transport) do
+    destination = Source.response_destination(stack, response, remote, transport.reliable?)
+    deliver(stack, transport, destination, response, Message.to_iodata(response))
   end
 
   # A transport of the 1.0 kind sends in its own process, which is the one that runs here.

@@ -40,6 +40,18 @@ defmodule Sippet.Serializer do
   @spec uri(struct) :: binary
   def uri(uri), do: print({:uri, uri})
 
+  @doc """
+  The same where nobody is to blame: `:error` for a URI that can't be printed, without a word about it. To inspect a URI
+  must not end in inspecting it.
+  """
+  @spec try_uri(struct) :: {:ok, binary} | :error
+  def try_uri(uri) do
+    case Parser.print({:uri, uri}) do
+      text when is_binary(text) -> {:ok, text}
+      {:error, _refusal} -> :error
+    end
+  end
+
   defp print(part) do
     case Parser.print(part) do
       text when is_binary(text) -> text

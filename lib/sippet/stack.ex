@@ -120,10 +120,28 @@ defmodule Sippet.Stack do
   def transports(stack), do: read(stack, :transports, [])
 
   @doc """
-  The transport of a process, if that has registered.
+  The transport of this protocol that a process has registered.
   """
-  @spec transport(t, pid) :: Transport.t() | nil
-  def transport(stack, pid), do: Enum.find(transports(stack), &(&1.pid == pid))
+  @spec transport(t, pid, atom | String.t()) :: Transport.t() | nil
+  def transport(stack, pid, protocol), do: own(transports(stack), pid, protocol)
+
+  defp own(transports, pid, protocol),
+    do: Enum.find(transports, &(&1.pid == pid and &1.protocol == protocol))
+
+  @doc """
+  The transport that answers what a process hands in: its own, and of several that of the
+  protocol. For a process that has not registered it is the protocol's one without an address, or
+  else the first one.
+  """
+  @spec answering(t, pid, atom | String.t()) :: Transport.t() | nil
+  def answering(stack, pid, protocol) do
+    transports = transports(stack)
+
+    own(transports, pid, protocol) ||
+      Enum.find(transports, &(&1.pid == pid)) ||
+      Enum.find(transports, &(&1.protocol == protocol and &1.address == nil)) ||
+      Enum.find(transports, &(&1.protocol == protocol))
+  end
 
   @doc """
   Only `Sippet.Stack.Board` calls this: one process changes the list.

@@ -12,7 +12,7 @@ defmodule Sippet.Telemetry do
      "what came could not be parsed or is no valid request; a request was answered where that can be done",
      [bytes: "octets of it"], [:error, :remote]},
     {:message_dropped, [:sippet, :message, :dropped],
-     "what came was dropped: `reason` is `:keep_alive`, `:stun`, `:truncated`, `:stray_response`, `:malformed_response`, `:malformed_ack`, `:malformed_request`, `:refusal_ack`, `:overload`, `:unanswered`, `:busy` or `:no_transport`",
+     "what came was dropped: `reason` is `:keep_alive`, `:stun`, `:truncated`, `:stray_response`, `:malformed_response`, `:malformed_ack`, `:malformed_request`, `:refusal_ack`, `:overload`, `:unanswered`, `:busy`, `:malformed_remote` or `:no_transport`",
      [bytes: "octets of it"], [:reason, :remote]},
     {:request_rejected, [:sippet, :request, :rejected],
      "a new request was over a limit and got 503; `reason` is `:rate`, `:pending`, `:transactions` or, of a stack that is being drained, `:draining`",

@@ -67,7 +67,7 @@ defmodule Sippet.Test do
 
   use Supervisor
 
-  alias Sippet.{Dialog, Message, Options, Router, Stack, URI}
+  alias Sippet.{Address, Dialog, Message, Options, Router, Stack, URI}
   alias Sippet.Message.{RequestLine, StatusLine}
   alias Sippet.Test.{AssertionError, Transport}
   alias Sippet.Transactions.{Clock, Shelf}
@@ -150,7 +150,7 @@ defmodule Sippet.Test do
 
     request = Message.build_request(method, uri)
     {_protocol, address, port} = @remote
-    host = address |> :inet.ntoa() |> to_string()
+    host = Address.to_text(address)
 
     defaults = %{
       via: [{{2, 0}, :udp, {host, port}, %{"branch" => Message.create_branch()}}],
@@ -191,7 +191,7 @@ defmodule Sippet.Test do
         dialog |> Dialog.build_ack(response) |> Message.put_header(:via, [via])
 
       # A core that forgot its Contact can be acknowledged all the same.
-      {:error, :no_contact} ->
+      {:error, _reason} ->
         as_ack(invite, response, [via])
     end
   end
@@ -292,9 +292,15 @@ defmodule Sippet.Test do
   end
 
   defp line(%Message{start_line: line, headers: headers, target: {protocol, host, port}}) do
-    text = String.trim_trailing(to_string(line))
     {number, method} = headers.cseq
+
+    text = line |> to_string() |> String.trim_trailing() |> printable()
     "#{text} (CSeq #{number} #{inspect(method)}) to #{protocol}:#{host}:#{port}"
+  end
+
+  # A reason phrase may hold octets that no terminal takes.
+  defp printable(text) do
+    if String.printable?(text), do: text, else: inspect(text, binaries: :as_strings)
   end
 
   @doc """

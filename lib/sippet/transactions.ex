@@ -2,9 +2,8 @@ defmodule Sippet.Transactions do
   @moduledoc false
   # The transaction layer as the router and the face see it: start one, hand it what came or what shall go, end it.
 
-  alias Sippet.Message
+  alias Sippet.{Address, Message, Overload, Stack, Telemetry, Transport}
   alias Sippet.Message.StatusLine
-  alias Sippet.{Overload, Stack, Telemetry, Transport}
 
   alias Sippet.Transactions.{Client, Dialogs, Directory, Key, Machine, Packet, Server, Shelf}
 
@@ -235,9 +234,9 @@ defmodule Sippet.Transactions do
 
   # A destination is compared: an address is one, however it is written.
   defp address(host) when is_binary(host) do
-    case host |> :binary.bin_to_list() |> :inet.parse_strict_address() do
+    case Address.parse(host) do
       {:ok, address} -> address
-      {:error, :einval} -> host
+      :error -> host
     end
   end
 

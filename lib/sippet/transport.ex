@@ -30,12 +30,21 @@ defmodule Sippet.Transport do
   A send that fails later is told to the stack by `Sippet.Router.receive_transport_error/3`, with the key that
   came with the message.
 
-  A response leaves by the transport that its request came in by: the process that called
-  one of these, or the transport that it gave `handle_transport_message/4` as a fourth argument. A connection of a stream
-  transport is a `Sippet.Transport` of its own then: same protocol, its own handle.
+  A response leaves by the transport that its request came in by:
+
+    * the transport that was the fourth argument of `Sippet.Router.handle_transport_message/4`. A
+      connection of a stream transport is a `Sippet.Transport` of its own then: same protocol, its
+      own handle;
+    * else the calling process, if that has registered;
+    * else the transport of the protocol that has registered without an address, or the first one
+      of the protocol. So the connections of a transport of the 1.0 kind are processes that need
+      not register.
+
+  The message of a call is always a whole one, also where it answers a request that could not be
+  parsed.
   """
 
-  alias Sippet.Message
+  alias Sippet.{Address, Message}
 
   @enforce_keys [:protocol, :reliable?, :pid]
   defstruct [:protocol, :reliable?, :pid, :address, :module, :handle]
@@ -94,5 +103,5 @@ defmodule Sippet.Transport do
   end
 
   defp text(host) when is_binary(host), do: host
-  defp text(address), do: address |> :inet.ntoa() |> List.to_string()
+  defp text(address), do: Address.to_text(address)
 end

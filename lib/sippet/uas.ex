@@ -34,7 +34,8 @@ defmodule Sippet.UAS do
   alias Sippet.{Message, Options}
 
   @doc """
-  Checks method (§8.2.1), Require (§8.2.2.3) and body (§8.2.3), and gives the response that refuses the request.
+  Checks method (§8.2.1), Record-Route, Require (§8.2.2.3) and body (§8.2.3), and gives the
+  response that refuses the request.
 
   The response is 405 with Allow, 420 with Unsupported, 415 with Accept or Accept-Encoding, or 400 where the header that
   has to be looked at is malformed. An ACK has no answer, and a CANCEL must not be refused for its Require: of these only
@@ -58,6 +59,7 @@ defmodule Sippet.UAS do
     options = Options.validate!(options, @options)
 
     with :ok <- method(request, options.allow),
+         :ok <- record_route(request),
          :ok <- require_header(request, options.supported) do
       content(request, options.accept)
     end
@@ -73,18 +75,34 @@ defmodule Sippet.UAS do
   defp name(method) when is_atom(method), do: method |> Atom.to_string() |> String.upcase()
   defp name(method), do: method
 
+  defp record_route(%Message{start_line: %{method: method}}) when method in [:ack, :cancel],
+    do: :ok
+
+  # RFC3261§12.1.1 - the route of a dialog is made of it, by either end
+  defp record_route(request), do: well_formed(request, ["Record-Route"])
+
+  @doc false
+  # Whether none of the headers is text, which is what the parser makes of a malformed one; else
+  # the 400.
+  @spec well_formed(Message.request(), [String.t()]) :: :ok | {:error, Message.response()}
+  def well_formed(%Message{headers: headers} = request, names) do
+    case Enum.find(names, &is_map_key(headers, &1)) do
+      nil -> :ok
+      name -> {:error, Message.to_response(request, 400, "Bad Request (#{name})")}
+    end
+  end
+
   # RFC3261§8.2.2.3 - Require is ignored in an ACK and a CANCEL
   defp require_header(%Message{start_line: %{method: method}}, _supported)
        when method in [:ack, :cancel],
        do: :ok
 
-  defp require_header(%Message{headers: %{"Require" => _malformed}} = request, _supported),
-    do: {:error, Message.to_response(request, 400, "Bad Request (Require)")}
-
   defp require_header(request, supported) do
-    case unsupported(request, :require, supported) do
-      [] -> :ok
-      tags -> refuse(request, 420, :unsupported, tags)
+    with :ok <- well_formed(request, ["Require"]) do
+      case unsupported(request, :require, supported) do
+        [] -> :ok
+        tags -> refuse(request, 420, :unsupported, tags)
+      end
     end
   end
 

@@ -10,10 +10,11 @@ defmodule Sippet.URI do
 
   The fields of `%Sippet.URI{}`:
 
-    * `scheme` - in lower case
+    * `scheme` - in lower case; `nil` for a name that stands where a URI should, as in `Alert-Info: <Bellcore-dr1>`
     * `authority` - sip and sips: all that stands between `scheme:` and the parameters. tel: the number, up to the
       first `;`. Any other scheme: all that follows `scheme:`
-    * `userinfo` - user and password, escapes as written, or `nil`
+    * `userinfo` - user and password as written, or `nil`. Peers send `#` and octets that are no UTF-8 there
+      without escapes
     * `host` - a host name or an address; an IPv6 address has no brackets here
     * `port` - the port, or else the scheme's default (see `default_port/1`), or else `nil`
     * `parameters` - the raw text of the parameters with its leading `;`, or `nil`
@@ -35,7 +36,19 @@ defmodule Sippet.URI do
       iex> to_string(%Sippet.URI{scheme: "sips", host: "biloxi.com", port: 5062})
       "sips:biloxi.com:5062"
 
-  A URI that holds a control character, a blank, `<` or `>` can't be printed: `ArgumentError`.
+  In a `userinfo` that is built anew, octets that RFC 3261 does not allow there are escaped, as `#` by `%23`. A URI that
+  `parse/1` would refuse, or take apart at other places, can't be printed: `ArgumentError`.
+
+  ## Inspecting
+
+  `inspect/2` shows a URI in one line, and never raises. The text of a URI that was built by hand
+  stands in `#Sippet.URI<…>`, as `parse!/1` would fill the fields that it leaves out.
+
+      iex> inspect(Sippet.URI.parse!("sip:bob@biloxi.com"))
+      ~S|Sippet.URI.parse!("sip:bob@biloxi.com")|
+      iex> inspect(%Sippet.URI{scheme: "sip", host: "biloxi.com"})
+      "#Sippet.URI<sip:biloxi.com>"
+
   """
 
   alias Sippet.ParseError
@@ -96,11 +109,14 @@ defmodule Sippet.URI do
   @doc """
   Decodes the parameters of a URI into a map, on top of those that are in `map` already.
 
-  Names and values are unescaped, one layer. A parameter without a value gives `nil`; of a name that stands twice the
-  last one counts. Text that doesn't start with `;` raises `ArgumentError`; `nil` and `""` are no parameters.
+  Names and values are unescaped, one layer; a value in quotes comes without them. The value of a parameter without
+  one is `nil`, and of a name that stands twice the last one counts. Raises `ArgumentError` for text that doesn't start
+  with `;`; `nil` and `""` are no parameters.
 
       iex> Sippet.URI.decode_parameters(";lr;transport=udp")
       %{"lr" => nil, "transport" => "udp"}
+      iex> Sippet.URI.decode_parameters(~S(;thinfo="a;b=";lr))
+      %{"lr" => nil, "thinfo" => "a;b="}
       iex> Sippet.URI.decode_parameters(";ttl=1", %{"ttl" => "255", "lr" => nil})
       %{"lr" => nil, "ttl" => "1"}
 
@@ -372,9 +388,8 @@ defmodule Sippet.URI do
 
   defp decode(text, _first, _separator, _function) when text in [nil, ""], do: []
 
-  defp decode(<<octet, rest::binary>>, <<octet>>, separator, _function) do
-    for part <- :binary.split(rest, separator, [:global]), part != "", do: pair(part)
-  end
+  defp decode(<<octet, rest::binary>>, <<octet>>, separator, _function),
+    do: Escape.pairs(rest, separator, &percent_unescape/1)
 
   defp decode(text, first, _separator, function),
     do:
@@ -383,10 +398,37 @@ defmodule Sippet.URI do
         "#{function} expects text that starts with #{first}, got: #{inspect(text)}"
       )
 
-  defp pair(text) do
-    case :binary.split(text, "=") do
-      [name, value] -> {percent_unescape(name), percent_unescape(value)}
-      [name] -> {percent_unescape(name), nil}
+  defimpl Inspect do
+    import Inspect.Algebra
+
+    alias Sippet.Serializer
+
+    # An expression that makes the URI, where the parser makes the same struct of its text. Of a
+    # URI that was built by hand the text, in the form by which Elixir marks what is no
+    # expression, or the fields where it can't be printed. Octets that are no UTF-8 are escaped.
+    def inspect(uri, opts) do
+      opts = %{opts | binaries: :as_strings}
+
+      case Serializer.try_uri(uri) do
+        {:ok, text} -> document(Sippet.URI.parse(text) == {:ok, uri}, text, opts)
+        :error -> concat(["%Sippet.URI{", fields(uri, opts), "}"])
+      end
+    end
+
+    defp document(true, text, opts), do: concat(["Sippet.URI.parse!(", to_doc(text, opts), ")"])
+
+    defp document(false, text, _opts) do
+      quoted = Kernel.inspect(text, binaries: :as_strings, printable_limit: :infinity)
+      concat(["#Sippet.URI<", String.slice(quoted, 1..-2//1), ">"])
+    end
+
+    defp fields(uri, opts) do
+      pairs =
+        for name <- [:scheme, :authority, :userinfo, :host, :port, :parameters, :headers],
+            %{^name => value} when value != nil <- [uri],
+            do: concat("#{name}: ", to_doc(value, opts))
+
+      pairs |> Enum.intersperse(", ") |> concat()
     end
   end
 

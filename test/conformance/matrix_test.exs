@@ -104,8 +104,7 @@ defmodule Sippet.Conformance.MatrixTest do
     end
 
     test "have their headings in the guide, and nothing else has", %{rows: rows} do
-      [_intro, deviations, _leniencies] =
-        @deviations |> File.read!() |> String.split(~r/^## .*$/m)
+      [_intro, deviations | _others] = @deviations |> File.read!() |> String.split(~r/^## .*$/m)
 
       headings = ~r/^### .*$/m |> Regex.scan(deviations) |> Enum.join("\n")
       listed = for [clause] <- Regex.scan(~r/RFC \d+ §[\d.]*\d/u, headings), do: clause

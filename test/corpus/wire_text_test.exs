@@ -8,12 +8,14 @@ defmodule Sippet.Corpus.WireTextTest do
   @came "INVITE sip:bob@biloxi.com SIP/2.0\r\n" <>
           "v: SIP / 2.0/udp pc33.atlanta.com ;branch=z9hG4bK776;received=[2001:db8::1]\r\n" <>
           "f:Alice Smith\r\n <sip:alice@atlanta.com>;TAG=\"88sja8x\"\r\n" <>
-          "To: sip:bob@biloxi.com\r\n" <>
-          "Contact: <sip:alice@pc33.atlanta.com;lr>;q=0.5;+sip.instance=\"<urn:uuid:1>\"\r\n" <>
+          "To: sip:bob@biloxi.com;tag=\r\n" <>
+          "Route: sip:p1.biloxi.com;lr, <sip:p2.biloxi.com;lr>\r\n" <>
+          "Date: Sat, 6 Nov 2010 23:29:00 UTC\r\n" <>
+          "Contact: <sip:alice@pc33.atlanta.com;lr>;q=0.1;;q=0.5;+sip.instance=\"<urn:uuid:1>\"\r\n" <>
           "Call-ID: a84b4c76e66710\r\n" <>
-          "Allow: INVITE,ACK\r\n" <>
+          "Allow: INVITE,ACK,\r\n" <>
           "Allow: BYE\r\n" <>
-          "Authorization: Digest Username=bob,\r\n\tqop=\"auth\", nc=00000001\r\n" <>
+          "Authorization: Digest Username=bob,\r\n\tqop=\"auth\" nc=00000001\r\n" <>
           "Max-Forwards: 070\r\n" <>
           "x-two: a, b\r\n" <>
           "X-Two: c\r\n" <>
@@ -26,6 +28,8 @@ defmodule Sippet.Corpus.WireTextTest do
              "Max-Forwards: 70\r\n" <>
              "From: \"Alice Smith\" <sip:alice@atlanta.com>;tag=88sja8x\r\n" <>
              "To: <sip:bob@biloxi.com>\r\n" <>
+             "Route: <sip:p1.biloxi.com;lr>, <sip:p2.biloxi.com;lr>\r\n" <>
+             "Date: Sat, 06 Nov 2010 23:29:00 GMT\r\n" <>
              "Call-ID: a84b4c76e66710\r\n" <>
              "CSeq: 314159 INVITE\r\n" <>
              "Contact: <sip:alice@pc33.atlanta.com;lr>;+sip.instance=\"<urn:uuid:1>\";q=0.5\r\n" <>
@@ -41,6 +45,10 @@ defmodule Sippet.Corpus.WireTextTest do
   @faults [
     {"another value", "tag=88sja8x", "tag=88sja8y"},
     {"a lost parameter", ";q=0.5", ""},
+    {"the first of two parameters", ";q=0.5", ";q=0.1"},
+    {"a lost route", "<sip:p1.biloxi.com;lr>, ", ""},
+    {"a route that lost its parameter", "p1.biloxi.com;lr", "p1.biloxi.com"},
+    {"another date", "06 Nov", "16 Nov"},
     {"a lost header", "X-Two: c\r\n", ""},
     {"an invented header", "X-Two: c\r\n", "X-Two: c\r\nX-Three: d\r\n"},
     {"raw lines joined", "a, b\r\nX-Two: c", "a, b, c"},

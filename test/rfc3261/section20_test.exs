@@ -23,7 +23,29 @@ defmodule Sippet.RFC3261.Section20Test do
       test "that are missing leave what follows ; to #{name}" do
         assert {:ok, value} = Headers.parse(unquote(name), "sip:a@b;transport=tcp")
         assert {"", %{parameters: nil}, %{"transport" => "tcp"}} = value |> List.wrap() |> hd()
-        assert {:error, _error} = Headers.parse(unquote(name), "sip:a@b?Subject=x")
+      end
+
+      if name != "Refer-To" do
+        test "that are missing leave no room for a ? in #{name}" do
+          assert {:error, _error} = Headers.parse(unquote(name), "sip:a@b?Subject=x")
+        end
+      end
+    end
+
+    # RFC3515§2.1 wants them as RFC 3261 does; its senders in the field leave them out.
+    test "that are missing leave what follows ? to the URI of Refer-To" do
+      replaces = "?Replaces=1@c;to-tag=2;from-tag=3"
+
+      for {text, user, parameters, headers, params} <- [
+            {"sip:a@b?Subject=x", "a", nil, "?Subject=x", %{}},
+            {"sip:b;method=INVITE?Replaces=x%3Bto-tag%3D1", nil, ";method=INVITE",
+             "?Replaces=x%3Bto-tag%3D1", %{}},
+            {"sip:a@b" <> replaces, "a", nil, replaces, %{}},
+            {"<sip:a@b#{replaces}>;x=y", "a", nil, replaces, %{"x" => "y"}}
+          ] do
+        assert {:ok, {"", uri, found}} = Headers.parse("Refer-To", text)
+        assert {uri.userinfo, uri.host, uri.headers} == {user, "b", headers}
+        assert {uri.parameters, found} == {parameters, params}
       end
     end
   end

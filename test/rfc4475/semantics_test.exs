@@ -99,7 +99,7 @@ defmodule Sippet.RFC4475.SemanticsTest do
       assert message.headers.content_length == 0
 
       assert Message.to_string(message) =~
-               "\r\nAuthorization: NoOneKnowsThisScheme opaque-data=here\r\n"
+               ~s(\r\nAuthorization: NoOneKnowsThisScheme opaque-data="here"\r\n)
     end
   end
 

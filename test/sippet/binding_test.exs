@@ -100,6 +100,22 @@ defmodule Sippet.BindingTest do
 
       {bindings, _response} = registered([], request(contact: contacts), max_expires: 7_200)
       assert left(bindings) == [{"sip:a@h", 3_600}, {"sip:b@h", 7_200}]
+
+      # RFC3261§20.10 - up to 2**32-1
+      for text <- [
+            "-1",
+            "",
+            "+60",
+            "60.5",
+            "1 ",
+            "\xFF",
+            "4294967296",
+            String.duplicate("9", 60_000)
+          ] do
+        request = request(contact: [contact("sip:a@h", %{"expires" => text})])
+        {bindings, _response} = registered([], request, max_expires: 7_200)
+        assert left(bindings) == [{"sip:a@h", 3_600}]
+      end
     end
 
     test "too brief an interval gets 423 with Min-Expires, and nothing changes" do
@@ -184,6 +200,45 @@ defmodule Sippet.BindingTest do
     end
   end
 
+  describe "a Contact that is text because one of its contacts is malformed" do
+    test "has others that are used, in their order" do
+      lines = ["<sip:a@h>;expires=70, <sip:b c@h>", "<sip:d@h>"]
+      {bindings, response} = registered([], request(%{"Contact" => lines, expires: 80}))
+      assert left(bindings) == [{"sip:a@h", 70}, {"sip:d@h", 80}]
+      assert length(response.headers.contact) == 2
+    end
+
+    test "gets 400 where no other is good, and where one is a star" do
+      for lines <- [["<sip:b c@h>"], ["*, <sip:a@h>"], ["<sip:a@h>", " * "], ["*", "<sip:b c@h>"]],
+          expires <- [0, 60],
+          do: assert(refused([], request(%{"Contact" => lines, expires: expires})) == 400)
+    end
+
+    test "comes so from the wire, and its parameters as they were sent" do
+      text = """
+      REGISTER sip:biloxi.com SIP/2.0
+      Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1
+      From: <sip:bob@biloxi.com>;tag=a
+      To: <sip:bob@biloxi.com>
+      Call-ID: call
+      CSeq: 7 REGISTER
+      Contact: <sip:a@h>;expires=abc;q=0.1234, <sip:b@h>;expires=-1;q=a, <sip:c@h>;q=0.5
+      """
+
+      {bindings, _response} = registered([], Message.parse!(text))
+      assert left(bindings) == [{"sip:a@h", 3_600}, {"sip:b@h", 3_600}, {"sip:c@h", 3_600}]
+
+      assert for([uri] <- Binding.targets(bindings, @now), do: to_string(uri)) == [
+               "sip:b@h",
+               "sip:c@h",
+               "sip:a@h"
+             ]
+
+      {bindings, _response} = registered([], Message.parse!(text <> "m: <sip:d e@h>\n"))
+      assert length(bindings) == 3
+    end
+  end
+
   describe "RFC3261§10.3 step 8" do
     test "what has expired is not listed, nor a Record-Route given back" do
       bindings = bound(["sip:a@h"])
@@ -212,6 +267,16 @@ defmodule Sippet.BindingTest do
                [~w(sip:high@h sip:odd@h), ~w(sip:half@h), ~w(sip:low@h sip:low2@h)]
 
       assert Binding.targets(bindings, @now + 3_600) == []
+    end
+
+    test "reads a q-value beyond its grammar, but none of any length" do
+      texts = ["0.1234", "a", "", "-1", "\xFF", "1.5", ".5", "1e999"]
+      texts = texts ++ for digits <- [400, 60_000], do: String.duplicate("9", digits)
+      contacts = for {q, n} <- Enum.with_index(texts), do: contact("sip:#{n}@h", %{"q" => q})
+      {bindings, _response} = registered([], request(contact: contacts))
+
+      assert [malformed, [_one]] = Binding.targets(bindings, @now)
+      assert length(malformed) == length(texts) - 1
     end
   end
 end

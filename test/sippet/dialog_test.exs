@@ -69,6 +69,70 @@ defmodule Sippet.DialogTest do
     end
   end
 
+  describe "a header that is text because a part of it is malformed" do
+    @contacts ["<sip:a b@192.0.2.9>, <sip:bob@192.0.2.4>", "<sip:bob@192.0.2.5>"]
+
+    defp text(message, name, lines), do: Message.put_header(message, name, lines)
+
+    test "has contacts that are used, the first as remote target" do
+      invite = invite()
+      response = text(ok(invite), "Contact", @contacts)
+      assert {:ok, dialog} = Dialog.uac(invite, response)
+      assert to_string(dialog.remote_target) == "sip:bob@192.0.2.4"
+
+      assert {:ok, dialog} = Dialog.uas(text(invite, "Contact", @contacts), ok(invite))
+      assert to_string(dialog.remote_target) == "sip:bob@192.0.2.4"
+    end
+
+    test "refreshes the target, or leaves it where it has none" do
+      dialog = uas()
+      update = text(in_dialog(:update, 8), "Contact", @contacts)
+      assert {:ok, dialog} = Dialog.receive_request(dialog, update)
+      assert to_string(dialog.remote_target) == "sip:bob@192.0.2.4"
+
+      update = text(in_dialog(:update, 9), "Contact", ["<sip:a b@192.0.2.9>", "*"])
+      assert {:ok, %{remote_target: target}} = Dialog.receive_request(dialog, update)
+      assert target == dialog.remote_target
+    end
+
+    test "makes no dialog where no contact is good" do
+      for lines <- [["<sip:a b@192.0.2.9>"], ["*, <sip:"], ["*"]] do
+        invite = text(invite(), "Contact", lines)
+        assert Dialog.uas(invite, ok(invite)) == {:error, :no_contact}
+      end
+    end
+
+    test "makes no dialog where it is a Record-Route, which can't be followed" do
+      lines = ["<sip:p2;lr>, <sip:p 1;lr>"]
+      invite = text(invite(), "Record-Route", lines)
+      assert Dialog.uas(invite, ok(invite)) == {:error, :malformed_record_route}
+
+      response = text(ok(invite(), callee_contact()), "Record-Route", lines)
+      assert Dialog.uac(invite(), response) == {:error, :malformed_record_route}
+    end
+
+    test "comes so from the wire" do
+      text = """
+      INVITE sip:bob@biloxi.com SIP/2.0
+      Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1
+      From: <sip:alice@atlanta.com>;tag=a
+      To: <sip:bob@biloxi.com>
+      Call-ID: call
+      CSeq: 7 INVITE
+      Contact: <sip:a b@192.0.2.9>, <sip:alice@192.0.2.1>
+      """
+
+      invite = Message.parse!(text)
+      assert {:ok, dialog} = Dialog.uas(invite, Message.to_response(invite, 200))
+      assert to_string(dialog.remote_target) == "sip:alice@192.0.2.1"
+
+      invite = Message.parse!(text <> "Record-Route: <sip:p 1;lr>\n")
+      response = Message.to_response(invite, 200)
+      assert Dialog.uas(invite, response) == {:error, :malformed_record_route}
+      assert response.headers["Record-Route"] == ["<sip:p 1;lr>"]
+    end
+  end
+
   describe "RFC3261§12.1.2 UAC behavior" do
     test "the route set is the Record-Route in reverse" do
       dialog = uac(["sip:p2;lr", "sip:p1;lr"])

@@ -598,9 +598,29 @@ defmodule Sippet.DigestAuthTest do
 
       assert DigestAuth.repeat_request(next, fn _ -> {:ok, "bob", none} end) ==
                {:error, :unknown_algorithm}
+    end
 
+    # As they were answered.
+    test "makes credentials of an unknown algorithm with MD5" do
+      next = answered(request())
       unknown = change(next, %{"algorithm" => "AKAv1-MD5"})
-      assert DigestAuth.repeat_request(unknown, &bob/1) == {:error, :unknown_algorithm}
+      {:ok, again} = DigestAuth.repeat_request(unknown, &bob/1)
+
+      assert [{"Digest", %{"algorithm" => "AKAv1-MD5"} = credentials}] =
+               again.headers.authorization
+
+      {:ok, known} = DigestAuth.repeat_request(next, &bob/1)
+      assert [{"Digest", %{"response" => response}}] = known.headers.authorization
+      assert credentials["response"] == response
+    end
+
+    test "counts from one where the count is none" do
+      for nc <- [String.duplicate("9", 60_000), "xyz", "", <<0xFF>>] do
+        {:ok, again} =
+          DigestAuth.repeat_request(change(answered(request()), %{"nc" => nc}), &bob/1)
+
+        assert [{"Digest", %{"nc" => "00000001"}}] = again.headers.authorization
+      end
     end
   end
 
@@ -684,6 +704,40 @@ defmodule Sippet.DigestAuthTest do
 
       assert DigestAuth.put_authentication_info(ok, next, @realm, fn _ -> {:ok, {:ha1, %{}}} end) ==
                {:error, :wrong_response}
+    end
+  end
+
+  describe "a user and a password that are atoms or integers" do
+    test "are known to the server by their text" do
+      next = answered(request())
+      assert DigestAuth.verify(next, @realm, fn "bob" -> {:ok, :zanzibar} end) == {:ok, "bob"}
+
+      {:ok, response} = DigestAuth.make_response(request(), 401, @realm)
+      {:ok, next} = DigestAuth.make_request(request(), response, fn _ -> {:ok, 1000, 4711} end)
+      lookup = fn "1000" -> {:ok, 4711} end
+      assert DigestAuth.verify(wire(next), @realm, lookup) == {:ok, "1000"}
+
+      ok = Message.build_response(200)
+      {:ok, ok} = DigestAuth.put_authentication_info(ok, next, @realm, lookup)
+
+      assert {:ok, %{"rspauth" => _}} =
+               DigestAuth.verify_response(ok, next, fn _ -> {:ok, 1000, 4711} end)
+    end
+
+    test "are known by a hash of the name" do
+      {:ok, response} = DigestAuth.make_response(request(), 401, @realm, userhash: true)
+      {:ok, next} = DigestAuth.make_request(request(), response, fn _ -> {:ok, :bob, 4711} end)
+      hash = DigestAuth.userhash("MD5", "bob", @realm)
+      lookup = fn {:userhash, "MD5", ^hash} -> {:ok, :bob, 4711} end
+      assert DigestAuth.verify(next, @realm, lookup, userhash: true) == {:ok, "bob"}
+    end
+
+    test "make the same digests" do
+      assert DigestAuth.ha1("MD5", :bob, @realm, 4711) ==
+               DigestAuth.ha1("MD5", "bob", @realm, "4711")
+
+      assert DigestAuth.userhash("MD5", 1000, @realm) ==
+               DigestAuth.userhash("MD5", "1000", @realm)
     end
   end
 

@@ -4,6 +4,7 @@ defmodule Sippet.HeadersTest do
 
   alias Sippet.Headers
   alias Sippet.Headers.Table
+  alias Sippet.ParseError
 
   describe "canonical_name/1" do
     for %{name: name, compact: compact} <- Table.rows() do
@@ -56,8 +57,29 @@ defmodule Sippet.HeadersTest do
       assert Headers.parse("Accept-Contact", text) == {:ok, [{"*", params}]}
       assert Headers.parse("Accept-Contact", [text, "*"]) == {:ok, [{"*", params}, {"*", %{}}]}
 
+      assert Headers.parse("Accept-Contact", text <> ";p1=w") ==
+               {:ok, [{"*", Map.put(params, "p1", "w")}]}
+
       assert {:error, %{reason: :invalid_header, header: "Accept-Contact"}} =
-               Headers.parse("Accept-Contact", text <> ";p1=w")
+               Headers.parse("Accept-Contact", text <> ";=w")
+    end
+
+    # draft-ietf-sip-privacy-04, never an RFC and everywhere in the field
+    test "read who calls and who is called" do
+      lines = [
+        ~s("Alice" <sip:alice@atlanta.com>;party=calling;privacy=off;screen=no),
+        "<sip:a@h>;party=called, <sip:b@h>;id-type=user"
+      ]
+
+      assert {:ok, [{"Alice", uri, params}, {"", _, _}, {"", _, %{"id-type" => "user"}}] = all} =
+               Headers.parse("remote-party-id", lines)
+
+      assert to_string(uri) == "sip:alice@atlanta.com"
+      assert params == %{"party" => "calling", "privacy" => "off", "screen" => "no"}
+
+      text = IO.iodata_to_binary(Headers.to_iodata("Remote-Party-ID", all))
+      assert Headers.parse("Remote-Party-ID", text) == {:ok, all}
+      assert Headers.canonical_name("rpid-privacy") == "RPID-Privacy"
     end
 
     test "join the lines of a list, and refuse those of a single value" do
@@ -80,6 +102,40 @@ defmodule Sippet.HeadersTest do
         assert doc =~ "\n| #{row.name} | "
         if row.key, do: assert(row.key in names)
       end
+    end
+  end
+
+  describe "parse_each/2" do
+    test "keeps the good elements of a REGISTER's 200" do
+      lines = [
+        "<sip:alice@192.0.2.10:5060>;expires=600,<sip:alice@192.0.2.11:5060transport=udp>;expires=3600",
+        "<sip:alice@192.0.2.12>;expires=60"
+      ]
+
+      assert {[{"", one, %{"expires" => "600"}}, {"", two, _}], [{text, error}]} =
+               Headers.parse_each("m", lines)
+
+      assert {to_string(one), two.host} == {"sip:alice@192.0.2.10:5060", "192.0.2.12"}
+      assert text == "<sip:alice@192.0.2.11:5060transport=udp>;expires=3600"
+      assert %ParseError{reason: :invalid_header, header: "Contact", offset: 26} = error
+    end
+
+    test "reads what can stand once line by line" do
+      assert {[5], [{"six", %ParseError{}}]} = Headers.parse_each("Expires", ["5", "six"])
+    end
+
+    test "tells order to who needs it" do
+      assert [{:ok, "a"}, {:error, "b c", _}, {:ok, "d"}] = Headers.elements("Allow", "a, b c, d")
+    end
+
+    test "bounds what a line of malformed elements becomes" do
+      {[], bad} = Headers.parse_each("Allow", String.duplicate("@,", 30_000))
+      assert length(bad) < 300
+    end
+
+    test "takes octets that are no UTF-8" do
+      assert {[], [{<<0xE9, ?@>>, error}]} = Headers.parse_each("Allow", <<0xE9, ?@>>)
+      assert Exception.message(error) =~ "\\xE9"
     end
   end
 end

@@ -144,6 +144,28 @@ defmodule Sippet.MessageTest do
       assert response.headers.timestamp == {54.0, 0.0}
     end
 
+    # A malformed one is raw text, and is copied as it stands.
+    test "a Record-Route and a Timestamp that are text are copied" do
+      routes = ["<sip:p1.example.com;lr>", "sip:p2 example.com"]
+
+      request =
+        invite()
+        |> Message.put_header("Record-Route", routes)
+        |> Message.put_header("Timestamp", ["five"])
+
+      for status <- [180, 199, 200],
+          do: assert(Message.to_response(request, status).headers["Record-Route"] == routes)
+
+      for status <- [100, 302, 486, 603] do
+        headers = Message.to_response(request, status).headers
+        refute is_map_key(headers, "Record-Route")
+        assert Map.get(headers, "Timestamp") == if(status == 100, do: ["five"])
+      end
+
+      assert to_string(Message.to_response(request, 200)) =~
+               "\r\nRecord-Route: <sip:p1.example.com;lr>\r\nRecord-Route: sip:p2 example.com\r\n"
+    end
+
     test "what the request lacks, the response lacks" do
       assert Message.to_response(Message.build_request(:invite, "sip:a"), 400).headers == %{}
       assert Message.to_response(%{invite() | headers: %{to: 5}}, 400).headers == %{to: 5}
@@ -198,7 +220,20 @@ defmodule Sippet.MessageTest do
       assert Exception.message(error) =~ ~r/^line 9, octet \d+: malformed CSeq header: "/
       assert {:invite, raw} = error.request
       assert {"Call-ID", "a84b4c76e66710@pc33.atlanta.com"} in raw
+      assert error.request_uri == "sip:bob@biloxi.com"
       assert catch_error(Message.parse!(bad)) == error
+    end
+  end
+
+  describe "the body of parse/1" do
+    @head "OPTIONS sip:a SIP/2.0\r\nCSeq: 1 OPTIONS\r\n"
+
+    test "is empty text where nothing follows the blank line, and where there is none" do
+      for end_of <- ["", "\r\n", "Content-Length: 0\r\n", "Content-Length: 0\r\n\r\nmore"],
+          do: assert(Message.parse!(@head <> end_of).body == "")
+
+      assert Message.parse!(String.trim_trailing(@head)).body == ""
+      assert Message.build_request(:options, "sip:a").body == nil
     end
   end
 
@@ -273,6 +308,23 @@ defmodule Sippet.MessageTest do
 
       assert {:error, _} = Message.get_remote(without(:via))
       assert {:error, _} = Message.get_remote(Message.build_response(200))
+    end
+
+    test "passes over values that name neither a host nor a port" do
+      via = fn params -> put(:via, [{{2, 0}, :udp, {"a", 5070}, params}]) end
+
+      for received <- ["", "\xFF", "a b", "[::1", String.duplicate("9", 60_000)],
+          do:
+            assert(
+              Message.get_remote(via.(%{"received" => received})) == {:ok, {:udp, "a", 5070}}
+            )
+
+      for rport <- ["+5", "\xFF", String.duplicate("9", 60_000)],
+          do: assert(Message.get_remote(via.(%{"rport" => rport})) == {:ok, {:udp, "a", 5070}})
+
+      # RFC5118§4.5 - brackets are allowed around it
+      assert Message.get_remote(via.(%{"received" => "[2001:db8::1]"})) ==
+               {:ok, {:udp, "2001:db8::1", 5070}}
     end
   end
 

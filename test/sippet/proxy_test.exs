@@ -300,5 +300,23 @@ defmodule Sippet.ProxyTest do
 
       assert for({_, params} <- best.headers.www_authenticate, do: params["realm"]) == ["b"]
     end
+
+    test "7. also one that is malformed, and is text" do
+      responses =
+        for {header, value} <- [
+              {:www_authenticate, [{"Digest", %{"realm" => "a"}}]},
+              {"WWW-Authenticate", ["Digest realm"]}
+            ],
+            do: Message.put_header(Message.to_response(request(), 401), header, value)
+
+      for responses <- [responses, Enum.reverse(responses)] do
+        best = Proxy.best_response(request(), responses)
+
+        assert Enum.sort(best.headers["WWW-Authenticate"]) ==
+                 [~S(Digest realm), ~S(Digest realm="a")]
+
+        refute is_map_key(best.headers, :www_authenticate)
+      end
+    end
   end
 end

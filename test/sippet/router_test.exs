@@ -40,6 +40,28 @@ defmodule Sippet.RouterTest do
     end
   end
 
+  describe "a topmost Via with values of any octets" do
+    for obey? <- [false, true] do
+      @tag stack: [obey_maddr: obey?]
+      test "is answered to the source, where maddr is obeyed: #{obey?}", %{stack: stack} do
+        digits = String.duplicate("9", 60_000)
+
+        for name <- ["maddr", "received", "rport"],
+            value <- ["\"\xFF\xFE\"", "\"a b\"", digits] do
+          via = "SIP/2.0/UDP 10.1.1.1:5070;branch=#{Message.create_branch()};#{name}=#{value}"
+          deliver(stack, wire("OPTIONS", [{"Via", via}]))
+          assert_receive {:receive_request, request, _key}
+          assert {:ok, {:udp, "192.0.2.7", _port}} = Message.get_remote(request)
+          Sippet.send(stack, Message.to_response(request, 200))
+          assert_receive {:sent, {{192, 0, 2, 7}, _port}, _octets, %{method: :options}}
+
+          deliver(stack, wire("OPTIONS", [{"Via", via}, {"CSeq", "x"}]))
+          assert_receive {:sent, {{192, 0, 2, 7}, _port}, "SIP/2.0 400" <> _, nil}
+        end
+      end
+    end
+  end
+
   describe "RFC3261§17.1.1.3, §13.2.2.4 ACK" do
     test "of a 2xx goes to the core without a key", %{stack: stack} do
       deliver(stack, wire("ACK"))
@@ -55,6 +77,66 @@ defmodule Sippet.RouterTest do
       assert stats(stack, :message_refused) == 4
       refute_receive {:sent, _destination, _octets, _key}, 50
       refute_received {:receive_request, _request, _key}
+    end
+  end
+
+  describe "RFC3261§17.1.1.3 the ACK of a response without a transaction" do
+    @describetag stack: [telemetry: Sippet.TestTelemetry]
+
+    # As the INVITE's sender makes it: it has the topmost Via, and nothing of the malformed
+    # header.
+    defp ack_of(invite, to) do
+      [start_line | _] = String.split(invite, "\r\n")
+      line = fn name -> Regex.run(~r/^#{name}: .*\r\n/m, invite) end
+
+      Enum.join([
+        String.replace(start_line, "INVITE", "ACK") <> "\r\n",
+        line.("Via"),
+        line.("From"),
+        "To: #{to}\r\n",
+        line.("Call-ID"),
+        String.replace(hd(line.("CSeq")), "INVITE", "ACK"),
+        "Max-Forwards: 70\r\n\r\n"
+      ])
+    end
+
+    @malformed %{
+      "Max-Forwards" => [{"Max-Forwards", "x"}],
+      "Max-Forwards that stands twice" => [{"Max-Forwards", "1"}, {"Max-Forwards", "2"}],
+      "Content-Length" => [{"Content-Length", "x"}],
+      "body" => [{"Content-Length", "99"}],
+      "lower Via" => [
+        {"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKupper"},
+        {"Via", "SIP/2.0/UDP"}
+      ],
+      "line" => [{"X y", "z"}],
+      "CSeq's method" => [{"CSeq", "1 OPTIONS"}],
+      "number of headers" => [{"X", "y"}]
+    }
+
+    for {what, headers} <- @malformed do
+      test "to a malformed #{what} never reaches the core", %{stack: stack} do
+        headers = unquote(headers)
+        headers = if {"X", "y"} in headers, do: List.duplicate({"X", "y"}, 5_000), else: headers
+        invite = wire("INVITE", headers)
+        deliver(stack, invite)
+        assert_receive {:sent, _destination, octets, nil}
+        assert %{start_line: %{status_code: status}} = Message.parse!(drop_malformed(octets))
+        assert status in [400, 513]
+        [_, to] = Regex.run(~r/^To: (.*)\r\n/m, octets)
+        deliver(stack, String.replace(ack_of(invite, to), "1 OPTIONS", "1 ACK"))
+        assert_receive {:event, [:message, :dropped], _, %{reason: :refusal_ack}}
+        refute_received {:receive_request, _request, _key}
+      end
+    end
+
+    defp drop_malformed(octets), do: String.replace(octets, "Via: SIP/2.0/UDP\r\n", "")
+
+    test "is that of no other tag", %{stack: stack} do
+      invite = wire("INVITE", [{"Max-Forwards", "x"}])
+      deliver(stack, invite)
+      deliver(stack, ack_of(invite, "<sip:b@biloxi.com>;tag=other"))
+      assert_receive {:receive_request, %{start_line: %{method: :ack}}, nil}
     end
   end
 
@@ -84,7 +166,7 @@ defmodule Sippet.RouterTest do
       assert_receive {:sent, {{192, 0, 2, 7}, 4321}, octets, nil}
       assert octets =~ ~r/\ASIP\/2.0 400 Bad Request \(From\)\r\n/
       assert octets =~ "From: <sip:a\r\n"
-      assert octets =~ ~r/To: <sip:b@c>;tag=[0-9a-z]+\r\n/
+      assert octets =~ ~r/To: <sip:b@c>;tag=[-_0-9A-Za-z]{16}\r\n/
       assert octets =~ "Call-ID: x\r\n"
       assert octets =~ ";received=192.0.2.7"
       assert octets =~ "Content-Length: 0\r\n\r\n"
@@ -220,7 +302,9 @@ defmodule Sippet.RouterTest do
         )
 
       assert_receive {:receive_request, request, _key}
-      assert_receive {:called, %{start_line: %{status_code: 400}}, "192.0.2.7", 4321, nil}
+      assert_receive {:called, %{start_line: %{status_code: 400}} = bad, "192.0.2.7", 4321, nil}
+      assert %{via: [_], from: _, to: {_, _, %{"tag" => _}}, call_id: _} = bad.headers
+      assert bad.headers["CSeq"] == ["x"]
       Sippet.send(stack, Message.to_response(request, 200))
       assert_receive {:called, %Message{start_line: %{status_code: 200}}, "192.0.2.7", 4321, key}
       assert key == Sippet.Transactions.Server.Key.new(request)

@@ -75,6 +75,23 @@ defmodule Sippet.StatelessTest do
       end
     end
 
+    test "sends a response to its sent-by where nothing else names a host", %{stack: stack} do
+      response = "INVITE" |> wire() |> Message.parse!() |> Message.to_response(200)
+
+      for received <- ["\xFF\xFE", "a b", String.duplicate("9", 60_000)] do
+        params = %{"branch" => "z9hG4bK1", "received" => received, "rport" => received}
+        via = [{{2, 0}, :udp, {"192.0.2.9", 5070}, params}]
+        destination = Sippet.Router.Source.via_destination(put_in(response.headers.via, via))
+        assert destination == {:udp, "192.0.2.9", 5070}
+      end
+
+      for maddr <- ["\xFF", "a b"] do
+        uri = %{Sippet.URI.parse!("sip:h") | parameters: ";maddr=#{URI.encode(maddr)}"}
+        request = put_in(Message.parse!(wire("OPTIONS")).start_line.request_uri, uri)
+        assert Sippet.forward(stack, request) == {:error, :no_transport}
+      end
+    end
+
     test "tells when there is no transport, or none that sends", %{stack: stack} do
       tcp = wire("INVITE", [{"Via", "SIP/2.0/TCP 192.0.2.9;branch=z9hG4bK1"}])
       response = tcp |> Message.parse!() |> Message.to_response(200)

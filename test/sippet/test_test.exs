@@ -106,6 +106,15 @@ defmodule Sippet.TestTest do
       assert_raise AssertionError, ~r/sent.*404/s, fn -> refute_sent(stack) end
     end
 
+    test "is shown as text, whatever octets its reason phrase has", %{stack: stack} do
+      deliver(stack, request(:options, "sip:b@h"))
+      assert_receive {:request, request, _key}
+      :ok = Sippet.send(stack, Message.to_response(request, 200, "\xFF fine"))
+      error = assert_raise AssertionError, fn -> assert_response(stack, 404) end
+      assert error.message =~ ~S("SIP/2.0 200 \xFF fine")
+      assert String.printable?(error.message)
+    end
+
     @tag options: [transports: [:udp, :tcp]]
     test "leaves by the transport that the request came in by", %{stack: stack} do
       via = {{2, 0}, :tcp, {"198.51.100.1", 5060}, %{"branch" => Message.create_branch()}}

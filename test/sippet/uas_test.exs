@@ -47,6 +47,22 @@ defmodule Sippet.UASTest do
     end
   end
 
+  describe "a Record-Route" do
+    test "that is malformed gets 400, as from a proxy" do
+      request = request(:invite, %{"Record-Route" => ["<sip:p 1;lr>"]})
+      assert {:error, response} = UAS.validate(request, allow: ["INVITE"])
+      assert to_string(response.start_line) == "SIP/2.0 400 Bad Request (Record-Route)"
+      assert Sippet.Proxy.validate(request) == {:error, response}
+    end
+
+    test "is not looked at in an ACK and a CANCEL" do
+      for method <- [:ack, :cancel] do
+        request = request(method, %{"Record-Route" => ["<sip:p 1;lr>"]})
+        assert UAS.validate(request, allow: ["ACK", "CANCEL"]) == :ok
+      end
+    end
+  end
+
   describe "RFC3261§8.2.3 content processing" do
     @sdp [allow: ["INVITE"], accept: [{"application", "sdp"}]]
     @text {{"text", "plain"}, %{}}

@@ -110,6 +110,7 @@ defmodule Sippet.URITest do
     for {a, b} <- [
           {"SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"},
           {"sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"},
+          {"sip:5060", "sip:5060:5060"},
           {"sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"},
           {"sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"},
           {"sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting"},
@@ -220,4 +221,85 @@ defmodule Sippet.URITest do
   end
 
   defp equivalent?(a, b), do: URI.equivalent(URI.parse!(a), URI.parse!(b))
+
+  describe "URIs as the field sends them" do
+    test "keep a user of any visible octets, and one that is empty" do
+      for user <- ["*#100", "a^b", "{a}|`", "é", <<0xE9>>, ""] do
+        uri = URI.parse!("sip:" <> user <> "@h;lr")
+        assert {uri.userinfo, uri.host, uri.parameters} == {user, "h", ";lr"}
+        assert to_string(uri) == "sip:" <> user <> "@h;lr"
+        assert URI.equivalent(uri, URI.parse!("sip:" <> URI.encode_userchar(user) <> "@h;lr"))
+      end
+
+      for user <- ["a@b", "a<b", "a\"b", "a[b", "a\\b", "a b", "a%zz", "a\d"],
+          do: assert({:error, _error} = URI.parse("sip:" <> user <> "@h"))
+    end
+
+    test "have parameters in quotes" do
+      text = ~S(sip:u@[2001:db8::1]:8061;transport=wss;thinfo="a;b=\"c\"%41=";lr)
+      uri = URI.parse!(text)
+      assert to_string(uri) == text
+
+      assert URI.decode_parameters(uri.parameters) ==
+               %{"transport" => "wss", "thinfo" => ~S(a;b="c"%41=), "lr" => nil}
+
+      bare = URI.parse!(~S(sip:h;transport="tcp"))
+      assert URI.equivalent(bare, URI.parse!("sip:h;transport=tcp"))
+      refute URI.equivalent(bare, URI.parse!("sip:h"))
+    end
+
+    test "whose parameters in quotes are broken raise nothing" do
+      for text <- [~S(;a="), ~S(;a="b;c=d), ~S(;a="b\), ~S(;"="), ~S(;a="b"c;d)],
+          do: assert(is_map(URI.decode_parameters(text)))
+    end
+
+    test "have headers with @ and ; in them" do
+      uri = URI.parse!("sip:carol@h;method=INVITE?Replaces=1@pc99;to-tag=1%3Bx&Require=a")
+
+      assert URI.decode_headers(uri.headers) ==
+               %{"Replaces" => "1@pc99;to-tag=1;x", "Require" => "a"}
+
+      assert uri.parameters == ";method=INVITE"
+    end
+  end
+
+  describe "inspect" do
+    test "is an expression that makes a URI that was parsed" do
+      for text <- [
+            "sip:bob@biloxi.com",
+            "sips:%62ob:secret@[2001:db8::1]:5061;lr?subject=x",
+            "tel:+1-201-555;ext=1",
+            "urn:service:sos"
+          ] do
+        uri = URI.parse!(text)
+        refute inspect(uri, pretty: true, width: 20) =~ "\n"
+        assert {^uri, []} = Code.eval_string(inspect(uri))
+      end
+    end
+
+    test "marks a URI that the parser would not make" do
+      uri = URI.parse!("sip:bob@biloxi.com")
+      assert inspect(%{uri | host: "atlanta.com"}) == "#Sippet.URI<sip:bob@atlanta.com>"
+      latin1 = URI.parse!("sip:\xE9@biloxi.com")
+      assert inspect(%{latin1 | parameters: ""}) == ~S(#Sippet.URI<sip:\xE9@biloxi.com>)
+    end
+
+    test "shows the fields of a URI that can't be printed" do
+      assert inspect(%URI{}) == "%Sippet.URI{}"
+
+      assert inspect(%URI{scheme: "sip", host: "a b"}) ==
+               ~S(%Sippet.URI{scheme: "sip", host: "a b"})
+
+      assert inspect(%URI{host: {:a, 'b'}, port: "x"}) =~ "host: {:a, "
+      assert inspect(%URI{scheme: "sip\xFF\r\n", host: "h"}) =~ ~S(scheme: "sip\xFF\r\n")
+      assert inspect(%{__struct__: URI}) == "%Sippet.URI{}"
+
+      assert inspect(Map.put(%URI{host: "a b"}, {:odd, "key"}, 1)) ==
+               ~S(%Sippet.URI{host: "a b"})
+
+      # The error shows the URI, and showing it must not print it again.
+      message = ~r/got: %Sippet.URI{}/
+      assert_raise ArgumentError, message, fn -> to_string(%{__struct__: URI}) end
+    end
+  end
 end

@@ -27,12 +27,7 @@ defmodule Sippet.Corpus do
   The rows of a table of the corpus, each a list of its columns, without the head.
   """
   @spec table!(String.t()) :: [[String.t()]]
-  def table!(name) do
-    [_head | rows] =
-      @fixtures |> Path.join(name) |> File.read!() |> String.split(~r/\r?\n/, trim: true)
-
-    Enum.map(rows, &String.split(&1, "\t"))
-  end
+  def table!(name), do: rows(Path.join(@fixtures, name))
 
   @doc """
   The six messages that the benchmarks time.
@@ -51,6 +46,18 @@ defmodule Sippet.Corpus do
       do: {:ok, messages(path)},
       else: {:missing, "no folder #{folder} in the corpus; SIPPET_CORPUS names where it is"}
   end
+
+  @doc """
+  The rows of a table in a shared folder, as `table!/1` has them of a fixture.
+  """
+  @spec shared_table!(String.t()) :: [[String.t()]]
+  def shared_table!(name), do: rows(Path.join(shared_root(), name))
+
+  @doc """
+  The octets of one file in a shared folder, named with its extension.
+  """
+  @spec shared_file!(String.t()) :: binary
+  def shared_file!(name), do: File.read!(Path.join(shared_root(), name))
 
   @doc """
   The tag for a test that reads a shared folder: runs it, or skips it and says so aloud.
@@ -107,6 +114,11 @@ defmodule Sippet.Corpus do
 
   defp shared_root,
     do: System.get_env("SIPPET_CORPUS") || Path.expand("../shared/corpus", @root)
+
+  defp rows(path) do
+    [_head | rows] = path |> File.read!() |> String.split(~r/\r?\n/, trim: true)
+    Enum.map(rows, &String.split(&1, "\t"))
+  end
 
   defp messages(path) do
     for name <- Enum.sort(File.ls!(path)), Path.extname(name) in [".dat", ".sip"] do

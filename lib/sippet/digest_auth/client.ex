@@ -2,9 +2,11 @@ defmodule Sippet.DigestAuth.Client do
   @moduledoc false
   # Challenges to credentials. Each realm of each of the two headers is answered for itself, by its best challenge.
 
+  alias Sippet.DigestAuth.Account
   alias Sippet.DigestAuth.Algorithm
   alias Sippet.DigestAuth.Computation
   alias Sippet.DigestAuth.Header
+  alias Sippet.Digits
   alias Sippet.Message
 
   @headers [www_authenticate: :authorization, proxy_authenticate: :proxy_authorization]
@@ -76,15 +78,16 @@ defmodule Sippet.DigestAuth.Client do
   # RFC7616§3.3 - stale is a case-insensitive flag
   defp stale?(challenge), do: String.downcase(challenge["stale"] || "", :ascii) == "true"
 
+  # RFC3261§25.1 - nc-value = 8LHEX
   defp count(params) do
-    case Integer.parse(params["nc"] || "", 16) do
-      {count, ""} -> count
-      _ -> 0
+    case Digits.parse(params["nc"], 0xFFFFFFFF, 16) do
+      {:ok, count} -> count
+      :error -> 0
     end
   end
 
   defp credentials({key, realm, challenges}, request, authenticate, options) do
-    with {:ok, known} <- known(challenges, options.algorithms),
+    with {:ok, known} <- non_empty(known(challenges, options.algorithms), :unknown_algorithm),
          {:ok, protected} <- protected(known, options.qop),
          {:ok, username, secret} <- ask(authenticate, realm),
          {:ok, chosen} <- choose(protected, secret, options.prefer) do
@@ -92,17 +95,25 @@ defmodule Sippet.DigestAuth.Client do
     end
   end
 
-  # RFC8760§2.4 - the client must ignore any challenge it does not understand
+  # RFC8760§2.4 - the client must ignore any challenge it does not understand; but see unknown/2
   defp known(challenges, accepted) do
-    non_empty(
-      for(
-        challenge <- challenges,
-        {:ok, algorithm} <- [Algorithm.parse(challenge["algorithm"])],
-        algorithm in accepted,
-        do: {algorithm, challenge}
-      ),
-      :unknown_algorithm
-    )
+    known =
+      for challenge <- challenges,
+          {:ok, algorithm} <- [Algorithm.parse(challenge["algorithm"])],
+          algorithm in accepted,
+          do: {algorithm, challenge}
+
+    with [] <- known, do: unknown(challenges, accepted)
+  end
+
+  # Deviates from RFC8760§2.4, as sippet 1.0 did: where nothing is asked that is understood, the
+  # digest is made with MD5. Names such as AKAv1-MD5 (RFC 3310) stand for that computation, and a
+  # server that means another refuses the credentials.
+  defp unknown(challenges, accepted) do
+    for challenge <- challenges,
+        {:md5, false} in accepted,
+        Algorithm.parse(challenge["algorithm"]) == :error,
+        do: {{:md5, false}, challenge}
   end
 
   defp protected(known, preferred) do
@@ -142,17 +153,19 @@ defmodule Sippet.DigestAuth.Client do
   end
 
   defp ask(authenticate, realm) do
-    case authenticate.(realm) do
-      {:ok, username, secret} ->
-        {:ok, username, secret}
-
-      {:error, reason} ->
-        {:error, reason}
-
-      other ->
-        raise ArgumentError,
-              "expected {:ok, username, secret} or {:error, reason}, got: #{inspect(other)}"
+    with {:ok, username, secret} = answer <- authenticate.(realm),
+         :error <- Account.read(username, secret) do
+      misused(answer)
+    else
+      {:ok, username, secret} -> {:ok, username, secret}
+      {:error, reason} -> {:error, reason}
+      other -> misused(other)
     end
+  end
+
+  defp misused(other) do
+    raise ArgumentError,
+          "expected {:ok, username, secret} or {:error, reason}, got: #{inspect(other)}"
   end
 
   # RFC8760§2.4 - the topmost that is supported, unless a local policy dictates otherwise. The policy here: the
@@ -271,7 +284,7 @@ defmodule Sippet.DigestAuth.Client do
   defp recount(params, _count), do: params
 
   defp again(params, request, authenticate) do
-    with {:ok, [{algorithm, _params}]} <- known([params], all()),
+    with [{algorithm, _params}] <- known([params], all()),
          {:ok, username, secret} <- ask(authenticate, params["realm"]),
          {:ok, ha1} <- ha1(algorithm, username, params["realm"], secret) do
       {:ok,
@@ -310,7 +323,7 @@ defmodule Sippet.DigestAuth.Client do
   defp proves?(info, sent, body, authenticate) do
     with true <- Map.take(info, ["cnonce", "nc"]) == Map.take(sent, ["cnonce", "nc"]),
          params = Map.merge(sent, Map.take(info, ["qop"])),
-         {:ok, [{algorithm, _params}]} <- known([params], all()),
+         [{algorithm, _params}] <- known([params], all()),
          {:ok, username, secret} <- ask(authenticate, sent["realm"]),
          {:ok, ha1} <- Computation.ha1(algorithm, username, sent["realm"], secret) do
       Algorithm.equal?(Computation.rspauth(algorithm, ha1, params, body), info["rspauth"])

@@ -6,6 +6,7 @@ defmodule Sippet.DigestAuth.Credentials do
   alias Sippet.DigestAuth.Algorithm
   alias Sippet.DigestAuth.Header
   alias Sippet.DigestAuth.Nonce
+  alias Sippet.Digits
 
   @enforce_keys [:params, :algorithm, :username, :count, :nonce]
   defstruct [:params, :algorithm, :username, :count, :nonce]
@@ -106,7 +107,7 @@ defmodule Sippet.DigestAuth.Credentials do
   defp counted(params) do
     with nc = params["nc"] || "",
          :ok <- digits(nc, 8),
-         count when count > 0 <- String.to_integer(nc, 16) do
+         {:ok, count} when count > 0 <- Digits.parse(nc, 0xFFFFFFFF, 16) do
       {:ok, params, count}
     else
       _ -> {:error, :invalid_credentials}

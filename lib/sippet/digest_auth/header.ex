@@ -2,46 +2,24 @@ defmodule Sippet.DigestAuth.Header do
   @moduledoc false
   # Which Digest challenges or credentials a message carries.
 
-  alias Sippet.Headers
   alias Sippet.Message
+  alias Sippet.Message.Typed
 
   @type key :: :authorization | :proxy_authorization | :www_authenticate | :proxy_authenticate
   @type params :: %{String.t() => String.t()}
 
-  @names %{
-    authorization: "Authorization",
-    proxy_authorization: "Proxy-Authorization",
-    www_authenticate: "WWW-Authenticate",
-    proxy_authenticate: "Proxy-Authenticate"
-  }
-
   @doc """
-  The parameters of each Digest value of the header, in order; `:malformed` where there is a header and no line of it can
-  be read.
+  The parameters of each Digest value of the header, in order; `:malformed` where there is a
+  header and nothing of it can be read.
   """
   @spec digests(Message.t(), key) :: [params] | :malformed
+  # RFC8760§2.4 - the client must ignore any challenge that it does not understand, and only that
+  # one
   def digests(message, key) do
-    case Message.get_header(message, key) do
-      nil -> readable(Message.get_header(message, @names[key], []), @names[key])
-      values -> Enum.flat_map(values, &digest/1)
-    end
-  end
-
-  # One malformed line leaves the whole header raw. RFC8760§2.4 - the client must ignore any challenge that it does not
-  # understand, and only that one.
-  defp readable([], _name), do: []
-
-  defp readable(lines, name) do
-    case Enum.flat_map(List.wrap(lines), &parse(&1, name)) do
-      [] -> :malformed
-      values -> Enum.flat_map(values, &digest/1)
-    end
-  end
-
-  defp parse(line, name) do
-    case Headers.parse(name, line) do
-      {:ok, values} -> values
-      {:error, _error} -> []
+    case Typed.each(message.headers, key) do
+      {:ok, [], [_ | _]} -> :malformed
+      {:ok, values, _malformed} -> Enum.flat_map(values, &digest/1)
+      :error -> []
     end
   end
 
@@ -57,8 +35,15 @@ defmodule Sippet.DigestAuth.Header do
 
   def put_credentials(request, key, given) do
     realms = MapSet.new(given, & &1["realm"])
-    others = request |> Message.get_header(key, []) |> Enum.reject(&for_realm?(&1, realms))
+    others = Enum.reject(values(request, key), &for_realm?(&1, realms))
     Message.put_header(request, key, others ++ Enum.map(given, &{"Digest", &1}))
+  end
+
+  defp values(request, key) do
+    case Typed.each(request.headers, key) do
+      {:ok, values, _malformed} -> values
+      :error -> []
+    end
   end
 
   defp for_realm?(value, realms) do

@@ -2,6 +2,7 @@ defmodule Sippet.DigestAuth.Server do
   @moduledoc false
   # Challenges, and what is made of the credentials that answer them.
 
+  alias Sippet.DigestAuth.Account
   alias Sippet.DigestAuth.Algorithm
   alias Sippet.DigestAuth.Computation
   alias Sippet.DigestAuth.Credentials
@@ -115,7 +116,7 @@ defmodule Sippet.DigestAuth.Server do
 
   defp look_up({:userhash, _hash, _hex} = hidden, lookup, true) do
     case lookup.(hidden) do
-      {:ok, username, secret} -> {:ok, username, secret}
+      {:ok, username, secret} = found -> account(found, username, secret)
       {:error, _reason} -> {:unknown, "", ""}
       other -> misused(other, "{:ok, username, secret}")
     end
@@ -123,10 +124,14 @@ defmodule Sippet.DigestAuth.Server do
 
   defp look_up(username, lookup, _userhash) do
     case lookup.(username) do
-      {:ok, secret} -> {:ok, username, secret}
+      {:ok, secret} = found -> account(found, username, secret)
       {:error, _reason} -> {:unknown, username, ""}
       other -> misused(other, "{:ok, secret}")
     end
+  end
+
+  defp account(found, username, secret) do
+    with :error <- Account.read(username, secret), do: misused(found, "a user and a secret")
   end
 
   defp misused(other, wanted) do

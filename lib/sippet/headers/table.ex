@@ -21,6 +21,8 @@ defmodule Sippet.Headers.Table do
   # What one element looks like in Elixir, for the documentation and for error messages.
   @shapes %{
     address: "{display_name, uri, params}",
+    name_addr: "{display_name, uri, params}",
+    refer_to: "{display_name, uri, params}",
     route: "{display_name, uri, params}",
     contact: "\"*\" or [{display_name, uri, params}]",
     media: "{{type, subtype}, params}",

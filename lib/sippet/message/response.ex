@@ -8,6 +8,10 @@ defmodule Sippet.Message.Response do
   # RFC3261§8.2.6.2 - these equal those of the request
   @copied [:via, :from, :to, :call_id, :cseq]
 
+  # Each of these stands under its key, or as text under its name where it came malformed.
+  @timestamp [:timestamp, "Timestamp"]
+  @record_route [:record_route, "Record-Route"]
+
   # Bytes of the MAC that make the tag: 96 bits, 16 characters. RFC3261§19.3 asks for 32 bits at least.
   @tag_bytes 12
 
@@ -16,7 +20,7 @@ defmodule Sippet.Message.Response do
   """
   @spec headers(map, 100..699) :: map
   # RFC3261§8.2.6.1 - a Timestamp is copied into the 100, and a 100 needs no tag
-  def headers(%{headers: headers}, 100), do: Map.take(headers, [:timestamp | @copied])
+  def headers(%{headers: headers}, 100), do: Map.take(headers, @timestamp ++ @copied)
 
   def headers(%{headers: headers} = request, status) do
     case Map.take(headers, copied(status)) do
@@ -32,7 +36,7 @@ defmodule Sippet.Message.Response do
   end
 
   # RFC3261§12.1.1, §20 table 3 - a response that can establish a dialog has the Record-Route, and no other
-  defp copied(status) when status < 300, do: [:record_route | @copied]
+  defp copied(status) when status < 300, do: @record_route ++ @copied
   defp copied(_status), do: @copied
 
   defp tagged(params, request), do: Map.put(params, "tag", tag(request))

@@ -121,7 +121,8 @@ defmodule Sippet.Message.Validator do
 
   defp cseq(value), do: malformed("CSeq", value)
 
-  defp max_forwards(%{max_forwards: value}) when value not in 0..255,
+  # Text, or a list of one, is the printer's to judge.
+  defp max_forwards(%{max_forwards: value}) when is_integer(value) and value not in 0..255,
     do: malformed("Max-Forwards", value)
 
   defp max_forwards(_headers), do: :ok

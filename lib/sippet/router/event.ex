@@ -3,17 +3,17 @@ defmodule Sippet.Router.Event do
   # What the router tells of what comes in, and of what it sends itself.
 
   alias Sippet.{Message, Overload, Stack, Telemetry, Transport}
-  alias Sippet.Router.Source
+  alias Sippet.Router.Remote
   alias Sippet.Stack.Tap
 
-  @spec received(Stack.t(), Message.t(), non_neg_integer, Source.remote()) :: :ok
+  @spec received(Stack.t(), Message.t(), non_neg_integer, Remote.t()) :: :ok
   def received(stack, message, bytes, remote) do
     Telemetry.emit(stack, :message_received, %{bytes: bytes}, fn ->
       %{message: message, remote: remote}
     end)
   end
 
-  @spec refused(Stack.t(), term, non_neg_integer, Source.remote()) :: :ok
+  @spec refused(Stack.t(), term, non_neg_integer, Remote.t()) :: :ok
   def refused(stack, error, bytes, remote) do
     Telemetry.emit(stack, :message_refused, %{bytes: bytes}, fn ->
       %{error: error, remote: remote}
@@ -25,7 +25,7 @@ defmodule Sippet.Router.Event do
           Message.request(),
           Overload.reason(),
           non_neg_integer,
-          Source.remote()
+          Remote.t()
         ) :: :ok
   def rejected(stack, request, reason, bytes, remote) do
     Telemetry.reject(stack, reason, %{bytes: bytes}, fn ->
@@ -36,7 +36,7 @@ defmodule Sippet.Router.Event do
       do: Stack.log(stack, :warning, fn -> "new requests are refused: #{reason}" end)
   end
 
-  @spec dropped(Stack.t(), atom, non_neg_integer, Source.remote()) :: :ok
+  @spec dropped(Stack.t(), atom, non_neg_integer, Remote.t() | term) :: :ok
   def dropped(stack, reason, bytes, remote) do
     Telemetry.emit(stack, :message_dropped, %{bytes: bytes}, fn ->
       %{reason: reason, remote: remote}

@@ -2,7 +2,7 @@ defmodule Sippet.Router.NextHop do
   @moduledoc false
   # Where a request goes, and by which of the stack's transports.
 
-  alias Sippet.{Message, Stack, Transport, URI}
+  alias Sippet.{Address, Message, Stack, Transport, URI}
   alias Sippet.Router.Source
 
   @type hop :: {Message.protocol(), String.t() | :inet.ip_address(), :inet.port_number()}
@@ -128,11 +128,15 @@ defmodule Sippet.Router.NextHop do
        when scheme in ["sip", "sips"] and is_binary(host) do
     parameters = parameters(uri.parameters)
     protocol = protocol(if(secure?, do: "sips", else: scheme), parameters, headers)
-    {protocol, Map.get(parameters, "maddr", host), port(uri, protocol)}
+
+    with {:ok, host} <- maddr(parameters, host), do: {protocol, host, port(uri, protocol)}
   end
 
   # A `tel:` or another URI names no host: whoever sends it sets a Route or a target.
   defp of_uri(_uri, _headers, _secure?), do: nil
+
+  defp maddr(%{"maddr" => text}, _host), do: with(:error <- Address.host(text), do: nil)
+  defp maddr(_parameters, host), do: {:ok, host}
 
   # RFC3261§26.2.2 - sips means TLS on every hop
   defp protocol("sips", %{"transport" => transport}, _headers) do
@@ -170,9 +174,9 @@ defmodule Sippet.Router.NextHop do
   defp family(host) when is_tuple(host), do: tuple_size(host)
 
   defp family(host) do
-    case :inet.parse_strict_address(String.to_charlist(host)) do
+    case Address.parse(host) do
       {:ok, address} -> tuple_size(address)
-      {:error, _reason} -> nil
+      :error -> nil
     end
   end
 
@@ -183,7 +187,7 @@ defmodule Sippet.Router.NextHop do
 
   defp named?(%Transport{address: {address, port}}, %Message{headers: %{via: [via | _]}}) do
     {_version, _protocol, {host, via_port}, _params} = via
-    via_port == port and host == address |> :inet.ntoa() |> List.to_string()
+    via_port == port and host == Address.to_text(address)
   end
 
   defp named?(_transport, _request), do: false

@@ -2,15 +2,15 @@ defmodule Sippet.Router.Source do
   @moduledoc false
   # Where a request came from: written on its topmost Via, and where its responses go.
 
-  alias Sippet.{Message, Stack}
-
-  @type remote :: {Message.protocol(), :inet.ip_address(), :inet.port_number()}
+  alias Sippet.{Address, Message, Stack}
+  alias Sippet.Message.Via
+  alias Sippet.Router.Remote
 
   @doc """
   Writes `received` and `rport` on the topmost Via. What the sender wrote there is not taken over, else anybody
   could have the stack send to anybody.
   """
-  @spec stamp([tuple], remote) :: [tuple]
+  @spec stamp([tuple], Remote.t()) :: [tuple]
   def stamp([{version, protocol, {host, port}, params} | vias], {_protocol, ip, source_port}) do
     params = params |> Map.delete("received") |> mark(host, ip, source_port)
     [{version, protocol, {host, port}, params} | vias]
@@ -21,22 +21,20 @@ defmodule Sippet.Router.Source do
   defp mark(%{"rport" => _asked} = params, _host, ip, source_port) do
     params
     |> Map.put("rport", Integer.to_string(source_port))
-    |> Map.put("received", text(ip))
+    |> Map.put("received", Address.to_text(ip))
   end
 
   # RFC3261§18.2.1 - where the sent-by is a name or another address, the source address is added.
   defp mark(params, host, ip, _source_port) do
-    if same_address?(host, ip), do: params, else: Map.put(params, "received", text(ip))
+    if same_address?(host, ip), do: params, else: Map.put(params, "received", Address.to_text(ip))
   end
 
   defp same_address?(host, ip) do
-    case :inet.parse_strict_address(String.to_charlist(host)) do
+    case Address.parse(host) do
       {:ok, address} -> address == ip
-      {:error, _reason} -> false
+      :error -> false
     end
   end
-
-  defp text(ip), do: ip |> :inet.ntoa() |> List.to_string()
 
   @doc """
   Where the responses to a stamped request go.
@@ -45,7 +43,7 @@ defmodule Sippet.Router.Source do
   `maddr` that is another address would make the stack send to whom the sender names, so it is obeyed for
   multicast only, or where the stack's option `:obey_maddr` says so.
   """
-  @spec response_destination(Stack.t(), Message.request(), remote, boolean) ::
+  @spec response_destination(Stack.t(), Message.t(), Remote.t(), boolean) ::
           {:inet.ip_address() | String.t(), :inet.port_number()}
   # RFC3261§18.2.2 - on a reliable transport by the connection that the request came in by
   def response_destination(_stack, _request, {_protocol, ip, port}, true), do: {ip, port}
@@ -56,8 +54,7 @@ defmodule Sippet.Router.Source do
     case params do
       %{"maddr" => maddr} -> {maddr(stack, maddr, ip), port}
       # RFC3581§4 - the port is the one that the stamp has put there
-      %{"rport" => rport} -> {ip, String.to_integer(rport)}
-      %{} -> {ip, port}
+      %{} -> {ip, Via.rport(params, port)}
     end
   end
 
@@ -67,24 +64,14 @@ defmodule Sippet.Router.Source do
   """
   @spec via_destination(Message.response()) ::
           {Message.protocol(), String.t(), :inet.port_number()}
-  # RFC3261§18.2.2, RFC3581§4 - `maddr` is left out, as above
-  def via_destination(response) do
-    [{_version, protocol, {host, port}, params} | _] = response.headers.via
-    {protocol, Map.get(params, "received", host), rport(params, port)}
-  end
+  # RFC3261§18.2.2 - `maddr` is left out, as above
+  def via_destination(response), do: response.headers.via |> hd() |> Via.remote()
 
-  # What came back may not be what was stamped.
-  defp rport(params, port) do
-    case Integer.parse(Map.get(params, "rport", "")) do
-      {number, ""} when number in 1..65_535 -> number
-      _none -> port
-    end
-  end
-
-  defp maddr(stack, maddr, ip) do
-    case :inet.parse_strict_address(String.to_charlist(maddr)) do
-      {:ok, address} -> if multicast?(address) or obeyed?(stack), do: address, else: ip
-      {:error, _reason} -> if obeyed?(stack), do: maddr, else: ip
+  defp maddr(stack, text, ip) do
+    case {Address.parse(text), Address.host(text)} do
+      {{:ok, address}, _host} -> if multicast?(address) or obeyed?(stack), do: address, else: ip
+      {:error, {:ok, host}} -> if obeyed?(stack), do: host, else: ip
+      {:error, :error} -> ip
     end
   end
 

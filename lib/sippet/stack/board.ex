@@ -64,10 +64,14 @@ defmodule Sippet.Stack.Board do
 
   defp without(stack, pid), do: Enum.reject(Stack.taps(stack), &(&1.pid == pid))
 
-  # One transport of a protocol may be without an address, as in version 1.0; those that name theirs are told
-  # apart by it.
-  defp conflict?(transports, %Transport{protocol: protocol, address: address}) do
-    Enum.any?(transports, &(&1.protocol == protocol and &1.address == address))
+  # One transport of a protocol may be without an address, as in version 1.0, and it comes first:
+  # what was written for that version takes the protocol for its own. Those that name their
+  # address are told apart by it.
+  defp conflict?(transports, %Transport{protocol: protocol, address: address, pid: pid}) do
+    Enum.any?(transports, fn other ->
+      other.protocol == protocol and
+        (other.address == address or (address == nil and other.pid != pid))
+    end)
   end
 
   @impl true

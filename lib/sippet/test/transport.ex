@@ -7,7 +7,7 @@ defmodule Sippet.Test.Transport do
 
   @behaviour Sippet.Transport
 
-  alias Sippet.{Message, Stack}
+  alias Sippet.{Address, Message, Stack}
   alias Sippet.Message.{RequestLine, StatusLine}
 
   @type config :: %{
@@ -79,5 +79,5 @@ defmodule Sippet.Test.Transport do
   defp kind(%Message{start_line: %StatusLine{status_code: status}}), do: status
 
   defp text(host) when is_binary(host), do: host
-  defp text(address), do: address |> :inet.ntoa() |> to_string()
+  defp text(address), do: Address.to_text(address)
 end

@@ -20,11 +20,9 @@ defmodule Sippet.Trace.Address do
   """
   @spec host(String.t()) :: :inet.ip_address() | String.t()
   def host(text) do
-    bare = text |> String.trim_leading("[") |> String.trim_trailing("]")
-
-    case bare |> :binary.bin_to_list() |> :inet.parse_strict_address() do
+    case Sippet.Address.parse(text) do
       {:ok, address} -> address
-      {:error, :einval} -> text
+      :error -> text
     end
   end
 end

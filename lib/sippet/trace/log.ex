@@ -13,9 +13,9 @@ defmodule Sippet.Trace.Log do
   alias Sippet.Trace.{Address, Entry, Text}
   alias Sippet.Trace.Log.Ends
 
-  @header ~r/\A(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?|-) (\S+) -> (\S+)(?: ([A-Za-z0-9-]+)(?: (\d+))?)?[ \t]*\r?\n\z/
+  @header ~r/\A(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?|-) (\S+) -> (\S+)(?: ([A-Za-z0-9-]+)(?: (\d{1,9}))?)?[ \t]*\r?\n\z/
   @sipp_time ~r/\A-{20,}\s*(\d{4}-\d\d-\d\d[T\t ]+\d\d:\d\d:\d\d\.\d+)/
-  @sipp ~r/\A([A-Z]+) message (sent|received) ?[(\[](\d+)[)\]]? ?bytes/
+  @sipp ~r/\A([A-Z]+) message (sent|received) ?[(\[](\d{1,9})[)\]]? ?bytes/
   @start ~r/\A(?:SIP\/\d\.\d [1-6]\d\d |[A-Za-z0-9.!%*_+`'~-]{1,60} \S{1,2000} SIP\/\d\.\d\r?\n)/
   @content_length ~r/^(?:Content-Length|l)[ \t]*:[ \t]*(\d{1,9})[ \t]*\r?$/im
 

@@ -3,6 +3,7 @@ defmodule Sippet.Transactions.Key do
   # What the keys of client and server transactions share: how a branch is read off a message, what stands in
   # its place for RFC 2543 (which knew no branches), and how a key is written down.
 
+  alias Sippet.Digits
   alias Sippet.Message
   alias Sippet.Message.{RequestLine, StatusLine}
   alias Sippet.URI
@@ -106,6 +107,27 @@ defmodule Sippet.Transactions.Key do
   def write(branch, method, {host, port}),
     do: "~K[#{branch}|#{written(method)}|#{bracketed(host)}:#{port}]"
 
+  @doc """
+  A key for people: the sigil, or the call that makes the key, where a sigil can't hold its text.
+  """
+  @spec document(module, [term], Inspect.Opts.t()) :: Inspect.Algebra.t()
+  def document(module, [branch, method | sent_by] = parts, opts) do
+    if Enum.all?(parts, &plain?/1) do
+      write(branch, method, List.first(sent_by))
+    else
+      opts = %{opts | binaries: :as_strings, charlists: :as_lists}
+      arguments = Enum.map_intersperse(parts, ", ", &Inspect.Algebra.to_doc(&1, opts))
+      Inspect.Algebra.concat([Inspect.Algebra.to_doc(module, opts), ".new(" | arguments] ++ [")"])
+    end
+  end
+
+  # The octets of a peer are any: they may be no UTF-8, or end the sigil.
+  defp plain?(text) when is_binary(text),
+    do: String.printable?(text) and not String.contains?(text, ["|", "]", "\n"])
+
+  defp plain?({host, port}) when is_integer(port), do: plain?(host)
+  defp plain?(term), do: is_atom(term)
+
   defp written(method) when is_atom(method), do: inspect(method)
   defp written(method), do: method
 
@@ -133,7 +155,7 @@ defmodule Sippet.Transactions.Key do
 
   defp endpoint!(sent_by, text) do
     with [host, port] when host != "" <- halves(sent_by),
-         {port, ""} when port in 0..65_535 <- Integer.parse(port) do
+         {:ok, port} <- Digits.parse(port, 65_535) do
       comparable({host, port})
     else
       _other -> refuse!(text)

@@ -286,8 +286,9 @@ defmodule Sippet.Transactions.Machine do
   end
 
   # One of the stack's transports is found again by its process. A connection has nobody else who knows it.
-  defp shelved(%__MODULE__{stack: stack, transport: %Transport{pid: pid} = transport}) do
-    if Stack.transport(stack, pid) == transport, do: {pid, transport.protocol}, else: transport
+  defp shelved(%__MODULE__{stack: stack, transport: %Transport{} = transport}) do
+    %{pid: pid, protocol: protocol} = transport
+    if Stack.transport(stack, pid, protocol) == transport, do: {pid, protocol}, else: transport
   end
 
   defp bare(%Packet{message: nil, octets: octets}), do: octets
@@ -318,7 +319,7 @@ defmodule Sippet.Transactions.Machine do
   defp transport(_stack, %Transport{} = transport), do: transport
 
   defp transport(stack, {pid, protocol}),
-    do: Stack.transport(stack, pid) || Transport.Gone.new(protocol, pid)
+    do: Stack.transport(stack, pid, protocol) || Transport.Gone.new(protocol, pid)
 
   defp packet(octets) when is_binary(octets), do: %Packet{octets: octets}
   defp packet(packet_or_nil), do: packet_or_nil

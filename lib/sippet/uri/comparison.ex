@@ -3,12 +3,15 @@ defmodule Sippet.URI.Comparison do
   # When two URIs are the same: RFC3261§19.1.4 for sip and sips, RFC3966§4 for tel, letter by letter for any other
   # scheme.
 
+  alias Sippet.Digits
   alias Sippet.Headers.Table
   alias Sippet.Serializer
   alias Sippet.URI.Escape
 
   # RFC3261§19.1.4 - these never match a URI that leaves them out, even with their default value
   @significant ~w(user ttl method maddr transport)
+
+  @largest_port 65_535
 
   @doc """
   Whether `a` and `b` are equivalent. `lenient?` takes a default port and a default transport for written.
@@ -46,17 +49,25 @@ defmodule Sippet.URI.Comparison do
     {a.authority, a.parameters, a.headers} == {b.authority, b.parameters, b.headers}
   end
 
-  # `{userinfo, host, port}` as they are printed: the port is `nil` unless it stands in the text.
+  # `{userinfo, host, port}` as they are printed: the port is `nil` unless it stands in the text. What
+  # can't be printed is compared by its fields.
   defp parts(%{scheme: scheme, userinfo: userinfo, host: host} = uri) do
-    text = Serializer.uri(%{uri | parameters: nil, headers: nil})
-    authority = binary_part(text, byte_size(scheme) + 1, byte_size(text) - byte_size(scheme) - 1)
-    {userinfo, host || uri.authority, written_port(authority)}
+    port =
+      case Serializer.try_uri(%{uri | parameters: nil, headers: nil}) do
+        {:ok, text} -> written_port(text)
+        :error -> if(uri.port != default_port(scheme), do: uri.port)
+      end
+
+    {userinfo, host || uri.authority, port}
   end
 
-  defp written_port(authority) do
-    case Regex.run(~r/:(\d+)\z/, authority) do
-      [_all, port] -> String.to_integer(port)
-      nil -> nil
+  # Of `sip:5060` the digits are the host.
+  defp written_port(text) do
+    with [_all, digits] <- Regex.run(~r/:.*:(\d+)\z/s, text),
+         {:ok, port} <- Digits.parse(digits, @largest_port) do
+      port
+    else
+      _none -> nil
     end
   end
 
@@ -67,7 +78,7 @@ defmodule Sippet.URI.Comparison do
   # RFC5954§4.2 - IPv6 addresses are compared as numbers, not as text
   defp host({_userinfo, host, _port}) do
     with true <- is_binary(host) and String.contains?(host, ":"),
-         {:ok, address} <- :inet.parse_ipv6strict_address(String.to_charlist(host)) do
+         {:ok, address} <- :inet.parse_ipv6strict_address(:binary.bin_to_list(host)) do
       address
     else
       _ -> downcase(host)
@@ -111,16 +122,8 @@ defmodule Sippet.URI.Comparison do
 
   defp pairs(text, _separator) when text in [nil, ""], do: []
 
-  defp pairs(<<_first, text::binary>>, separator) do
-    for part <- :binary.split(text, separator, [:global]), part != "", do: pair(part)
-  end
-
-  defp pair(part) do
-    case :binary.split(part, "=") do
-      [name, value] -> {comparable(name), comparable(value)}
-      [name] -> {comparable(name), nil}
-    end
-  end
+  defp pairs(<<_first, text::binary>>, separator),
+    do: Escape.pairs(text, separator, &comparable/1)
 
   defp comparable(text), do: text |> Escape.normalize() |> downcase()
 

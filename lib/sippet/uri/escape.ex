@@ -1,7 +1,7 @@
 defmodule Sippet.URI.Escape do
   @moduledoc false
   # The "%" HEX HEX escapes of RFC3261§19.1.2: octet by octet, one layer at a time, and without failing on what is
-  # no escape.
+  # no escape; and the parameters and headers that are escaped by them.
 
   @hex ~c"0123456789ABCDEF"
 
@@ -38,6 +38,53 @@ defmodule Sippet.URI.Escape do
   # RFC3261§19.1.4 - characters other than those in the "reserved" set are equivalent to their escapes
   @spec normalize(binary) :: binary
   def normalize(text), do: unescape(text, <<>>, fn octet -> not is_reserved(octet) end)
+
+  @doc """
+  The names and values of a URI's parameters or headers, `nil` for one without a value, each as `decode` makes it.
+
+  A value in quotes has no escapes: it comes without its quotes, as it is.
+  """
+  @spec pairs(binary, binary, (binary -> binary)) :: [{binary, binary | nil}]
+  def pairs(text, separator, decode) do
+    for part <- parts(text, separator), part != "" do
+      case :binary.split(part, "=") do
+        [name, <<?", quoted::binary>>] -> {decode.(name), unquote_text(quoted, <<>>)}
+        [name, value] -> {decode.(name), decode.(value)}
+        [name] -> {decode.(name), nil}
+      end
+    end
+  end
+
+  defp parts(text, separator) do
+    case :binary.match(text, "\"") do
+      :nomatch -> :binary.split(text, separator, [:global])
+      _quote -> quoted_parts(text, separator, false, <<>>)
+    end
+  end
+
+  defp quoted_parts(<<?\\, octet, rest::binary>>, separator, true, part),
+    do: quoted_parts(rest, separator, true, <<part::binary, ?\\, octet>>)
+
+  defp quoted_parts(<<?", rest::binary>>, separator, quoted?, part),
+    do: quoted_parts(rest, separator, not quoted?, <<part::binary, ?">>)
+
+  defp quoted_parts(<<octet, rest::binary>>, <<octet>> = separator, false, part),
+    do: [part | quoted_parts(rest, separator, false, <<>>)]
+
+  defp quoted_parts(<<octet, rest::binary>>, separator, quoted?, part),
+    do: quoted_parts(rest, separator, quoted?, <<part::binary, octet>>)
+
+  defp quoted_parts(<<>>, _separator, _quoted?, part), do: [part]
+
+  defp unquote_text(<<?\\, octet, rest::binary>>, text),
+    do: unquote_text(rest, <<text::binary, octet>>)
+
+  defp unquote_text(<<?", _rest::binary>>, text), do: text
+
+  defp unquote_text(<<octet, rest::binary>>, text),
+    do: unquote_text(rest, <<text::binary, octet>>)
+
+  defp unquote_text(<<>>, text), do: text
 
   defp unescape(<<?%, a, b, rest::binary>>, acc, plain?) do
     case octet(a, b) do

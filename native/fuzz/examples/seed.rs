@@ -37,6 +37,15 @@ const WORDS: &[&str] = &[
     " GMT",
     "Content-Length: 0\\x0D\\x0A",
     "Mon, 01 Jan 2024 00:00:00 GMT",
+    "Mon, 1 Jan 2024 00:00:00 UTC",
+    "#",
+    "?Replaces=",
+    ";thinfo=\\\"",
+    ";text=a b",
+    ";;",
+    ",,",
+    "\\x0D\\x0D\\x0A",
+    "<Bellcore-dr1>",
 ];
 
 fn main() -> io::Result<()> {
@@ -72,6 +81,7 @@ impl Seeds {
         if next.len() <= LONGEST {
             self.stream.insert([&[piece], message, next].concat());
         }
+        self.lines(message);
         let mut parser = Parser::new();
         let Ok(message) = parser.parse(message) else {
             return;
@@ -96,6 +106,20 @@ impl Seeds {
             }
             self.uri
                 .extend(values.iter().filter_map(|value| in_brackets(value)));
+        }
+    }
+
+    /// The lines of the table's headers, of a message that is refused too.
+    fn lines(&mut self, message: &[u8]) {
+        for line in message.split(|octet| *octet == b'\n') {
+            let line = line.trim_ascii_end();
+            let Some(colon) = line.iter().position(|octet| *octet == b':') else {
+                continue;
+            };
+            let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii_start());
+            if let Some(id) = HeaderId::find(name) {
+                self.values.insert([&[id.index() as u8], value].concat());
+            }
         }
     }
 

@@ -79,9 +79,13 @@ pub fn values(tree: &impl Tree, id: HeaderId, items: &[Item]) -> Vec<Vec<u8>> {
 
 /// A URI as it was written, put together from its components.
 pub fn uri(text: &[u8], uri: &Uri) -> Vec<u8> {
+    // A name that stands where a URI should has none.
+    let scheme = match uri.scheme.of(text) {
+        b"" => Vec::new(),
+        scheme => [scheme, b":"].concat(),
+    };
     [
-        uri.scheme.of(text),
-        b":",
+        &scheme,
         uri.authority.of(text),
         uri.parameters.of(text),
         uri.headers.of(text),
@@ -219,7 +223,16 @@ fn name(text: &[u8], display: Text) -> Vec<u8> {
 }
 
 fn quoted(text: &[u8], words: Text) -> Vec<u8> {
-    [b"\"", words.span.of(text), b"\""].concat()
+    let mut wire = b"\"".to_vec();
+    for octet in words.span.of(text) {
+        // Outside of quotes a `\` is text.
+        if *octet == b'\\' && !words.escaped {
+            wire.push(b'\\');
+        }
+        wire.push(*octet);
+    }
+    wire.push(b'"');
+    wire
 }
 
 /// Every other value goes without quotes where it may.

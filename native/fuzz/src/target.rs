@@ -3,8 +3,8 @@
 use crate::common::{self, is_sane, shown};
 use crate::{letter, pen::Pen, print, work};
 use sip_parser::{
-    Error, HeaderId, Item, Level, Message, Parser, Reason, StartLine, Uri, UriKind, Values,
-    parse_uri, salvage,
+    Element, Error, Header, HeaderId, Item, Level, Message, Parser, Reason, StartLine, Uri,
+    UriKind, Values, parse_uri, salvage,
 };
 
 /// One datagram.
@@ -21,12 +21,38 @@ pub fn message(input: &[u8]) {
 
 fn parsed(input: &[u8], message: &Message<'_>) {
     salvage_agrees(input, message);
+    if has_escaped_fold(message) {
+        return;
+    }
     let printed = print::message(message);
     let mut parser = Parser::new();
     match parser.parse(&printed) {
         Ok(again) => assert_eq!(shown(&again), shown(message)),
         Err(error) => panic!("{error}: {}", printed.escape_ascii()),
     }
+}
+
+/// Whether a header is text because of a fold behind a `\` in quotes. With the blank that the fold has become it is one
+/// that follows the grammar.
+fn has_escaped_fold(message: &Message<'_>) -> bool {
+    let is_text = |header: &Header| {
+        let typed = header.id.is_some_and(|id| id.row().level == Level::Typed);
+        typed && message.items(header).is_none()
+    };
+    message.is_unfolded()
+        && message
+            .headers()
+            .iter()
+            .filter(|header| is_text(header))
+            .any(|header| {
+                let mut values = message.values(header);
+                values.any(|value| {
+                    value
+                        .of(message.text())
+                        .windows(2)
+                        .any(|pair| pair == b"\\ ")
+                })
+            })
 }
 
 /// What is left of a message that would have been refused is what the message itself has.
@@ -68,7 +94,10 @@ pub fn uri(input: &[u8]) {
             // The components are the whole text, in order.
             assert_eq!(print::uri(input, &uri), input);
             authority_agrees(input, &uri);
-            request_uri_agrees(input, &uri);
+            // A blank in the quotes of a parameter would part the words of the line.
+            if !input.contains(&b' ') && !input.contains(&b'\t') {
+                request_uri_agrees(input, &uri);
+            }
             bracketed_uri_agrees(input);
         }
         Err(error) => {
@@ -90,10 +119,9 @@ fn authority_agrees(input: &[u8], uri: &Uri) {
         assert!(uri.userinfo.is_none() && uri.host.is_empty() && uri.port.is_none());
         return;
     }
-    let user = uri.userinfo.map_or(Vec::new(), |user| {
-        assert!(!user.is_empty());
-        [user.of(input), b"@"].concat()
-    });
+    let user = uri
+        .userinfo
+        .map_or(Vec::new(), |user| [user.of(input), b"@"].concat());
     let host = print::host(uri.host.of(input));
     let rest = uri.authority.of(input).strip_prefix(&user[..]);
     let rest = rest.and_then(|rest| rest.strip_prefix(&host[..]));
@@ -158,7 +186,31 @@ pub fn values(input: &[u8]) {
             Err(error)
         }
     };
+    each_agrees(id, &lines, &found);
     values_of_a_message_agree(id, &lines, &found);
+}
+
+/// Of a header that is read the elements are all good, one by one; of another one at least is not.
+fn each_agrees(id: HeaderId, lines: &[&[u8]], found: &Result<Vec<String>, Error>) {
+    let octets: usize = lines.iter().map(|line| line.len() + 1).sum();
+    let mut parser = Parser::new();
+    // A line with a bad element is read twice.
+    let (values, elements) = work::bounded(2 * octets, || parser.parse_each(id, lines));
+    let mut good = Vec::new();
+    for element in &elements {
+        match element {
+            Element::Good(item) => good.push(common::show::item(&values, item)),
+            Element::Bad(span, error) => assert!(error.offset <= span.len()),
+        }
+    }
+    match found {
+        Ok(found) => assert_eq!((elements.len(), &good), (found.len(), found)),
+        Err(error) if error.reason == Reason::InvalidHeader => {
+            assert!(good.len() < elements.len());
+        }
+        // One line too many, each of them good.
+        Err(_) => {}
+    }
 }
 
 fn items(values: &Values<'_>) -> Vec<String> {

@@ -5,7 +5,7 @@ use wide::u8x16;
 
 /// A set of octets: one or more bits of [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Class(u16);
+pub struct Class(u32);
 
 impl Class {
     /// `DIGIT`
@@ -14,15 +14,20 @@ impl Class {
     pub const WSP: Class = Class(1 << 1);
     /// `token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")`
     pub const TOKEN: Class = Class(1 << 2);
-    /// `word`, of which a Call-ID is made: token and `( ) < > : \ " / [ ] ? { }`
-    pub const WORD: Class = Class(1 << 3);
+    /// Octets of a Call-ID: all visible ones, and octets from 0x80. RFC 3261 §25.1 has fewer (`word`), and
+    /// §20.8 compares a Call-ID octet by octet: to every receiver it is opaque.
+    pub const VISIBLE: Class = Class(1 << 3);
     /// `hostname`, `IPv4address`: alphanum, `-`, `.`; and `_`, which the field uses and DNS carries.
     pub const HOST: Class = Class(1 << 4);
     /// `user`, `password` but for `escaped`: unreserved, `& = + $ , ; ? /` and the colon between the two
     pub const USERINFO: Class = Class(1 << 5);
+    /// The same as the field sends it, `#` above all (`sip:*#100@h`): all visible octets but `@ < > " [ ] \`
+    /// and the `%` of an escape, and octets from 0x80
+    pub const USER: Class = Class(1 << 16);
     /// `uri-parameters` but for `escaped`: unreserved, `[ ] / : & + $` and the `;` and `=` between them
     pub const URI_PARAM: Class = Class(1 << 6);
-    /// `headers` of a URI but for `escaped`: unreserved, `[ ] / ? : + $` and the `&` and `=` between them
+    /// `headers` of a URI but for `escaped`: unreserved, `[ ] / ? : + $`, the `&` and `=` between them, and the
+    /// `@` and `;` that clients forget to escape in `?Replaces=`
     pub const URI_HEADER: Class = Class(1 << 7);
     /// `uric` of RFC 2396 but for `escaped`: unreserved and reserved; and the `[ ] #` of RFC 3986
     pub const URIC: Class = Class(1 << 8);
@@ -31,10 +36,10 @@ impl Class {
     /// `TEXT-UTF8char` and blanks: all but control characters
     pub const TEXT: Class = Class(1 << 10);
     /// A parameter's value without quotes: `token`, `host`, and what else the field sends there;
-    /// all visible octets but `" , ; < > \`
+    /// all visible octets but `" , ; < > \`, and octets from 0x80
     pub const VALUE: Class = Class(1 << 11);
-    /// Octets of an unquoted display name: tokens, the blanks between them, and raw UTF-8, which
-    /// softphones send there.
+    /// Octets of an unquoted display name: all text but `< > , ; "`. RFC 3261 §25.1 has tokens and blanks;
+    /// softphones send raw UTF-8, `&`, `/`, `$` and `@` there.
     pub const DISPLAY: Class = Class(1 << 12);
     /// `ctext` but for the quoted pair and the nested comment
     pub const COMMENT: Class = Class(1 << 13);
@@ -93,9 +98,9 @@ impl Class {
 
 const UNRESERVED: &[u8] = b"-_.!~*'()";
 
-static TABLE: [u16; 256] = table();
+static TABLE: [u32; 256] = table();
 
-const fn table() -> [u16; 256] {
+const fn table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut octet = 0;
     while octet < 256 {
@@ -105,7 +110,7 @@ const fn table() -> [u16; 256] {
     table
 }
 
-const fn classes(octet: u8) -> u16 {
+const fn classes(octet: u8) -> u32 {
     let alphanum = octet.is_ascii_alphanumeric();
     let unreserved = alphanum || among(UNRESERVED, octet);
     let token = alphanum || among(b"-.!%*_+`'~", octet);
@@ -115,22 +120,32 @@ const fn classes(octet: u8) -> u16 {
     bit(Class::DIGIT, octet.is_ascii_digit())
         | bit(Class::WSP, blank)
         | bit(Class::TOKEN, token)
-        | bit(Class::WORD, token || among(b"()<>:\\\"/[]?{}", octet))
+        | bit(Class::VISIBLE, visible || octet >= 0x80)
         | bit(Class::HOST, alphanum || among(b"-._", octet))
         | bit(Class::USERINFO, unreserved || among(b"&=+$,;?/:", octet))
+        | bit(
+            Class::USER,
+            (visible || octet >= 0x80) && !among(b"@<>\"[]\\%", octet),
+        )
         | bit(Class::URI_PARAM, unreserved || among(b"[]/:&+$;=", octet))
-        | bit(Class::URI_HEADER, unreserved || among(b"[]/?:+$&=", octet))
+        | bit(
+            Class::URI_HEADER,
+            unreserved || among(b"[]/?:+$&=@;", octet),
+        )
         | bit(Class::URIC, unreserved || among(b";/?:@&=+$,[]#", octet))
         | bit(Class::QDTEXT, text && octet != b'"' && octet != b'\\')
         | bit(Class::TEXT, text)
-        | bit(Class::VALUE, visible && !among(b"\",;<>\\", octet))
-        | bit(Class::DISPLAY, token || blank || octet >= 0x80)
+        | bit(
+            Class::VALUE,
+            (visible || octet >= 0x80) && !among(b"\",;<>\\", octet),
+        )
+        | bit(Class::DISPLAY, text && !among(b"<>,;\"", octet))
         | bit(Class::COMMENT, text && !among(b"()\\", octet))
         | bit(Class::HEX, octet.is_ascii_hexdigit())
         | bit(Class::SCHEME, alphanum || among(b"+-.", octet))
 }
 
-const fn bit(class: Class, member: bool) -> u16 {
+const fn bit(class: Class, member: bool) -> u32 {
     if member { class.0 } else { 0 }
 }
 
@@ -180,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_is_usual_is_of_the_class() {
-        for class in (0..16).map(|bit| Class(1 << bit)) {
+        for class in (0..17).map(|bit| Class(1 << bit)) {
             for octet in 0..=u8::MAX {
                 let usual = class.usual_of(&[octet; 16]);
                 assert!(usual == 0 || class.has(octet), "{class:?} {octet}");
@@ -191,7 +206,7 @@ mod tests {
     /// One octet of any kind among usual ones, in a block and behind it.
     #[test]
     fn all_is_as_octet_by_octet() {
-        for class in (0..16).map(|bit| Class(1 << bit)) {
+        for class in (0..17).map(|bit| Class(1 << bit)) {
             let usual = (0..=u8::MAX).find(|octet| class.has(*octet)).unwrap();
             for (length, place) in [(3, 1), (16, 0), (16, 9), (21, 15), (21, 20), (32, 31)] {
                 for octet in 0..=u8::MAX {
@@ -205,11 +220,24 @@ mod tests {
 
     #[test]
     fn rfc3261_19_1_2_component_sets() {
-        for octet in b"@<>\" %#^`{|}" {
+        for octet in b"<>\" %#^`{|}" {
             assert!(!Class::USERINFO.has(*octet), "{octet}");
             assert!(!Class::URI_PARAM.has(*octet), "{octet}");
             assert!(!Class::URI_HEADER.has(*octet), "{octet}");
         }
+        assert!(!Class::USERINFO.has(b'@') && !Class::URI_PARAM.has(b'@'));
         assert!(Class::URI_HEADER.has(b'?') && !Class::URI_PARAM.has(b'?'));
+    }
+
+    #[test]
+    fn a_user_part_as_the_field_sends_it() {
+        for octet in 0..=u8::MAX {
+            let refused = octet <= 0x20 || octet == 0x7F || b"@<>\"[]\\%".contains(&octet);
+            assert_eq!(Class::USER.has(octet), !refused, "{octet}");
+            assert!(
+                !Class::USERINFO.has(octet) || Class::USER.has(octet),
+                "{octet}"
+            );
+        }
     }
 }

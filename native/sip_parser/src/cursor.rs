@@ -4,6 +4,7 @@
 
 use crate::chars::Class;
 use crate::error::{Fault, Parsed};
+use crate::fold::ESCAPED_FOLD;
 use crate::tree::{Span, Text};
 
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,23 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn set_pos(&mut self, pos: usize) {
         self.pos = pos;
+    }
+
+    /// Passes over all that is left.
+    pub(crate) fn set_end(&mut self) {
+        self.pos = self.text.len();
+    }
+
+    /// The span without the blanks at its end.
+    pub(crate) fn trim_end(&self, span: Span) -> Span {
+        let blanks = |text: &[u8]| {
+            let octets = text.iter().rev();
+            octets.take_while(|octet| Class::WSP.has(**octet)).count()
+        };
+        Span {
+            end: span.end - blanks(self.bytes(span)) as u32,
+            ..span
+        }
     }
 
     #[inline]
@@ -244,10 +262,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// `quoted-pair = "\" (%x00-09 / %x0B-0C / %x0E-7F)`, its `\` being taken.
+    /// `quoted-pair = "\" (%x00-09 / %x0B-0C / %x0E-7F)`, its `\` being taken. Some senders escape octets from 0x80
+    /// too; of these the one that stands for a fold is refused.
     fn quoted_pair(&mut self) -> Parsed<()> {
         match self.peek() {
-            Some(octet) if octet < 0x80 && octet != b'\r' && octet != b'\n' => {
+            Some(octet) if !matches!(octet, b'\r' | b'\n' | ESCAPED_FOLD) => {
                 self.pos += 1;
                 Ok(())
             }

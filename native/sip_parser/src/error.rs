@@ -34,8 +34,8 @@ pub enum Reason {
     HeadersTooLarge,
     /// Over [`crate::limits::HEADER_LINES`].
     TooManyHeaders,
-    /// Over [`crate::limits::PARAMETERS`].
-    TooManyParameters,
+    /// Over [`crate::limits::NODES`].
+    TooManyElements,
     /// A URI that was given alone is none.
     InvalidUri,
 }
@@ -57,7 +57,7 @@ impl Reason {
         Reason::MessageTooLarge,
         Reason::HeadersTooLarge,
         Reason::TooManyHeaders,
-        Reason::TooManyParameters,
+        Reason::TooManyElements,
         Reason::InvalidUri,
     ];
 
@@ -78,7 +78,7 @@ impl Reason {
             Reason::MessageTooLarge => "message_too_large",
             Reason::HeadersTooLarge => "headers_too_large",
             Reason::TooManyHeaders => "too_many_headers",
-            Reason::TooManyParameters => "too_many_parameters",
+            Reason::TooManyElements => "too_many_elements",
             Reason::InvalidUri => "invalid_uri",
         }
     }
@@ -140,8 +140,8 @@ impl core::error::Error for Error {}
 pub(crate) enum Fault {
     /// The text at this offset is not what the grammar wants.
     Malformed(usize),
-    /// The message has more parameters than allowed; that always refuses it.
-    TooManyParameters(usize),
+    /// The message has more elements and parameters than allowed.
+    TooManyElements(usize),
 }
 
 pub(crate) type Parsed<T> = Result<T, Fault>;

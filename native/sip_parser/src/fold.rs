@@ -3,6 +3,7 @@
 use crate::error::{Error, Reason};
 use crate::limits;
 use crate::lines::{is_escaped, line_end};
+use crate::tree::Span;
 use smallvec::SmallVec;
 
 /// The copy, and where its pieces come from.
@@ -17,8 +18,8 @@ pub(crate) struct Unfolded {
 
 /// RFC3261§25.1 - a quoted-pair escapes neither CR nor LF, so a `\` before a fold is a fault in quotes, while
 /// elsewhere it is text. Which it is only the value's grammar knows: until that has read it, an octet stands there
-/// that is text too, and that no quoted-pair may escape.
-const ESCAPED_FOLD: u8 = 0xFF;
+/// that is text too, that no quoted-pair may escape, and that no UTF-8 has.
+pub(crate) const ESCAPED_FOLD: u8 = 0xFF;
 
 impl Unfolded {
     /// Copies the start line and the header lines of `input` from `start` on, up to the blank line. Lines that no fold
@@ -34,6 +35,10 @@ impl Unfolded {
             }
             // The rest of a folded line may be empty; that is no blank line.
             let blank = begins && line.end == at;
+            if blank && input[at..].starts_with(b"\r\r") {
+                // CRs alone are no blank line, whoever reads them.
+                return Err(Error::new(Reason::InvalidHeaderLine, at));
+            }
             let blanks = match line.next {
                 Some(next) if !blank => blanks(&input[next..]),
                 _ => 0,
@@ -74,6 +79,21 @@ impl Unfolded {
         self.escaped.clear();
     }
 
+    /// Appends one value as it stands behind its name, without the blanks around it and without its folds; returns
+    /// where it is.
+    pub(crate) fn append(&mut self, value: &[u8]) -> Span {
+        let start = self.text.len();
+        let mut rest = trim(value);
+        // A fold behind a `\` stays, and is refused: a quoted-pair escapes no line end.
+        while let Some((at, end)) = fold(rest).filter(|(at, _)| !is_escaped(rest, *at)) {
+            self.text.extend_from_slice(trim(&rest[..at]));
+            self.text.push(b' ');
+            rest = &rest[end..];
+        }
+        self.text.extend_from_slice(rest);
+        Span::new(start, self.text.len())
+    }
+
     fn push(&mut self, input: &[u8], start: usize, end: usize) {
         self.pieces.push((self.text.len(), start));
         self.text.extend_from_slice(&input[start..end]);
@@ -109,6 +129,11 @@ impl Unfolded {
         last.is_some_and(|position| position + 1 == self.text.len())
     }
 
+    /// Whether there is a fold behind a `\`.
+    pub(crate) fn has_escaped(&self) -> bool {
+        !self.escaped.is_empty()
+    }
+
     /// Makes the folds behind a `\` blanks, once the grammar has read them.
     pub(crate) fn settle(&mut self) {
         for position in &self.escaped {
@@ -132,6 +157,27 @@ fn named(input: &[u8], start: usize, end: usize) -> Result<(), Error> {
         Some(_) => Ok(()),
         None => Err(Error::new(Reason::InvalidHeaderLine, start)),
     }
+}
+
+/// Where the first fold begins, and where the line behind it goes on.
+fn fold(text: &[u8]) -> Option<(usize, usize)> {
+    let at = memchr::memchr2(b'\r', b'\n', text)?;
+    let line_end = if text[at..].starts_with(b"\r\n") {
+        2
+    } else {
+        1
+    };
+    let next = at + line_end;
+    let blanks = blanks(&text[next..]);
+    (text[next - 1] == b'\n' && blanks > 0).then_some((at, next + blanks))
+}
+
+/// The text without the blanks at its ends.
+pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
 
 fn blanks(text: &[u8]) -> usize {
@@ -162,6 +208,22 @@ mod tests {
             .position(|octet| *octet == b'e')
             .unwrap();
         assert_eq!(input[unfolded.origin(e)], b'e');
+    }
+
+    #[test]
+    fn one_value_is_unfolded_as_a_line_is() {
+        let mut unfolded = Unfolded::default();
+        for (value, text) in [
+            (&b" \ta b "[..], &b"a b"[..]),
+            (b"4\r\n\t5 \n  INVITE\t", b"4 5 INVITE"),
+            (b"a\r\nb", b"a\r\nb"),
+            (b"a\rb\r\n c", b"a\rb\r\n c"),
+            (b"\"a\\\r\n b\"", b"\"a\\\r\n b\""),
+        ] {
+            unfolded.text.clear();
+            let span = unfolded.append(value);
+            assert_eq!(span.of(&unfolded.text), text);
+        }
     }
 
     #[test]
@@ -212,6 +274,23 @@ mod tests {
                 assert_eq!(found.of(message.text()), text.as_bytes(), "{input:?}");
             }
         }
+    }
+
+    #[test]
+    fn where_no_blank_may_stand_it_is_a_fault_too() {
+        for header in [
+            "Call-ID: a\\\r\n b",
+            "t: <sip:h>;tag=a\\\r\n b",
+            "m: <sip:a\\\r\n b@h>",
+        ] {
+            let input = format!("BYE sip:h SIP/2.0\r\n{header}\r\n\r\n");
+            let mut parser = crate::Parser::new();
+            let parsed = parser.parse(input.as_bytes());
+            assert!(parsed.is_err() || parsed.unwrap().headers()[0].items.is_none());
+        }
+        // An octet of the sender's own is none of ours.
+        let input = b"BYE sip:\xFF@h SIP/2.0\r\nQ: a\\\r\n b\r\nCall-ID: \xFF\r\n\r\n";
+        assert!(crate::Parser::new().parse(input).is_ok());
     }
 
     #[test]

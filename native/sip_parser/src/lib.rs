@@ -55,7 +55,7 @@ pub use chars::Class;
 pub use error::{Error, Reason};
 pub use frame::{Frame, Resume, frame};
 pub use lines::Header;
-pub use message::{Message, Parser, Values, parse_uri};
+pub use message::{Element, Message, Parser, Values, parse_uri};
 pub use salvage::{Salvage, salvage};
 pub use start_line::StartLine;
 pub use table::{HeaderId, Level, ROW_COUNT, ROWS, Repeat, Row, Shape, TABLE_HASH};

@@ -89,8 +89,9 @@ pub(crate) fn line_end(text: &[u8], from: usize, nul: &mut bool) -> Result<LineE
                     next: Some(at + 1),
                 });
             }
+            (b'\r', _) => return line_end_of_returns(text, at),
             (0, _) if is_escaped(text, at) => *nul = true,
-            (0 | b'\r', _) => return Err(Error::new(Reason::ControlCharacter, at)),
+            (0, _) => return Err(Error::new(Reason::ControlCharacter, at)),
             // A HTAB is a blank; what else it may be is for the grammar of the value.
             _ => {}
         }
@@ -100,6 +101,21 @@ pub(crate) fn line_end(text: &[u8], from: usize, nul: &mut bool) -> Result<LineE
         end: text.len(),
         next: None,
     })
+}
+
+/// CRs directly before a line's CRLF are blanks at its end, as some senders put them there. Anywhere else a CR alone
+/// ends no line.
+#[cold]
+fn line_end_of_returns(text: &[u8], at: usize) -> Result<LineEnd, Error> {
+    let rest = &text[at..];
+    let returns = rest.iter().take_while(|octet| **octet == b'\r').count();
+    match rest.get(returns) {
+        Some(b'\n') => Ok(LineEnd {
+            end: at,
+            next: Some(at + returns + 1),
+        }),
+        _ => Err(Error::new(Reason::ControlCharacter, at)),
+    }
 }
 
 /// Whether an odd number of `\` stands before `at`. Each run of them is counted once at most, as what

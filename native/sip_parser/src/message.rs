@@ -4,7 +4,7 @@ use crate::error::{Error, Fault, Parsed, Reason};
 use crate::fold::Unfolded;
 use crate::limits;
 use crate::lines::{self, Block, Header, Lines, Texts};
-use crate::shape;
+use crate::shape::{self, Element as Each};
 use crate::start_line::{self, StartLine};
 use crate::table::{HeaderId, Level, Repeat, Row};
 use crate::tree::{Item, Param, Range, Span, Tree, Uri, UriId};
@@ -40,6 +40,7 @@ struct Framed {
 
 impl Parser {
     /// An empty parser.
+    #[inline]
     pub fn new() -> Parser {
         Parser::default()
     }
@@ -55,13 +56,14 @@ impl Parser {
     pub fn parse<'a>(&'a mut self, input: &'a [u8]) -> Result<Message<'a>, Error> {
         let framed = self.frame(input)?;
         let origin = |parser: &Parser, error: Error| parser.locate(error, framed.unfolded);
-        let (start_line, content_length) = match self.typed(input, &framed) {
+        let mut parts = self.typed(input, &framed);
+        if framed.unfolded && self.unfolded.has_escaped() && parts.is_ok() {
+            parts = self.settled(input, &framed);
+        }
+        let (start_line, content_length) = match parts {
             Ok(parts) => parts,
             Err(error) => return Err(origin(self, error)),
         };
-        if framed.unfolded {
-            self.unfolded.settle();
-        }
         let (body, body_offset) = body(input, framed.body, content_length)?;
         let parser = &*self;
         let text = if framed.unfolded {
@@ -142,6 +144,7 @@ impl Parser {
         }
     }
 
+    #[inline(always)]
     fn typed(&mut self, input: &[u8], framed: &Framed) -> Result<(StartLine, Option<u32>), Error> {
         let text = if framed.unfolded {
             &self.unfolded.text
@@ -152,6 +155,28 @@ impl Parser {
         self.tree.clear();
         let content_length = parse_headers(&mut self.lines, &mut self.tree, text)?;
         Ok((start_line, content_length))
+    }
+
+    /// Reads the headers once more, with blanks for the folds behind a `\`. In quotes these would escape something, so what
+    /// was no element before is none now.
+    #[cold]
+    fn settled(
+        &mut self,
+        input: &[u8],
+        framed: &Framed,
+    ) -> Result<(StartLine, Option<u32>), Error> {
+        let headers = &mut self.lines.headers;
+        let read: Vec<bool> = headers
+            .iter()
+            .map(|header| header.items.is_some())
+            .collect();
+        headers.iter_mut().for_each(|header| header.items = None);
+        self.unfolded.settle();
+        let parts = self.typed(input, framed)?;
+        for (header, read) in self.lines.headers.iter_mut().zip(read) {
+            header.items = header.items.filter(|_| read);
+        }
+        Ok(parts)
     }
 
     /// The Content-Length of a header block, nothing else of it being judged but its lines.
@@ -207,15 +232,69 @@ impl Parser {
             });
         }
         for value in values {
-            let start = self.unfolded.text.len();
-            self.unfolded.text.extend_from_slice(value);
-            let span = Span::new(start, self.unfolded.text.len());
+            let span = self.unfolded.append(value);
             shape::value(id.row(), &self.unfolded.text, span, &mut self.tree)
                 .map_err(|fault| refusal(id, fault))?;
         }
         shape::check(id.row(), &self.tree, 0).map_err(|fault| refusal(id, fault))?;
         Ok(Values { parser: self })
     }
+
+    /// Parses the values of one header of the table, given line by line, and returns its elements in order, each for
+    /// itself. A header that may stand once, credentials and challenges have one element a line.
+    ///
+    /// ```
+    /// use sip_parser::{Element, HeaderId, Item, Parser};
+    /// let mut parser = Parser::new();
+    /// let (values, elements) = parser.parse_each(HeaderId::ALLOW, &[b"INVITE, @, ACK"]);
+    /// let Element::Bad(text, error) = elements[1] else { panic!() };
+    /// assert_eq!((text.of(values.text()), error.offset), (&b"@"[..], 0));
+    /// assert!(matches!(elements[2], Element::Good(Item::Token(_))));
+    /// ```
+    pub fn parse_each<'a>(
+        &'a mut self,
+        id: HeaderId,
+        values: &[&[u8]],
+    ) -> (Values<'a>, Vec<Element>) {
+        self.unfolded.text.clear();
+        self.tree.clear();
+        let mut elements = Vec::new();
+        let mut stars = Vec::new();
+        for value in values {
+            let span = self.unfolded.append(value);
+            let text = &self.unfolded.text;
+            shape::each(id.row(), text, span, &mut self.tree, &mut elements);
+            if let Some(Each::Good(Item::Star)) = elements.last() {
+                stars.push((elements.len() - 1, span.end as usize));
+            }
+        }
+        // RFC3261§10.3 - `*` stands alone in a Contact.
+        if elements.len() > 1 {
+            for (index, end) in stars {
+                elements[index] = Each::Bad(Span::new(end - 1, end), Fault::Malformed(end - 1));
+            }
+        }
+        let elements = elements.into_iter().map(|element| match element {
+            Each::Good(item) => Element::Good(item),
+            Each::Bad(span, fault) => {
+                let error = refusal(id, fault);
+                // The fault may lie behind the comma that ends the element for all others.
+                let offset = error.offset.saturating_sub(span.start as usize);
+                let offset = offset.min(span.len());
+                Element::Bad(span, Error { offset, ..error })
+            }
+        });
+        let elements = elements.collect();
+        (Values { parser: self }, elements)
+    }
+}
+
+/// An element of a header, or the text of a malformed one with its error, whose offset counts from there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Element {
+    Good(Item),
+    Bad(Span, Error),
 }
 
 /// Types all headers that the table types; gives the Content-Length.
@@ -239,9 +318,7 @@ fn parse_headers(lines: &mut Lines, tree: &mut Tree, text: &[u8]) -> Result<Opti
                     content_length = integer(tree.items_of(items));
                 }
             }
-            Err(error)
-                if row.level == Level::Essential || error.reason == Reason::TooManyParameters =>
-            {
+            Err(error) if row.level == Level::Essential => {
                 return Err(Error {
                     header: header.id,
                     ..error

@@ -2,33 +2,64 @@
 
 use crate::chars::Class;
 use crate::cursor::Cursor;
-use crate::error::{Fault, Parsed};
+use crate::error::Parsed;
 use crate::tree::{Param, Range, Text, Tree};
 use smallvec::SmallVec;
+use std::collections::HashSet;
 
-/// Reads the parameters that come next, each led in by `;`.
+/// Reads the parameters that come next, each led in by `;`. An empty one (`;;`, a trailing `;`) is passed over.
 #[inline]
 pub(crate) fn semicolon_list(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Range> {
+    let start = push_list(cursor, tree, b"")?;
+    Ok(finish(cursor, tree, start))
+}
+
+/// Pushes the parameters that come next, and returns where they start: the caller is to [`finish`] them. The one that
+/// is named `identity` identifies nothing without a value, and is then as if it did not stand there.
+#[inline]
+pub(crate) fn push_list(
+    cursor: &mut Cursor<'_>,
+    tree: &mut Tree,
+    identity: &[u8],
+) -> Parsed<usize> {
     let start = tree.params.len();
     while cursor.take_separator(b';') {
+        if ends_param(cursor) {
+            continue;
+        }
         let param = generic(cursor)?;
+        if param.value.span.is_empty()
+            && param.name.len() == identity.len()
+            && cursor.bytes(param.name).eq_ignore_ascii_case(identity)
+        {
+            continue;
+        }
         tree.push_param(param)?;
     }
-    finish(cursor, tree, start)
+    Ok(start)
 }
 
-/// Closes the parameters that were pushed from `start` on.
+/// Whether the next octet is one that stands behind a parameter, or none.
 #[inline]
-pub(crate) fn finish(cursor: &Cursor<'_>, tree: &Tree, start: usize) -> Parsed<Range> {
-    unique(cursor, &tree.params[start..])?;
-    Ok(tree.params_from(start))
+pub(crate) fn ends_param(cursor: &Cursor<'_>) -> bool {
+    matches!(cursor.peek(), Some(b';' | b',') | None)
 }
 
-/// `generic-param = token [ EQUAL gen-value ]`, `gen-value = token / host / quoted-string`
+/// Closes the parameters that were pushed from `start` on. Of those with one name the last counts, as for most who
+/// read SIP, though RFC 3261 §7.3.1 lets a name stand once.
+#[inline]
+pub(crate) fn finish(cursor: &Cursor<'_>, tree: &mut Tree, start: usize) -> Range {
+    if is_repeated(cursor, &tree.params[start..]) {
+        keep_last(cursor, tree, start);
+    }
+    tree.params_from(start)
+}
+
+/// `generic-param = token [ EQUAL gen-value ]`, `gen-value = token / host / quoted-string`. `name=` is as `name`.
 #[inline]
 pub(crate) fn generic(cursor: &mut Cursor<'_>) -> Parsed<Param> {
     let name = cursor.token()?;
-    if !cursor.take_separator(b'=') {
+    if !cursor.take_separator(b'=') || ends_param(cursor) {
         return Ok(Param {
             name,
             value: Text::default(),
@@ -65,46 +96,52 @@ fn bracketed(cursor: &mut Cursor<'_>) -> Parsed<Text> {
     })
 }
 
-/// RFC3261§7.3.1 - a parameter's name stands once in a value.
-///
-/// A handful is compared pair by pair, many are sorted first, so that the work stays near linear.
+/// Whether a name stands twice. A handful is compared pair by pair, many are sorted first, so that the work stays
+/// near linear.
 #[inline]
-fn unique(cursor: &Cursor<'_>, params: &[Param]) -> Parsed<()> {
+fn is_repeated(cursor: &Cursor<'_>, params: &[Param]) -> bool {
     match params.len() {
-        0 | 1 => return Ok(()),
+        0 | 1 => return false,
         2..=12 => {}
-        _ => return unique_sorted(cursor, params),
+        _ => return is_repeated_sorted(cursor, params),
     }
-    for (index, param) in params.iter().enumerate().skip(1) {
+    params.iter().enumerate().skip(1).any(|(index, param)| {
         let name = cursor.bytes(param.name);
-        let again = params[..index].iter().any(|other| {
+        params[..index].iter().any(|other| {
             other.name.len() == name.len() && cursor.bytes(other.name).eq_ignore_ascii_case(name)
-        });
-        if again {
-            return Err(Fault::Malformed(param.name.start as usize));
-        }
-    }
-    Ok(())
+        })
+    })
 }
 
 #[cold]
-fn unique_sorted(cursor: &Cursor<'_>, params: &[Param]) -> Parsed<()> {
+fn is_repeated_sorted(cursor: &Cursor<'_>, params: &[Param]) -> bool {
     let mut names: SmallVec<[&[u8]; 64]> = params
         .iter()
         .map(|param| cursor.bytes(param.name))
         .collect();
     names.sort_unstable_by(|one, other| lower(one).cmp(lower(other)));
-    match names
+    names
         .windows(2)
         .any(|pair| pair[0].eq_ignore_ascii_case(pair[1]))
-    {
-        true => cursor.fault(),
-        false => Ok(()),
-    }
 }
 
 fn lower(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
     name.iter().map(u8::to_ascii_lowercase)
+}
+
+/// Takes out each parameter behind which its name comes again; the others keep their order.
+#[cold]
+fn keep_last(cursor: &Cursor<'_>, tree: &mut Tree, start: usize) {
+    let mut names = HashSet::new();
+    let mut kept = tree.params.len();
+    for index in (start..kept).rev() {
+        let param = tree.params[index];
+        if names.insert(cursor.bytes(param.name).to_ascii_lowercase()) {
+            kept -= 1;
+            tree.params[kept] = param;
+        }
+    }
+    tree.params.drain(start..kept);
 }
 
 #[cfg(test)]
@@ -140,25 +177,33 @@ mod tests {
 
     #[test]
     fn malformed_parameters() {
-        for bad in [
-            ";",
-            ";;",
-            ";=a",
-            ";a=",
-            ";a=;b",
-            ";a=\"x",
-            ";a=\"x\\",
-            ";tag=1;tag=2",
-            ";Tag=1;tAG=2",
-        ] {
+        for bad in [";=a", ";a=\"x", ";a=\"x\\"] {
             assert!(names(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn many_parameters_are_unique_too() {
+    fn empty_parameters_and_values_are_none() {
+        let own = |name: &str, value: &str| (name.to_owned(), value.to_owned(), false);
+        assert_eq!(names(";; ;").unwrap(), []);
+        assert_eq!(
+            names(";a=;;b= ;c = ; d=1;").unwrap(),
+            [own("a", ""), own("b", ""), own("c", ""), own("d", "1")]
+        );
+    }
+
+    #[test]
+    fn of_one_name_the_last_counts() {
+        let own = |name: &str, value: &str| (name.to_owned(), value.to_owned(), false);
+        assert_eq!(
+            names(";tag=1;x;Tag=2;y;tAG=3").unwrap(),
+            [own("x", ""), own("y", ""), own("tAG", "3")]
+        );
         let many: String = (0..2000).map(|n| format!(";p{n}=v")).collect();
         assert_eq!(names(&many).unwrap().len(), 2000);
-        assert!(names(&(many + ";P77=w")).is_err());
+        let found = names(&(many + ";P77=w")).unwrap();
+        assert_eq!(found.len(), 2000);
+        assert_eq!(found.last(), Some(&own("P77", "w")));
+        assert!(!found.contains(&own("p77", "v")));
     }
 }

@@ -138,7 +138,7 @@ fn reason_phrase(cursor: &mut Cursor<'_>) -> Parsed<Span> {
 pub(crate) fn invalid(reason: Reason) -> impl Fn(Fault) -> Error {
     move |fault| match fault {
         Fault::Malformed(at) => Error::new(reason, at),
-        Fault::TooManyParameters(at) => Error::new(Reason::TooManyParameters, at),
+        Fault::TooManyElements(at) => Error::new(Reason::TooManyElements, at),
     }
 }
 

@@ -22,10 +22,12 @@ pub enum Shape {
     IntegerParams,
     MaxForwards,
     Media,
+    NameAddr,
     Params,
     Privacy,
     Rack,
     Raw,
+    ReferTo,
     RetryAfter,
     Route,
     Text,
@@ -44,9 +46,9 @@ pub enum Shape {
 pub enum Repeat {
     /// One value on one line.
     One,
-    /// One or more, split at commas; the lines append in order.
+    /// Split at commas; the lines append in order. A value without an element says nothing.
     List,
-    /// As `List`, and the value may be empty.
+    /// As `List`, and a value without an element has a meaning of its own.
     List0,
     /// One value on each line, which no comma splits; the lines append in order.
     Lines,

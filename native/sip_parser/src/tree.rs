@@ -242,7 +242,12 @@ pub(crate) struct Tree {
     pub(crate) items: SmallVec<[Item; 64]>,
     pub(crate) params: SmallVec<[Param; 64]>,
     pub(crate) uris: SmallVec<[Uri; 16]>,
+    /// How many nodes the arrays have together, with those that were taken out again.
+    nodes: usize,
 }
+
+/// What a URI counts: with its text it costs a reader twice as much as an element or a parameter.
+const URI_NODES: usize = 2;
 
 /// Where the arrays ended: what a failed header has added is taken back to here.
 #[derive(Clone, Copy)]
@@ -250,6 +255,7 @@ pub(crate) struct Mark {
     items: usize,
     params: usize,
     uris: usize,
+    nodes: usize,
 }
 
 impl Tree {
@@ -257,6 +263,7 @@ impl Tree {
         self.items.clear();
         self.params.clear();
         self.uris.clear();
+        self.nodes = 0;
     }
 
     pub(crate) fn mark(&self) -> Mark {
@@ -264,6 +271,7 @@ impl Tree {
             items: self.items.len(),
             params: self.params.len(),
             uris: self.uris.len(),
+            nodes: self.nodes,
         }
     }
 
@@ -271,10 +279,12 @@ impl Tree {
         self.items.truncate(mark.items);
         self.params.truncate(mark.params);
         self.uris.truncate(mark.uris);
+        self.nodes = mark.nodes;
     }
 
     #[inline]
     pub(crate) fn push_uri(&mut self, uri: Uri) -> UriId {
+        self.nodes += URI_NODES;
         let id = UriId(self.uris.len() as u32);
         self.uris.push(uri);
         id
@@ -282,11 +292,26 @@ impl Tree {
 
     #[inline]
     pub(crate) fn push_param(&mut self, param: Param) -> Parsed<()> {
-        if self.params.len() >= limits::PARAMETERS {
-            return Err(Fault::TooManyParameters(param.name.start as usize));
-        }
+        self.count(param.name.start as usize)?;
         self.params.push(param);
         Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn push_item(&mut self, item: Item, at: usize) -> Parsed<()> {
+        self.count(at)?;
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// Counts one node more, whose text stands at `at`. A URI has an element, and is counted with that.
+    #[inline]
+    fn count(&mut self, at: usize) -> Parsed<()> {
+        self.nodes += 1;
+        match self.nodes <= limits::NODES {
+            true => Ok(()),
+            false => Err(Fault::TooManyElements(at)),
+        }
     }
 
     #[inline]

@@ -21,6 +21,31 @@ pub(crate) fn whole(cursor: &mut Cursor<'_>) -> Parsed<Uri> {
     }
 }
 
+/// `<` name `>`: text where a URI should stand, and that does not begin as one.
+#[cold]
+pub(crate) fn name(cursor: &mut Cursor<'_>) -> Option<Uri> {
+    cursor.expect(b'<').ok()?;
+    let start = cursor.pos();
+    cursor.run(Class::SCHEME);
+    if cursor.peek() == Some(b':') {
+        return None;
+    }
+    cursor.run_escaped(Class::URIC).ok()?;
+    let name = cursor.since(start);
+    cursor.expect(b'>').ok()?;
+    let nothing = Span::new(start, start);
+    (!name.is_empty()).then_some(Uri {
+        kind: UriKind::Other,
+        scheme: nothing,
+        authority: name,
+        userinfo: None,
+        host: nothing,
+        port: None,
+        parameters: nothing,
+        headers: nothing,
+    })
+}
+
 /// `scheme ":"`, with the rest of the URI still empty.
 #[inline]
 fn head(cursor: &mut Cursor<'_>) -> Parsed<Uri> {
@@ -80,19 +105,21 @@ fn sip(cursor: &mut Cursor<'_>, uri: &mut Uri) -> Parsed<()> {
         uri.port = Some(port(cursor)?);
     }
     uri.authority = cursor.since(start);
-    uri.parameters = component(cursor, b';', Class::URI_PARAM)?;
+    uri.parameters = parameters(cursor)?;
     uri.headers = component(cursor, b'?', Class::URI_HEADER)?;
     Ok(())
 }
 
-/// `( user / telephone-subscriber ) [ ":" password ] "@"`. An `@` can stand nowhere else in the URI, so a
-/// run of user octets that does not end at one was none, whatever `;` and `?` it has.
+/// `( user / telephone-subscriber ) [ ":" password ] "@"`. Before its headers an `@` can stand nowhere else in
+/// the URI, so a run of user octets that does not end at one was none, whatever `;` and `?` it has.
+///
+/// An empty user (`sip:@h`) is what some gateways send for a caller that they do not know.
 #[inline]
 fn userinfo(cursor: &mut Cursor<'_>) -> Parsed<Option<Span>> {
     let start = cursor.pos();
-    match cursor.run_escaped(Class::USERINFO) {
+    match cursor.run_escaped(Class::USER) {
         Ok(userinfo) if cursor.peek() == Some(b'@') => {
-            if userinfo.is_empty() || cursor.bytes(userinfo)[0] == b':' {
+            if cursor.bytes(userinfo).first() == Some(&b':') {
                 return Err(Fault::Malformed(start));
             }
             cursor.set_pos(userinfo.end as usize + 1);
@@ -154,6 +181,34 @@ fn without(text: &[u8], at: usize) -> smallvec::SmallVec<[u8; 46]> {
 #[inline]
 pub(crate) fn port(cursor: &mut Cursor<'_>) -> Parsed<u16> {
     cursor.number(u32::from(u16::MAX)).map(|port| port as u16)
+}
+
+/// The parameters with the `;` that leads them in, or nothing. A value in quotes, which RFC 3261 §25.1 has only
+/// behind the URI, is what some gateways send here (`;thinfo="…"`): it is kept with its quotes.
+#[inline]
+fn parameters(cursor: &mut Cursor<'_>) -> Parsed<Span> {
+    let found = component(cursor, b';', Class::URI_PARAM)?;
+    match cursor.peek() {
+        Some(b'"') => quoted_values(cursor, found),
+        _ => Ok(found),
+    }
+}
+
+#[cold]
+fn quoted_values(cursor: &mut Cursor<'_>, found: Span) -> Parsed<Span> {
+    let start = found.start as usize;
+    while cursor.peek() == Some(b'"') {
+        if !cursor.bytes(cursor.since(start)).ends_with(b"=") {
+            return cursor.fault();
+        }
+        cursor.quoted_string()?;
+        match cursor.peek() {
+            Some(b';') => cursor.run_escaped(Class::URI_PARAM)?,
+            Some(b'?') | None => break,
+            _ => return cursor.fault(),
+        };
+    }
+    Ok(cursor.since(start))
 }
 
 /// The parameters or the headers, with what leads them in, or nothing. Their inner form (empty ones,
@@ -358,19 +413,59 @@ mod tests {
     }
 
     #[test]
+    fn users_as_the_field_sends_them() {
+        for user in [
+            "*#100", "a^b", "a`b", "{a}", "a|b", "\u{e9}", "#", "a#b:c#d", "",
+        ] {
+            let uri = parts(&format!("sip:{user}@h:5070;lr"));
+            assert_eq!(uri.1.as_deref(), Some(user));
+            assert_eq!((uri.2.as_str(), uri.4.as_str()), ("h", ";lr"));
+        }
+        let latin1 = b"sip:caf\xE9@h";
+        let uri = whole(&mut Cursor::new(latin1, Span::new(0, latin1.len()))).unwrap();
+        assert_eq!(
+            uri.userinfo.map(|user| user.of(latin1)),
+            Some(&b"caf\xE9"[..])
+        );
+    }
+
+    #[test]
+    fn parameters_in_quotes_keep_them() {
+        for parameters in [
+            ";thinfo=\"U2h5==\"",
+            ";transport=wss;thinfo=\"a;b?c>\\\"d\";lr",
+            ";a=\"\";b=\"c d\"",
+        ] {
+            let uri = parts(&format!("sip:u@h{parameters}?x=y"));
+            assert_eq!((uri.4.as_str(), uri.5.as_str()), (parameters, "?x=y"));
+        }
+    }
+
+    #[test]
+    fn headers_with_what_should_be_escaped() {
+        let uri = parts("sip:dave@h;method=INVITE?Replaces=1@192.0.2.3;to-tag=a;from-tag=b");
+        assert_eq!(uri.1.as_deref(), Some("dave"));
+        assert_eq!(uri.4, ";method=INVITE");
+        assert_eq!(uri.5, "?Replaces=1@192.0.2.3;to-tag=a;from-tag=b");
+    }
+
+    #[test]
     fn what_is_no_uri() {
         for bad in [
             "",
             "sip",
             "sip:",
-            "sip:@h",
             "sip::p@h",
+            "sip:a@",
+            "sip:@",
             "sip: h",
             "<sip:h>",
             ":h",
             "1x:y",
             "sip:a@b@c",
-            "sip:a@",
+            "sip:a[1]@h",
+            "sip:a\\b@h",
+            "sip:a<b@h",
             "sip:-h",
             "sip:h;a=%4",
             "sip:h?a=%",
@@ -379,7 +474,13 @@ mod tests {
             "sip:h\r\n",
             "tel:",
             "urn:",
-            "sip:h;a=\"b\"",
+            "sip:h;a\"b\"",
+            "sip:h;a=\"b",
+            "sip:h;a=\"b\"c",
+            "sip:h;a=\"b\"\"c\"",
+            "sip:h;a=\"b\u{7}\"",
+            "sip:h;\"b\"",
+            "sip:h?a=\"b\"",
             "sip:h;a=<",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");

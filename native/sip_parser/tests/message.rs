@@ -61,8 +61,8 @@ fn a_malformed_optional_header_is_text_whole() {
         ["Contact = <sip:a> | <sip:b | <sip:c>", "Expires: 5"]
     );
     assert_eq!(
-        headers("Date: today \r\nPriority:\r\n"),
-        ["Date = today", "Priority = "]
+        headers("Date: today \r\nMIME-Version:\r\n"),
+        ["Date = today", "MIME-Version = "]
     );
     assert_eq!(headers("m: *\r\nm: <sip:a>\r\n"), ["Contact = * | <sip:a>"]);
 }
@@ -94,7 +94,7 @@ fn a_malformed_essential_header_refuses_the_message() {
         "CSeq: x",
         "Max-Forwards: 256",
         "l: -1",
-        "Route: sip:a",
+        "Route: <sip:a",
     ] {
         let input = format!("OPTIONS sip:h SIP/2.0\r\nX: y\r\n{line}\r\n\r\n");
         let error = refused(&input);
@@ -103,6 +103,35 @@ fn a_malformed_essential_header_refuses_the_message() {
         assert_eq!(error.header, HeaderId::find(name.as_bytes()), "{line}");
         assert_eq!(error.line(input.as_bytes()), 3, "{line}");
     }
+}
+
+#[test]
+fn crs_before_a_line_end_are_blanks_and_no_blank_line() {
+    assert_eq!(
+        headers("Subject: ab\r\r\nFrom: <sip:a@h>;tag=88\r\r\r\nQ: y\r\r\n z\r\r\n"),
+        ["Subject: ab", "From: <sip:a@h>;tag=88", "Q = y z"]
+    );
+    let start = "OPTIONS sip:h SIP/2.0\r\r\nQ: y\r\n\r\n";
+    assert_eq!(parse(start.as_bytes()).unwrap().headers, ["Q = y"]);
+    for (lines, reason) in [
+        ("X: y\r\n\r\r\nbody", Reason::InvalidHeaderLine),
+        ("X: y\r\n z\r\n\r\r\nbody", Reason::InvalidHeaderLine),
+        ("X: y\r\r\n\r\r\n\r\n", Reason::InvalidHeaderLine),
+        ("X: a\rb\r\n\r\n", Reason::ControlCharacter),
+        ("X: a\r\r b\r\n\r\n", Reason::ControlCharacter),
+        ("X: a\r", Reason::ControlCharacter),
+    ] {
+        let input = format!("OPTIONS sip:h SIP/2.0\r\n{lines}");
+        assert_eq!(refused(&input).reason, reason, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_list_without_an_element_has_none() {
+    assert_eq!(
+        headers("Route: ,\r\nContact:\r\nAllow: ,\r\nRoute:\r\nk:\r\n"),
+        ["Route: ", "Contact: ", "Allow: ", "Supported: "]
+    );
 }
 
 #[test]

@@ -10,10 +10,15 @@ use sip_parser::{
 };
 use smallvec::SmallVec;
 
-/// Octets up to which text is copied into a binary of its own. Longer text stays a part of the datagram: that
-/// is made faster, but costs more words, and each is counted when it is sent to another process.
-/// `bench/README.md` has the measurement.
+/// Octets up to which text is copied into a binary of its own. Longer text stays a part of the datagram, which is made
+/// faster, where that keeps little else alive. `bench/README.md` has the measurement.
 const COPIED: usize = 64;
+
+/// Octets of a datagram that any long part of it may keep alive.
+const KEPT: usize = 4_096;
+
+/// How many times its own size a part may keep alive of a larger datagram.
+const KEPT_TIMES: usize = 4;
 
 type Terms<'a, const N: usize> = SmallVec<[Raw<'a>; N]>;
 
@@ -74,14 +79,16 @@ impl<'a, 't> Encoder<'a, 't> {
     }
 
     /// `{:request, method, uri, version, headers, body}` or `{:response, version, status, reason, headers, body}`
-    pub(crate) fn message(&self, message: &Message<'_>, input: Raw<'a>) -> NifResult<Raw<'a>> {
+    pub(crate) fn message(
+        &self,
+        message: &Message<'_>,
+        input: Raw<'a>,
+        octets: usize,
+    ) -> NifResult<Raw<'a>> {
         let headers = self.headers(message)?;
         let body = match message.body() {
-            None => self.atoms.nil.into(),
-            Some([]) => self.words.empty(),
-            Some(body) => self
-                .make
-                .sub_binary(input, message.body_offset(), body.len()),
+            None | Some([]) => self.words.empty(),
+            Some(body) => self.part(input, octets, message.body_offset(), body),
         };
         Ok(match message.start_line() {
             StartLine::Request {
@@ -120,6 +127,8 @@ impl<'a, 't> Encoder<'a, 't> {
         let mut raw_values: Terms<'a, 32> = SmallVec::new();
         for header in message.headers() {
             match (header.id, message.items(header)) {
+                // Without an element it says nothing.
+                (Some(id), Some([])) if id.row().repeat == Repeat::List => {}
                 (Some(id), Some(items)) => {
                     let rank = self.atoms.rank(id);
                     typed[rank] = self.value(id, items, message)?;
@@ -188,7 +197,8 @@ impl<'a, 't> Encoder<'a, 't> {
         }
     }
 
-    fn item(&self, item: &Item, nodes: &impl Nodes) -> NifResult<Raw<'a>> {
+    #[inline]
+    pub(crate) fn item(&self, item: &Item, nodes: &impl Nodes) -> NifResult<Raw<'a>> {
         let params = |range: &Range| self.params(nodes.params(*range));
         Ok(match item {
             Item::Via(via) => self.via(via, nodes)?,
@@ -302,18 +312,22 @@ impl<'a, 't> Encoder<'a, 't> {
             .tuple(&[self.version(via.version), protocol, sent_by, params]))
     }
 
-    /// RFC5118§4.5 - `received` may come in the brackets of an IPv6 reference; it is kept without.
+    /// RFC5118§4.5 - `received` may come in the brackets of an IPv6 reference; it is kept without. Of no other text
+    /// anything is taken, or printing it would be another's.
     fn via_value(&self, param: &Param) -> Raw<'a> {
         let span = param.value.span;
-        let bracketed = span.len() > 2
-            && span.of(self.text)[0] == b'['
-            && param.name.of(self.text).eq_ignore_ascii_case(b"received");
-        match bracketed {
-            true => self.span(Span {
-                start: span.start + 1,
-                end: span.end - 1,
-            }),
-            false => self.param_value(param),
+        match span.of(self.text) {
+            [b'[', address @ .., b']']
+                if !address.is_empty()
+                    && address.iter().all(|octet| is_of_address(*octet))
+                    && param.name.of(self.text).eq_ignore_ascii_case(b"received") =>
+            {
+                self.span(Span {
+                    start: span.start + 1,
+                    end: span.end - 1,
+                })
+            }
+            _ => self.param_value(param),
         }
     }
 
@@ -362,6 +376,11 @@ impl<'a, 't> Encoder<'a, 't> {
                 self.span(span)
             }
         };
+        // A name that stands where a URI should (`<Bellcore-dr1>`) has none.
+        let scheme = match uri.scheme.is_empty() {
+            true => nil,
+            false => self.lower(uri.scheme),
+        };
         let (host, port) = match sip {
             true => {
                 let port = uri.port.unwrap_or(default_port);
@@ -376,7 +395,7 @@ impl<'a, 't> Encoder<'a, 't> {
         };
         let fields = [
             nil,
-            self.lower(uri.scheme),
+            scheme,
             uri.userinfo.map_or(nil, |span| self.span(span)),
             authority,
             some(uri.parameters),
@@ -432,11 +451,20 @@ impl<'a, 't> Encoder<'a, 't> {
     fn text(&self, span: Span, text: &[u8]) -> Raw<'a> {
         match self.binary {
             Some(binary) if text.len() > COPIED => {
-                self.make
-                    .sub_binary(binary, span.start as usize, text.len())
+                self.part(binary, self.text.len(), span.start as usize, text)
             }
             _ if text.is_empty() => self.words.empty(),
             _ => self.make.binary(text),
+        }
+    }
+
+    /// A part of a binary of so many octets: it shares them, or is a copy where it would keep much else alive for as long
+    /// as somebody holds it.
+    #[inline]
+    fn part(&self, binary: Raw<'a>, octets: usize, start: usize, part: &[u8]) -> Raw<'a> {
+        match octets <= KEPT || octets <= part.len() * KEPT_TIMES {
+            true => self.make.sub_binary(binary, start, part.len()),
+            false => self.make.binary(part),
         }
     }
 
@@ -471,4 +499,9 @@ impl<'a, 't> Encoder<'a, 't> {
         let octets: SmallVec<[u8; 128]> = unescape(text.span.of(self.text)).collect();
         self.make.binary(&octets)
     }
+}
+
+/// Whether an octet can be an IPv6 address's.
+fn is_of_address(octet: u8) -> bool {
+    octet.is_ascii_hexdigit() || matches!(octet, b':' | b'.')
 }

@@ -14,7 +14,7 @@ use atoms::Atoms;
 use encode::Encoder;
 use rustler::{Binary, Env, Error, NifResult, Term};
 use sha2::{Digest, Sha512_256};
-use sip_parser::{Frame, HeaderId, Parser, Resume};
+use sip_parser::{Element, Frame, HeaderId, Parser, Resume};
 use term::{Maker, Raw};
 use words::Words;
 
@@ -53,7 +53,11 @@ fn parse_message<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> Nif
     let raw = match parser.parse(octets) {
         Ok(message) => {
             let binary = (!message.is_unfolded()).then_some(whole);
-            Encoder::new(make, words, message.text(), binary).message(&message, whole)?
+            Encoder::new(make, words, message.text(), binary).message(
+                &message,
+                whole,
+                octets.len(),
+            )?
         }
         Err(error) => refuse::message(make, words, octets, error),
     };
@@ -115,6 +119,58 @@ fn parse_lines<'a>(
         Err(error) => refuse::text(make, words, &lines.concat(), error),
     };
     Ok(make.term(env, raw))
+}
+
+/// The elements of one header, each for itself: `{:ok, element}`, or `{text, refusal}` of a malformed one.
+#[rustler::nif]
+fn parse_each<'a>(
+    env: Env<'a>,
+    row: usize,
+    values: Vec<Binary<'a>>,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
+    parse_elements(env, row, values, literals)
+}
+
+/// The same for values that would hold a scheduler for too long.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn parse_each_dirty<'a>(
+    env: Env<'a>,
+    row: usize,
+    values: Vec<Binary<'a>>,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
+    parse_elements(env, row, values, literals)
+}
+
+fn parse_elements<'a>(
+    env: Env<'a>,
+    row: usize,
+    values: Vec<Binary<'a>>,
+    literals: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let make = Maker::new(env);
+    let words = words(make, literals)?;
+    let id = HeaderId::all().nth(row).ok_or(Error::BadArg)?;
+    let lines: Vec<&[u8]> = values.iter().map(Binary::as_slice).collect();
+    let mut parser = Parser::new();
+    let (values, elements) = parser.parse_each(id, &lines);
+    let encoder = Encoder::new(make, words, values.text(), None);
+    let elements: NifResult<Vec<Raw<'a>>> = elements
+        .iter()
+        .map(|element| match element {
+            Element::Good(item) => {
+                let element = encoder.item(item, &values)?;
+                Ok(make.tuple(&[Atoms::get().ok.into(), element]))
+            }
+            Element::Bad(span, error) => {
+                let text = span.of(values.text());
+                let refusal = refuse::text(make, words, text, *error);
+                Ok(make.tuple(&[make.binary(text), refusal]))
+            }
+        })
+        .collect();
+    Ok(make.term(env, make.list(&elements?)))
 }
 
 /// The text of a message or of a part of it; [`print::print`] says which there are.

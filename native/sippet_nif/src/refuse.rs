@@ -3,12 +3,13 @@
 use crate::atoms::Atoms;
 use crate::term::{Maker, Raw};
 use crate::words::Words;
-use sip_parser::{Error, salvage};
+use sip_parser::{Error, HeaderId, salvage};
 
 /// Octets of the offending text that an error carries.
 const EXCERPT: usize = 80;
 
-/// A message's refusal; for a request with its method and the lines that an answer copies.
+/// A message's refusal; for a request with its method, its Request-URI and the lines that an
+/// answer copies.
 #[cold]
 pub(crate) fn message<'a>(
     make: Maker<'a>,
@@ -23,12 +24,18 @@ pub(crate) fn message<'a>(
             let lines: Vec<Raw<'a>> = salvage
                 .lines
                 .iter()
+                // RFC3261§18.2.2 - one below the topmost Via must not take its place.
+                .filter(|(id, _)| salvage.topmost_via || *id != HeaderId::VIA)
                 .map(|(id, value)| make.tuple(&[words.name(*id), make.binary(value)]))
                 .collect();
             let method = atoms
                 .method(salvage.method)
                 .map_or_else(|| make.binary(salvage.method), Raw::from);
-            make.tuple(&[method, make.list(&lines)])
+            let uri = match salvage.uri {
+                b"" => atoms.nil.into(),
+                text => make.binary(text),
+            };
+            make.tuple(&[method, uri, make.list(&lines)])
         }
     };
     refusal(make, words, input, error, request)

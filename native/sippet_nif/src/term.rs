@@ -200,6 +200,14 @@ impl<'a> Maker<'a> {
         (found != 0).then_some(number)
     }
 
+    /// An integer that fits into 64 bits.
+    pub(crate) fn signed(self, term: Raw<'a>) -> Option<i64> {
+        let mut number = 0;
+        // SAFETY: as above.
+        let found = unsafe { sys::enif_get_int64(self.env, term.0, &mut number) };
+        (found != 0).then_some(number)
+    }
+
     /// A float.
     pub(crate) fn double(self, term: Raw<'a>) -> Option<f64> {
         let mut number = 0.0;

@@ -206,7 +206,7 @@ defmodule Sippet.DigestAuth.ClientTest do
                "SHA-256"
 
       raw = [
-        "Digest realm=\"biloxi.com\" nonce=\"1\"",
+        ~s(Digest realm="biloxi.com"; nonce="1"),
         ~s(Digest realm="biloxi.com", nonce="2", qop="auth")
       ]
 
@@ -404,9 +404,108 @@ defmodule Sippet.DigestAuth.ClientTest do
     test "unknown_algorithm and unknown_qop, without asking who" do
       nobody = fn _realm -> flunk("asked") end
       aka = response([challenge(%{"algorithm" => "AKAv1-MD5"})])
-      assert DigestAuth.make_request(request(), aka, nobody) == {:error, :unknown_algorithm}
+
+      assert DigestAuth.make_request(request(), aka, nobody, algorithms: ["SHA-256"]) ==
+               {:error, :unknown_algorithm}
+
       conf = response([challenge(%{"qop" => "auth-conf"})])
       assert DigestAuth.make_request(request(), conf, nobody) == {:error, :unknown_qop}
+    end
+  end
+
+  describe "a challenge with empty parameters" do
+    test "is answered" do
+      for text <- [
+            ~s(Digest realm="biloxi.com",nonce="#{@nonce}",qop="auth,auth-int",opaque="5ccc069c",),
+            ~s(Digest realm="biloxi.com",,nonce="#{@nonce}",qop="auth,auth-int",opaque="5ccc069c"),
+            ~s(Digest ,realm="biloxi.com",nonce="#{@nonce}",qop="auth,",opaque="5ccc069c" , )
+          ] do
+        response = Message.parse!("SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: #{text}\r\n\r\n")
+        {:ok, next} = DigestAuth.make_request(request(), response, &bob/1, cnonce: "0a4f113b")
+        assert [{"Digest", %{"response" => digest}}] = next.headers.authorization
+        assert digest == "89eb0059246c02b2f6ee02c7961d5ea3"
+      end
+    end
+  end
+
+  describe "credentials that are text because a line of them is malformed" do
+    test "keep those of other realms" do
+      lines = [~s(Digest realm="other", nonce="1"), ~s(Digest realm="x"; y)]
+      request = Message.put_header(request(), "Authorization", lines)
+      {:ok, next} = DigestAuth.make_request(request, response([challenge()]), &bob/1)
+
+      assert for({"Digest", params} <- next.headers.authorization, do: params["realm"]) ==
+               ["other", "biloxi.com"]
+    end
+  end
+
+  describe "an algorithm that is not known" do
+    # As sippet 1.0 did: the digest is made with MD5, and the name goes back as it came.
+    test "is answered with MD5 where nothing else is asked" do
+      for algorithm <- ["AKAv1-MD5", "SHA-512", "", "token"] do
+        credentials = answer([challenge(%{"algorithm" => algorithm})])
+        assert credentials["algorithm"] == algorithm
+        assert credentials["response"] == "89eb0059246c02b2f6ee02c7961d5ea3"
+      end
+
+      old = answer([challenge(%{"algorithm" => "AKAv1-MD5", "qop" => nil})])
+      assert old["response"] == "bf57e4e0d0bffc0fbaedce64d59add5e"
+    end
+
+    test "is passed over where another is asked, and where MD5 is not accepted" do
+      aka = challenge(%{"algorithm" => "AKAv1-MD5"})
+      md5 = challenge(%{"algorithm" => "MD5"})
+
+      for prefer <- [:topmost, :strongest],
+          do: assert(answer([aka, md5], prefer: prefer)["algorithm"] == "MD5")
+
+      assert answer([aka, challenge(%{"algorithm" => "SHA-256"})])["algorithm"] == "SHA-256"
+      assert answer([aka], algorithms: ["SHA-256"]) == {:error, :unknown_algorithm}
+
+      ask = fn _realm -> {:ok, "bob", {:ha1, %{"SHA-256" => ""}}} end
+
+      assert DigestAuth.make_request(request(), response([aka]), ask) ==
+               {:error, :unknown_algorithm}
+    end
+  end
+
+  describe "a user and a password" do
+    test "are atoms or integers as well, and count as their text" do
+      for {username, password} <- [{:bob, :zanzibar}, {"bob", :zanzibar}, {:bob, "zanzibar"}] do
+        {:ok, next} =
+          DigestAuth.make_request(
+            request(),
+            response([challenge()]),
+            fn _ -> {:ok, username, password} end,
+            cnonce: "0a4f113b"
+          )
+
+        assert [{"Digest", %{"username" => "bob", "response" => digest}}] =
+                 next.headers.authorization
+
+        assert digest == "89eb0059246c02b2f6ee02c7961d5ea3"
+      end
+
+      number = fn _ -> {:ok, 1000, 4711} end
+      text = fn _ -> {:ok, "1000", "4711"} end
+      utf8 = response([challenge(%{"charset" => "UTF-8", "userhash" => "true"})])
+
+      for response <- [response([challenge()]), utf8] do
+        [{:ok, one}, {:ok, other}] =
+          for ask <- [number, text],
+              do: DigestAuth.make_request(request(), response, ask, cnonce: "0a4f113b")
+
+        assert one == other
+        assert DigestAuth.repeat_request(one, number) == DigestAuth.repeat_request(one, text)
+      end
+    end
+
+    test "are nothing else" do
+      for answer <- [{:ok, 'bob', "x"}, {:ok, "bob", 1.5}, {:ok, "bob", {:ha1, []}}, {:ok, {}, 1}],
+          do:
+            assert_raise(ArgumentError, ~r/^expected/, fn ->
+              DigestAuth.make_request(request(), response([challenge()]), fn _ -> answer end)
+            end)
     end
   end
 end

@@ -13,10 +13,11 @@ defmodule Sippet.Message.RoundTripTest do
   @token ~c"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~"
   @alphanum ~c"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
   @word @token ++ ~c"()<>:\\\"/[]?{}"
-  @user ~c"abcXYZ019-_.!~*'()&=+$,;?/"
+  @user ~c"abcXYZ019-_.!~*'()&=+$,;?/#^`{|}" ++ [0xC3, 0xA9, 0xFF]
+  @bare Enum.to_list(0x21..0x7E) -- ~c"\",;<>\\"
 
-  # A quoted pair stands for any other octet.
-  @qdtext Enum.to_list(0..255) -- ~c"\r\n"
+  # A quoted pair stands for any other octet; CR and LF are refused, and a NUL is left out.
+  @qdtext Enum.to_list(1..255) -- ~c"\r\n"
 
   setup do
     :rand.seed(:exsss, ExUnit.configuration()[:seed])
@@ -88,7 +89,7 @@ defmodule Sippet.Message.RoundTripTest do
 
   defp value(shape, :list0, name), do: some(0, fn -> element(shape, name) end)
 
-  defp element(shape, _name) when shape in [:address, :route, :contact],
+  defp element(shape, _name) when shape in [:address, :name_addr, :refer_to, :route, :contact],
     do: {one([fn -> "" end, &quoted/0]), uri(), params()}
 
   defp element(:media, _name), do: {{lower(token()), lower(token())}, params()}
@@ -131,20 +132,25 @@ defmodule Sippet.Message.RoundTripTest do
     protocol =
       one([fn -> :udp end, fn -> :tls end, fn -> :wss end, fn -> "X" <> octets(~c"ABC", 1, 5) end])
 
-    {{2, 0}, protocol, {bare_host(), :rand.uniform(65_535)}, params()}
+    {{2, 0}, protocol, {bare_host(), :rand.uniform(65_535)},
+     Map.merge(params(), %{"branch" => bare(), "received" => one([&bare/0, &bare_host/0])})}
   end
+
+  # Octets that end nothing where no quotes stand. A branch or a tag is any of them.
+  defp bare, do: octets(@bare, 1, 12)
 
   # Under names that no header gives a grammar of their own; "+..." is always quoted.
   defp params do
     for _ <- 1..(:rand.uniform(4) - 1)//1, into: %{} do
       name = Enum.random(["x", "+x"]) <> lower(token())
-      {name, one([fn -> "" end, &token/0, &quoted/0, fn -> "[2001:db8::1]" end])}
+      {name, one([fn -> "" end, &token/0, &bare/0, &quoted/0, fn -> "[2001:db8::1]" end])}
     end
+    |> Map.merge(one([fn -> %{} end, fn -> %{"tag" => bare()} end]))
   end
 
   defp auth_params do
     for name <- ["realm", "nonce", "qop", "x-" <> lower(token()), "algorithm"], into: %{} do
-      {name, one([fn -> "" end, &token/0, &quoted/0])}
+      {name, one([fn -> "" end, &token/0, &bare/0, &quoted/0])}
     end
   end
 

@@ -40,6 +40,14 @@ defmodule Sippet.Router.NextHopTest do
       assert NextHop.hop(%{request | target: {:tcp, "h", 1}}) == {:tcp, "h", 1}
     end
 
+    test "is the maddr before the host, and nowhere for one that names no host" do
+      assert NextHop.hop(request("sip:h;maddr=192.0.2.9")) == {:udp, "192.0.2.9", 5060}
+      assert NextHop.hop(request("sip:h;maddr=[2001:db8::1]")) == {:udp, "2001:db8::1", 5060}
+
+      for maddr <- ["%FF%FE", "a%20b", "a%2Fb", String.duplicate("9", 6_000)],
+          do: assert(NextHop.hop(request("sip:h;maddr=#{maddr}")) == nil)
+    end
+
     test "is nowhere for a URI that names no host" do
       assert NextHop.hop(request("tel:+15551234")) == nil
       assert NextHop.hop(request("urn:service:sos")) == nil

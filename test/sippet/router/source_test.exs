@@ -40,6 +40,11 @@ defmodule Sippet.Router.SourceTest do
       assert stamp("2001:db8::2", %{}, source) == %{"received" => "2001:db8::1"}
     end
 
+    test "is added where the sent-by is no text" do
+      for host <- ["\xFF", String.duplicate("9", 60_000)],
+          do: assert(stamp(host, %{}) == %{"received" => "192.0.2.7"})
+    end
+
     test "is never the sender's own word" do
       assert stamp("192.0.2.7", %{"received" => "203.0.113.9"}) == %{}
       assert stamp("10.0.0.1", %{"received" => "203.0.113.9"}) == %{"received" => "192.0.2.7"}
@@ -89,6 +94,15 @@ defmodule Sippet.Router.SourceTest do
     test "is a multicast maddr" do
       assert destination("a", %{"maddr" => "224.0.1.75"}) == {{224, 0, 1, 75}, 5060}
       assert {{0xFF02, _, _, _, _, _, _, _}, 5060} = destination("a", %{"maddr" => "ff02::1"})
+    end
+
+    test "is the source where the maddr names no host" do
+      for maddr <- ["", "\xFF\xFE", "a b", String.duplicate("9", 60_000)],
+          options <- [%{}, %{obey_maddr: true}] do
+        assert destination("a", %{"maddr" => maddr}, options) == {{192, 0, 2, 7}, 5060}
+      end
+
+      assert {{0xFF02, _, _, _, _, _, _, _}, 5060} = destination("a", %{"maddr" => "[ff02::1]"})
     end
 
     test "is never what a false received names" do

@@ -27,6 +27,8 @@ defmodule Sippet.Serializer.OddTermsTest do
   @values %{
     address: {"Bob", @uri, @params},
     route: {"Bob", @uri, @params},
+    name_addr: {"Bob", @uri, @params},
+    refer_to: {"Bob", @uri, @params},
     contact: {"Bob", @uri, @params},
     media: {{"application", "sdp"}, @params},
     token: "token",

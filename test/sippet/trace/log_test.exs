@@ -151,6 +151,13 @@ defmodule Sippet.Trace.LogTest do
     end
   end
 
+  # A number of any length would take time that grows with its square.
+  test "a size of more than nine digits is none", context do
+    line = "- 192.0.2.1:5061 -> 192.0.2.9:5060 UDP " <> String.duplicate("9", 60_000)
+    text = "#{line}\n#{request("BYE", "1")}#{response(200, "1")}"
+    assert {:ok, [%{entries: [_bye, _ok]}], %{lines: 1}} = read(context, text)
+  end
+
   test "which calls are read is told by the options" do
     assert {:ok, [%{entries: entries}], %{}} = Trace.read(@call, method: :bye)
     assert hd(entries).label == "BYE" and length(entries) == 4

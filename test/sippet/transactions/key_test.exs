@@ -106,6 +106,19 @@ defmodule Sippet.Transactions.KeyTest do
       end
     end
 
+    test "is a call where the sigil can't hold it" do
+      for branch <- ["z9hG4bK\xFF", "z9hG4bK|", "z9hG4bK]", "z9hG4bK\n"],
+          key <- [Client.Key.new(branch, :invite), Server.Key.new(branch, "Ping", {"h", 0})] do
+        text = inspect(key)
+        assert text =~ ".Key.new(" and String.printable?(text)
+        assert {^key, []} = Code.eval_string(text)
+      end
+
+      # Built by hand, of whatever.
+      assert inspect(%Server.Key{branch: nil, method: nil, sentby: nil}) == "~K[|nil]"
+      assert inspect(%Client.Key{branch: 'a', method: {}}) =~ "Client.Key.new([97], {})"
+    end
+
     test "is read with the method as an atom, in upper case or in lower case" do
       for method <- [":invite", "INVITE", "invite"] do
         assert Transactions.parse_key!("z9hG4bKa|#{method}") ==

@@ -32,8 +32,10 @@ defmodule Sippet.WireText.Cut do
   end
 
   def params({name, %{shape: :auth} = row, value, []}, comma) do
-    [scheme, params] = :binary.split(value, " ")
-    {name, row, scheme, pieces(params, comma)}
+    case :binary.split(value, [" ", "\t"]) do
+      [scheme, params] -> {name, row, scheme, pieces(params, comma)}
+      [scheme] -> {name, row, scheme, []}
+    end
   end
 
   def params({name, %{shape: :auth_info} = row, value, []}, comma),
@@ -41,7 +43,11 @@ defmodule Sippet.WireText.Cut do
 
   def params(entry, _comma), do: entry
 
-  defp pieces(text, separator) do
+  @doc """
+  The pieces of a text between separators that stand outside of quotes and brackets.
+  """
+  @spec pieces(binary, binary) :: [binary]
+  def pieces(text, separator) do
     case :binary.match(text, separator) do
       :nomatch -> [text]
       _found -> pieces(text, separator, :outside, "", [])
@@ -52,6 +58,15 @@ defmodule Sippet.WireText.Cut do
 
   defp pieces(<<?\\, octet, rest::binary>>, separator, :quotes, piece, done),
     do: pieces(rest, separator, :quotes, <<piece::binary, ?\\, octet>>, done)
+
+  defp pieces(<<?\\, octet, rest::binary>>, separator, :quotes_in_brackets, piece, done),
+    do: pieces(rest, separator, :quotes_in_brackets, <<piece::binary, ?\\, octet>>, done)
+
+  defp pieces(<<?", rest::binary>>, separator, :quotes_in_brackets, piece, done),
+    do: pieces(rest, separator, :brackets, <<piece::binary, ?">>, done)
+
+  defp pieces(<<?", rest::binary>>, separator, :brackets, piece, done),
+    do: pieces(rest, separator, :quotes_in_brackets, <<piece::binary, ?">>, done)
 
   defp pieces(<<?", rest::binary>>, separator, :quotes, piece, done),
     do: pieces(rest, separator, :outside, <<piece::binary, ?">>, done)

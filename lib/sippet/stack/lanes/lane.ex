@@ -24,7 +24,9 @@ defmodule Sippet.Stack.Lanes.Lane do
 
   @impl true
   def handle_info({:take, data, remote, pid}, {index, stack, router} = lane) do
-    router.handle_transport_message(stack.name, data, remote, Stack.transport(stack, pid))
+    {protocol, _ip, _port} = remote
+    transport = Stack.answering(stack, pid, protocol)
+    router.handle_transport_message(stack.name, data, remote, transport)
     Lanes.taken(stack.lanes, index)
     {:noreply, lane}
   end

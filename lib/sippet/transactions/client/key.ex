@@ -61,6 +61,6 @@ defmodule Sippet.Transactions.Client.Key do
   end
 
   defimpl Inspect do
-    def inspect(key, _opts), do: Key.write(key.branch, key.method, nil)
+    def inspect(key, opts), do: Key.document(@for, [key.branch, key.method], opts)
   end
 end

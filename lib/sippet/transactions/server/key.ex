@@ -95,6 +95,7 @@ defmodule Sippet.Transactions.Server.Key do
   end
 
   defimpl Inspect do
-    def inspect(key, _opts), do: Key.write(key.branch, key.method, key.sentby)
+    def inspect(key, opts),
+      do: Key.document(@for, [key.branch, key.method, key.sentby], opts)
   end
 end

@@ -5,6 +5,8 @@ defmodule Sippet.Transports.UDP.Socket do
   # `:socket` and not `:gen_udp`, since only it hands out the socket's error queue, where Linux says which
   # destination an ICMP error is about (and a read costs less: see bench/udp.exs).
 
+  alias Sippet.Address
+
   @enforce_keys [:socket, :family, :owner, :names, :largest]
   defstruct [:socket, :family, :owner, :names, :largest]
 
@@ -45,9 +47,6 @@ defmodule Sippet.Transports.UDP.Socket do
 
   # Names of which it is known what they resolved to. Over that, all are forgotten.
   @most_names 10_000
-
-  # No longer name fits the DNS (RFC 1035 §2.3.4).
-  @longest_name 253
 
   @spec open(:inet | :inet6, :inet.ip_address(), :inet.port_number(), map) ::
           {:ok, t} | {:error, term}
@@ -226,17 +225,14 @@ defmodule Sippet.Transports.UDP.Socket do
   defp address(ip, _port, %{family: :inet6}) when tuple_size(ip) == 8, do: {:ok, ip}
   defp address(ip, _port, _socket) when is_tuple(ip), do: {:error, :eafnosupport}
 
-  # A longer name, or one with other octets than those of host names, is not worth a question.
-  defp address(host, port, socket) when byte_size(host) in 1..@longest_name do
-    case :inet.parse_strict_address(:erlang.binary_to_list(host)) do
-      {:ok, ip} -> address(ip, port, socket)
-      {:error, _reason} -> if name?(host), do: resolve(host, port, socket), else: no_name()
+  # Text that can be no host's is not worth a question.
+  defp address(text, port, socket) do
+    case {Address.parse(text), Address.host(text)} do
+      {{:ok, ip}, _host} -> address(ip, port, socket)
+      {:error, {:ok, name}} -> resolve(name, port, socket)
+      {:error, :error} -> {:error, :nxdomain}
     end
   end
-
-  defp address(_host, _port, _socket), do: no_name()
-
-  defp no_name, do: {:error, :nxdomain}
 
   defp resolve(_host, _port, %{owner: owner}) when owner == self(), do: {:error, :not_an_address}
 
@@ -250,12 +246,4 @@ defmodule Sippet.Transports.UDP.Socket do
     # The table is gone, and so is the socket.
     ArgumentError -> {:error, :closed}
   end
-
-  defp name?(<<>>), do: true
-
-  defp name?(<<octet, rest::binary>>)
-       when octet in ?a..?z or octet in ?A..?Z or octet in ?0..?9 or octet in [?-, ?., ?_],
-       do: name?(rest)
-
-  defp name?(_host), do: false
 end

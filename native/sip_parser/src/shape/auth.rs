@@ -5,15 +5,24 @@ use crate::cursor::Cursor;
 use crate::error::Parsed;
 use crate::params;
 use crate::table::Repeat;
-use crate::tree::{Item, Param, Span, Tree};
+use crate::tree::{Item, Param, Span, Text, Tree};
 
-/// One or more challenges. Commas part both the parameters of one and the challenges, so a name without
-/// `=` behind a comma begins the next challenge. RFC3261§20.7 - credentials are no list: one a line.
+/// Challenges. Commas part both the parameters of one and the challenges, so a name without `=` behind a comma begins
+/// the next challenge. RFC3261§20.7 - credentials are no list: one a line.
 pub(super) fn list(repeat: Repeat, cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
     loop {
+        if repeat != Repeat::Lines {
+            super::skip_separators(cursor, b',');
+            if cursor.at_end() {
+                return Ok(());
+            }
+        }
+        let at = cursor.pos();
         let item = one(cursor, tree)?;
-        tree.items.push(item);
-        if repeat == Repeat::Lines || !cursor.take_separator(b',') {
+        tree.push_item(item, at)?;
+        let more = cursor.take_separator(b',');
+        if repeat == Repeat::Lines || !more {
+            super::skip_separators(cursor, b',');
             return Ok(());
         }
     }
@@ -24,7 +33,8 @@ fn one(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> {
     let start = tree.params.len();
     let before = cursor.pos();
     cursor.skip_blanks();
-    if cursor.at_end() || cursor.peek() == Some(b',') {
+    let ahead = next_param(*cursor);
+    if ahead.is_none() && (cursor.at_end() || cursor.peek() == Some(b',')) {
         return Ok(Item::Auth {
             scheme,
             params: tree.params_from(start),
@@ -42,7 +52,7 @@ fn one(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> {
         });
     }
     comma_list(cursor, tree)?;
-    let params = params::finish(cursor, tree, start)?;
+    let params = params::finish(cursor, tree, start);
     Ok(Item::Auth {
         scheme,
         params,
@@ -65,31 +75,41 @@ fn token68(cursor: &mut Cursor<'_>) -> Option<Span> {
     while ahead.take(b'=') {}
     let span = ahead.since(start);
     ahead.skip_blanks();
-    if !(ahead.at_end() || ahead.peek() == Some(b',')) {
+    let ends = ahead.at_end() || ahead.peek() == Some(b',');
+    if !ends || next_param(ahead).is_some() {
         return None;
     }
     cursor.set_pos(span.end as usize);
     Some(span)
 }
 
-/// `auth-param *( COMMA auth-param )`, up to a comma behind which no parameter stands.
+/// `auth-param *( COMMA auth-param )`, up to a comma behind which no parameter stands. Commas that are missing between
+/// two parameters, doubled, or behind the last one are what some senders have.
 fn comma_list(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
+    super::skip_separators(cursor, b',');
     loop {
         let param = auth_param(cursor)?;
         tree.push_param(param)?;
-        let mut ahead = *cursor;
-        if !ahead.take_separator(b',') || !starts_param(ahead) {
-            return Ok(());
+        match next_param(*cursor) {
+            Some(ahead) => *cursor = ahead,
+            None => return Ok(()),
         }
-        *cursor = ahead;
     }
+}
+
+/// Where the next parameter begins, if one does.
+fn next_param(mut cursor: Cursor<'_>) -> Option<Cursor<'_>> {
+    let start = cursor.pos();
+    cursor.skip_blanks();
+    super::skip_separators(&mut cursor, b',');
+    (cursor.pos() > start && starts_param(cursor)).then_some(cursor)
 }
 
 fn starts_param(mut cursor: Cursor<'_>) -> bool {
     cursor.token().is_ok() && cursor.take_separator(b'=')
 }
 
-/// `auth-param = auth-param-name EQUAL ( token / quoted-string )`; the value is never missing.
+/// `auth-param = auth-param-name EQUAL ( token / quoted-string )`; an empty value is as `""`.
 fn auth_param(cursor: &mut Cursor<'_>) -> Parsed<Param> {
     let name = cursor.token()?;
     if !cursor.take_separator(b'=') {
@@ -97,8 +117,8 @@ fn auth_param(cursor: &mut Cursor<'_>) -> Parsed<Param> {
     }
     let value = match cursor.peek() {
         Some(b'"') => cursor.quoted_string()?,
-        _ => crate::tree::Text {
-            span: cursor.some(Class::VALUE)?,
+        _ => Text {
+            span: cursor.run(Class::VALUE),
             escaped: false,
         },
     };
@@ -109,7 +129,10 @@ fn auth_param(cursor: &mut Cursor<'_>) -> Parsed<Param> {
 pub(super) fn info(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> {
     let start = tree.params.len();
     comma_list(cursor, tree)?;
-    Ok(Item::Params(params::finish(cursor, tree, start)?))
+    if cursor.take_separator(b',') {
+        super::skip_separators(cursor, b',');
+    }
+    Ok(Item::Params(params::finish(cursor, tree, start)))
 }
 
 #[cfg(test)]
@@ -130,7 +153,7 @@ mod tests {
         );
         refuses(
             "Authentication-Info",
-            &["", "nextnonce", "a=1;b=2", "a=1,", "a=1,b", "a=1,A=2"],
+            &["", ",", "nextnonce", "a=1;b=2", "a=1,b"],
         );
     }
 
@@ -220,19 +243,44 @@ mod tests {
     }
 
     #[test]
+    fn commas_that_are_missing_doubled_or_too_many() {
+        for value in [
+            "Digest a=1,,b=2",
+            "Digest a=1 b=2",
+            "Digest ,a=1, ,b=2,",
+            "Digest a=1\t,b=2 , ,",
+        ] {
+            reads("Authorization", value, &["Digest;a=1;b=2"]);
+            reads("WWW-Authenticate", value, &["Digest;a=1;b=2"]);
+        }
+        reads("Authorization", "Digest,", &["Digest"]);
+        reads("Authentication-Info", ",a=1,b=2 c=3,", &[";a=1;b=2;c=3"]);
+        reads(
+            "WWW-Authenticate",
+            r#",Digest realm="a" nonce="b",, Basic realm="c", , Negotiate,"#,
+            &["Digest;realm=a;nonce=b", "Basic;realm=c", "Negotiate"],
+        );
+        reads("WWW-Authenticate", " , ", &[]);
+    }
+
+    #[test]
+    fn parameters_twice_and_without_a_value() {
+        reads("Authorization", "Digest a=1, A=2", &["Digest;A=2"]);
+        reads("Authorization", "Digest a=, b=1", &["Digest;a;b=1"]);
+    }
+
+    #[test]
     fn malformed_credentials() {
         refuses_at("Authorization", "Digest user name=\"Alice\"", 11);
         refuses(
             "Authorization",
             &[
                 "",
-                "Digest,",
-                "Digest a=, b=1",
-                "Digest a=1 b=2",
-                "Digest a=1,,b=2",
                 "Digest a=\"1",
                 "Digest;a=1",
-                "Digest a=1, A=2",
+                "Digest a=1 b",
+                "Digest a=1 Basic b=2",
+                "Digest,a=1",
                 "\"Digest\" a=1",
             ],
         );

@@ -9,42 +9,53 @@ const MONTHS: [&[u8; 3]; 12] = [
 ];
 const WEEKDAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 
-/// `wkday "," SP 2DIGIT SP month SP 4DIGIT SP time SP "GMT"`: 29 octets in fixed places. That the day
-/// of the week fits the date is not asked for.
+/// `wkday "," SP 2DIGIT SP month SP 4DIGIT SP time SP "GMT"`. A day of one digit and `UTC` are what some senders
+/// write; that the day of the week fits the date is not asked for.
 pub(super) fn element(cursor: &mut Cursor<'_>) -> Parsed<Item> {
     let start = cursor.pos();
-    let text: Option<&[u8; 29]> = cursor.rest().first_chunk();
-    match text.and_then(date) {
-        Some(date) => {
-            cursor.set_pos(start + 29);
+    let date = match cursor.rest() {
+        [a, b, c, b',', b' ', rest @ ..] if is_weekday(&[*a, *b, *c]) => {
+            let digits = usize::from(rest.get(1) != Some(&b' ')) + 1;
+            rest.split_at_checked(digits).and_then(|(day, rest)| {
+                let date = date(day, rest.first_chunk()?)?;
+                Some((date, 5 + digits + REST))
+            })
+        }
+        _ => None,
+    };
+    match date {
+        Some((date, length)) => {
+            cursor.set_pos(start + length);
             Ok(Item::Date(date))
         }
         None => Err(Fault::Malformed(start)),
     }
 }
 
-fn date(text: &[u8; 29]) -> Option<Date> {
+fn is_weekday(text: &[u8; 3]) -> bool {
+    WEEKDAYS.iter().any(|day| day.eq_ignore_ascii_case(text))
+}
+
+/// Octets behind the day: ` Nov 2010 23:29:00 GMT`.
+const REST: usize = 22;
+
+fn date(day: &[u8], text: &[u8; REST]) -> Option<Date> {
     let part = |start: usize, end: usize| Span::new(start, end).of(text);
-    let blanks = [4, 7, 11, 16, 25].iter().all(|at| text[*at] == b' ');
-    let marks = text[3] == b',' && text[19] == b':' && text[22] == b':' && part(26, 29) == b"GMT";
-    if !blanks
-        || !marks
-        || !WEEKDAYS
-            .iter()
-            .any(|day| day.eq_ignore_ascii_case(part(0, 3)))
-    {
+    let blanks = [0, 4, 9, 18].iter().all(|at| text[*at] == b' ');
+    let zone = matches!(part(19, 22), b"GMT" | b"UTC");
+    if !blanks || !zone || text[12] != b':' || text[15] != b':' {
         return None;
     }
     let month = MONTHS
         .iter()
-        .position(|month| month.eq_ignore_ascii_case(part(8, 11)))?;
+        .position(|month| month.eq_ignore_ascii_case(part(1, 4)))?;
     let date = Date {
-        year: digits(part(12, 16))?,
+        year: digits(part(5, 9))?,
         month: month as u8 + 1,
-        day: digits(part(5, 7))? as u8,
-        hour: digits(part(17, 19))? as u8,
-        minute: digits(part(20, 22))? as u8,
-        second: digits(part(23, 25))? as u8,
+        day: digits(day)? as u8,
+        hour: digits(part(10, 12))? as u8,
+        minute: digits(part(13, 15))? as u8,
+        second: digits(part(16, 18))? as u8,
     };
     let exists = (1..=days_in(date.year, date.month)).contains(&date.day)
         && date.hour < 24
@@ -86,11 +97,18 @@ mod tests {
             let value = format!("Sat, 31 {month} 2000 00:00:59 GMT");
             reads("Date", &value, &[&format!("2000-{number:02}-31 00:00:59")]);
         }
+        let value = "THu, 5 Jul 2018 05:00:00 GMT";
+        reads("Date", value, &["2018-07-05 05:00:00"]);
     }
 
     #[test]
     fn rfc4475_3_1_2_12_only_gmt() {
-        for zone in ["EST", "UT ", "UTC", "UCT", "gmt", "+00", "GMTX"] {
+        reads(
+            "Date",
+            "Fri, 01 Jan 2010 16:00:00 UTC",
+            &["2010-01-01 16:00:00"],
+        );
+        for zone in ["EST", "UT ", "UCT", "gmt", "+00", "GMTX"] {
             refuses("Date", &[&format!("Fri, 01 Jan 2010 16:00:00 {zone}")]);
         }
     }
@@ -104,7 +122,11 @@ mod tests {
                 "Sat, 13 Nov 2010 23:29 GMT",
                 "Saturday, 13 Nov 2010 23:29:00 GMT",
                 "Sat 13 Nov 2010 23:29:00 GMT",
-                "Sat, 3 Nov 2010 23:29:00 GMT",
+                "Sat,  3 Nov 2010 23:29:00 GMT",
+                "Sat, 013 Nov 2010 23:29:00 GMT",
+                "Sat, 0 Nov 2010 23:29:00 GMT",
+                "Sat, ",
+                "Sat, 1",
                 "Xxx, 13 Nov 2010 23:29:00 GMT",
                 "Sat, 13 Xxx 2010 23:29:00 GMT",
                 "Sat, 13-Nov-2010 23:29:00 GMT",

@@ -37,17 +37,10 @@ mod tests {
             &["", "*/*;q=0.1", "text/*"],
             &["*/*;q=0.1", "text/*"],
         );
+        reads("Accept", ",text/html;,", &["text/html"]);
         refuses(
             "Accept",
-            &[
-                "text",
-                "text/",
-                "/html",
-                "text/html,",
-                ",",
-                "text html",
-                "text/html;",
-            ],
+            &["text", "text/", "/html", "text html", "text/html;=x"],
         );
     }
 

@@ -5,6 +5,7 @@ mod auth;
 mod call_id;
 mod cseq;
 mod date;
+mod each;
 mod integer;
 mod media;
 mod privacy;
@@ -20,6 +21,7 @@ mod via;
 mod warning;
 mod word;
 
+pub(crate) use each::{Element, each};
 pub(crate) use version::numbers as version_numbers;
 
 use crate::cursor::Cursor;
@@ -33,7 +35,7 @@ pub(crate) fn value(row: &Row, text: &[u8], span: Span, tree: &mut Tree) -> Pars
     match row.shape {
         Shape::Auth => auth::list(row.repeat, &mut cursor, tree)?,
         Shape::Privacy => privacy::list(&mut cursor, tree)?,
-        _ if row.repeat == Repeat::List0 && cursor.at_end() => return Ok(()),
+        Shape::Raw => return cursor.fault(),
         _ => elements(row, &mut cursor, tree)?,
     }
     if cursor.at_end() {
@@ -60,24 +62,48 @@ pub(crate) fn check(row: &Row, tree: &Tree, first: usize) -> Parsed<()> {
 #[inline]
 fn elements(row: &Row, cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
     loop {
-        let item = element(row.shape, cursor, tree)?;
-        tree.items.push(item);
+        if matches!(cursor.peek(), Some(b',') | None) && skips_empty(row) {
+            skip_separators(cursor, b',');
+            if cursor.at_end() {
+                return Ok(());
+            }
+        }
+        let at = cursor.pos();
+        let item = element(row, cursor, tree)?;
+        tree.push_item(item, at)?;
         if matches!(row.repeat, Repeat::One | Repeat::Lines) || !cursor.take_separator(b',') {
             return Ok(());
         }
     }
 }
 
+/// Whether empty elements of the list (`,a`, `a,,b`, `a,`) are passed over. Those of a Via are not: each of its
+/// elements is a hop (RFC4475§3.1.2.1).
 #[inline]
-fn element(shape: Shape, cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> {
-    match shape {
+fn skips_empty(row: &Row) -> bool {
+    matches!(row.repeat, Repeat::List | Repeat::List0) && row.shape != Shape::Via
+}
+
+/// Passes over separators with nothing between them.
+#[inline]
+fn skip_separators(cursor: &mut Cursor<'_>, separator: u8) {
+    while cursor.take(separator) {
+        cursor.skip_blanks();
+    }
+}
+
+#[inline(always)]
+fn element(row: &Row, cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> {
+    match row.shape {
         Shape::Via => via::element(cursor, tree),
-        Shape::Address => address::element(cursor, tree),
-        Shape::Route => address::name_addr_only(cursor, tree),
+        Shape::Address => address::element(row.repeat, cursor, tree),
+        Shape::NameAddr => address::name_addr_only(cursor, tree),
+        Shape::ReferTo => address::refer_to(cursor, tree),
+        Shape::Route => address::route(cursor, tree),
         Shape::Contact => address::contact(cursor, tree),
         Shape::Token => token::element(cursor),
         Shape::TokenParams => token::with_params(cursor, tree),
-        Shape::CallId => call_id::element(cursor),
+        Shape::CallId => call_id::element(row.repeat, cursor),
         Shape::CallIdParams => call_id::with_params(cursor, tree),
         Shape::Cseq => cseq::element(cursor),
         Shape::Rack => cseq::rack(cursor),
@@ -95,7 +121,7 @@ fn element(shape: Shape, cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Ite
         Shape::Warning => warning::element(cursor),
         Shape::Params => word::params_only(cursor, tree),
         Shape::WordParams => word::with_params(cursor, tree),
-        // Whole lists are read by `value`, raw headers are never read.
+        // Those are for `value`.
         Shape::Auth | Shape::Privacy | Shape::Raw => cursor.fault(),
     }
 }

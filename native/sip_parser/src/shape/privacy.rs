@@ -6,9 +6,15 @@ use crate::tree::{Item, Tree};
 
 pub(super) fn list(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<()> {
     loop {
+        super::skip_separators(cursor, b';');
+        let at = cursor.pos();
         let token = cursor.token()?;
-        tree.items.push(Item::Token(token));
+        tree.push_item(Item::Token(token), at)?;
         if !cursor.take_separator(b';') {
+            return Ok(());
+        }
+        super::skip_separators(cursor, b';');
+        if cursor.at_end() {
             return Ok(());
         }
     }
@@ -26,6 +32,7 @@ mod tests {
             "header;user ; critical",
             &["header", "user", "critical"],
         );
-        refuses("Privacy", &["", ";", "id;", "id,user", "id;;user", "id=1"]);
+        reads("Privacy", ";id;; user;", &["id", "user"]);
+        refuses("Privacy", &["", ";", "id,user", "id=1"]);
     }
 }

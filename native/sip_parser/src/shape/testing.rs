@@ -4,7 +4,7 @@
 #[allow(dead_code)] // The tests of whole messages need more of it.
 mod show;
 
-use crate::{Error, HeaderId, Parser, Reason};
+use crate::{Element, Error, HeaderId, Parser, Reason};
 
 /// The elements of a header, given line by line.
 fn parse(name: &str, lines: &[&str]) -> Result<Vec<String>, Error> {
@@ -13,6 +13,22 @@ fn parse(name: &str, lines: &[&str]) -> Result<Vec<String>, Error> {
     let mut parser = Parser::new();
     let values = parser.parse_values(id, &lines)?;
     Ok(show::items(&values, values.items()))
+}
+
+/// The elements one by one; behind a `!` the text of a bad one.
+pub(super) fn each(name: &str, lines: &[&str]) -> Vec<String> {
+    let id = HeaderId::find(name.as_bytes()).expect(name);
+    let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+    let mut parser = Parser::new();
+    let (values, elements) = parser.parse_each(id, &lines);
+    let shown = elements.iter().map(|element| match element {
+        Element::Good(item) => show::item(&values, item),
+        Element::Bad(span, error) => {
+            assert!(error.offset <= span.len(), "{name}: {lines:?}: {error}");
+            format!("! {}", String::from_utf8_lossy(span.of(values.text())))
+        }
+    });
+    shown.collect()
 }
 
 /// The value has these elements.

@@ -1,9 +1,10 @@
 //! Tokens, alone (Allow, Supported, Priority) or with parameters (Accept-Language, Event, Reason).
 
+use crate::chars::Class;
 use crate::cursor::Cursor;
 use crate::error::Parsed;
 use crate::params;
-use crate::tree::{Item, Tree};
+use crate::tree::{Item, Param, Span, Tree};
 
 #[inline]
 pub(super) fn element(cursor: &mut Cursor<'_>) -> Parsed<Item> {
@@ -13,8 +14,34 @@ pub(super) fn element(cursor: &mut Cursor<'_>) -> Parsed<Item> {
 #[inline]
 pub(super) fn with_params(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> {
     let token = cursor.token()?;
-    let params = params::semicolon_list(cursor, tree)?;
+    let start = params::push_list(cursor, tree, b"")?;
+    while goes_on(cursor, tree, start) {
+        params::push_list(cursor, tree, b"")?;
+    }
+    let params = params::finish(cursor, tree, start);
     Ok(Item::TokenParams { token, params })
+}
+
+/// RFC3326§2 - the `text` of a Reason is a quoted string. Where the quotes are missing its further words are taken
+/// too. Returns whether there were any.
+fn goes_on(cursor: &mut Cursor<'_>, tree: &mut Tree, start: usize) -> bool {
+    let before = cursor.pos();
+    let quoted = before > 0 && cursor.bytes(Span::new(before - 1, before)) == b"\"";
+    match tree.params[start..].last_mut() {
+        Some(Param { name, value })
+            if !quoted
+                && !value.span.is_empty()
+                && cursor.bytes(*name).eq_ignore_ascii_case(b"text") =>
+        {
+            let mut ahead = *cursor;
+            while ahead.blanks().is_ok() && ahead.some(Class::VALUE).is_ok() {
+                *cursor = ahead;
+            }
+            value.span.end = cursor.pos() as u32;
+            cursor.pos() > before
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -37,7 +64,9 @@ mod tests {
             &["da", "en-gb;q=0.8", "en;q=0.7"],
         );
         reads("Accept-Language", "", &[]);
-        refuses("Accept-Language", &["da,", "da;;q=1", ";q=1", "da en"]);
+        reads("Accept-Language", ",da;;q=1;,, en,", &["da;q=1", "en"]);
+        reads("Accept-Language", " , ", &[]);
+        refuses("Accept-Language", &[";q=1", "da en"]);
     }
 
     #[test]
@@ -50,14 +79,7 @@ mod tests {
         reads_lines("Allow", &["INVITE", "", "fOO"], &["INVITE", "fOO"]);
         refuses(
             "Allow",
-            &[
-                "INVITE;a",
-                "INVITE ACK",
-                "INVITE,",
-                ",",
-                "a@b",
-                "\"INVITE\"",
-            ],
+            &["INVITE;a", "INVITE ACK", "INVITE, a@b", "a@b", "\"INVITE\""],
         );
     }
 
@@ -71,7 +93,7 @@ mod tests {
         );
         refuses(
             "Content-Disposition",
-            &["", "session, render", "session;handling="],
+            &["", ";handling=optional", "session, render"],
         );
     }
 
@@ -79,21 +101,23 @@ mod tests {
     fn rfc3261_20_12_content_encoding() {
         reads("Content-Encoding", "gzip", &["gzip"]);
         reads("e", "tar,gzip", &["tar", "gzip"]);
-        refuses("Content-Encoding", &["", "gzip;q=1"]);
+        refuses("Content-Encoding", &["gzip;q=1", "gzip tar"]);
     }
 
     #[test]
     fn rfc3261_20_13_content_language() {
         reads("Content-Language", "fr", &["fr"]);
         reads("Content-Language", "fr, en-gb", &["fr", "en-gb"]);
-        refuses("Content-Language", &[""]);
+        reads("Content-Language", "", &[]);
     }
 
     #[test]
     fn rfc3261_20_26_priority() {
         reads("Priority", "emergency", &["emergency"]);
         reads("Priority", "non-urgent", &["non-urgent"]);
-        refuses("Priority", &["", "very urgent", "urgent, normal"]);
+        // In the field it is text.
+        reads("Priority", "non urgent", &["non urgent"]);
+        refuses("Priority", &["urgent\u{7}"]);
     }
 
     #[test]
@@ -101,7 +125,9 @@ mod tests {
         for name in ["Proxy-Require", "Require", "Unsupported"] {
             reads(name, "foo", &["foo"]);
             reads(name, "100rel,  sec-agree", &["100rel", "sec-agree"]);
-            refuses(name, &["", "foo,", "foo bar", "foo;bar"]);
+            reads(name, ",foo,,bar,", &["foo", "bar"]);
+            reads(name, ",", &[]);
+            refuses(name, &["foo bar", "foo;bar"]);
         }
     }
 
@@ -129,9 +155,23 @@ mod tests {
             "Q.850;cause=16,SIP;cause=600",
             &["Q.850;cause=16", "SIP;cause=600"],
         );
+        reads(
+            "Reason",
+            "Q.850 ;cause=16;text=Normal call clearing ;x, SIP;TEXT=a",
+            &[
+                r#"Q.850;cause=16;text="Normal call clearing";x"#,
+                "SIP;TEXT=a",
+            ],
+        );
         refuses(
             "Reason",
-            &["", ";cause=1", "SIP;cause=1;cause=2", "SIP cause=1"],
+            &[
+                ";cause=1",
+                "SIP cause=1",
+                "SIP;cause=1 2",
+                "SIP;text=\"a\" b",
+                "SIP;text a",
+            ],
         );
     }
 
@@ -143,7 +183,7 @@ mod tests {
             &["dialog;call-id=a@b;id=1"],
         );
         reads("o", "presence.winfo", &["presence.winfo"]);
-        refuses("Event", &["", ";id=1", "a, b"]);
+        refuses("Event", &["", ";id=1", "a, b", "a,"]);
         reads(
             "u",
             "spirits-INDPs, presence",
@@ -210,7 +250,7 @@ mod tests {
             "P-Media-Authorization",
         ] {
             reads(name, "kwj449x", &["kwj449x"]);
-            refuses(name, &["", "a b", "a;b"]);
+            refuses(name, &["a b", "a;b"]);
         }
         reads(
             "Resource-Priority",

@@ -1,15 +1,32 @@
 //! `LAQUOT absoluteURI RAQUOT *( SEMI generic-param )`: Alert-Info, Call-Info, Error-Info.
+//!
+//! In the field the URI may be a bare name (`<Bellcore-dr1>`): that is read as one without a scheme.
 
 use super::address;
 use crate::cursor::Cursor;
 use crate::error::Parsed;
 use crate::params;
-use crate::tree::{Item, Tree};
+use crate::tree::{Item, Tree, UriId};
+use crate::uri;
 
 pub(super) fn element(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> {
-    let uri = address::bracketed(cursor, tree)?;
+    let uri = bracketed(cursor, tree)?;
     let params = params::semicolon_list(cursor, tree)?;
     Ok(Item::UriParams { uri, params })
+}
+
+fn bracketed(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<UriId> {
+    let mut name = *cursor;
+    match address::bracketed(cursor, tree) {
+        Ok(uri) => Ok(uri),
+        Err(fault) => match uri::name(&mut name) {
+            Some(uri) => {
+                *cursor = name;
+                Ok(tree.push_uri(uri))
+            }
+            None => Err(fault),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -31,16 +48,30 @@ mod tests {
         refuses(
             "Alert-Info",
             &[
-                "",
                 "http://h/x.wav",
                 "\"name\" <http://h>",
                 "<http://h",
                 "<>",
                 "info=alert-autoanswer",
-                "<http://h>,",
+                "<http://h> <i>",
+                "<1a:>",
+                "<sip:>",
+                "<sip:a b>",
+                "<a b>",
             ],
         );
         refuses_at("Alert-Info", "info=alert", 0);
+    }
+
+    #[test]
+    fn names_that_are_no_uri() {
+        for name in ["Bellcore-dr1", "127.0.0.1/Bellcore-dr3", "/ring", "1"] {
+            reads(
+                "Alert-Info",
+                &format!(",<{name}>;info=x,"),
+                &[&format!("<:{name}>;info=x")],
+            );
+        }
     }
 
     #[test]

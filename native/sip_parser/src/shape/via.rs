@@ -19,8 +19,10 @@ pub(super) fn element(cursor: &mut Cursor<'_>, tree: &mut Tree) -> Parsed<Item> 
     } else {
         None
     };
-    let params = params::semicolon_list(cursor, tree)?;
-    check_branch(cursor, tree.params_of(params))?;
+    // RFC3261§25.1 - `via-branch = "branch" EQUAL token`: an empty one would key a transaction by nothing.
+    let start = params::push_list(cursor, tree, b"branch")?;
+    check_branch(cursor, &tree.params[start..])?;
+    let params = params::finish(cursor, tree, start);
     Ok(Item::Via(Via {
         version,
         transport,
@@ -58,16 +60,18 @@ fn slash(cursor: &mut Cursor<'_>) -> Parsed<()> {
     }
 }
 
-/// RFC3261§25.1 - `via-branch = "branch" EQUAL token`: an empty one would key a transaction by nothing.
+/// Of two branches nobody can say which one keys the transaction: readers would differ.
 #[inline]
 fn check_branch(cursor: &Cursor<'_>, params: &[Param]) -> Parsed<()> {
-    let empty = params.iter().find(|param| {
-        param.value.span.is_empty()
-            && param.name.len() == 6
-            && cursor.bytes(param.name).eq_ignore_ascii_case(b"branch")
+    let mut branches = params.iter().filter(|param| {
+        param.name.len() == 6 && cursor.bytes(param.name).eq_ignore_ascii_case(b"branch")
     });
-    match empty {
-        Some(param) => Err(Fault::Malformed(param.name.start as usize)),
+    let Some(first) = branches.next() else {
+        return Ok(());
+    };
+    let value = cursor.bytes(first.value.span);
+    match branches.find(|other| cursor.bytes(other.value.span) != value) {
+        Some(other) => Err(Fault::Malformed(other.name.start as usize)),
         None => Ok(()),
     }
 }
@@ -153,28 +157,50 @@ mod tests {
                 "SIP/2.0/UDP -h",
                 "SIP/2.0/UDP h i",
                 "SIP/2.0/UDP h,",
-                "SIP/2.0/UDP h;",
+                "SIP/2.0/UDP h;branch=a (comment)",
                 "SIP/2.0/UDP 192.0.2.15;;,;,,",
+                "SIP/2.0/UDP h,, SIP/2.0/UDP i",
+                ",SIP/2.0/UDP h",
                 "SIP/2.0/UDP h, SIP/2.0/UDP",
             ],
         );
     }
 
     #[test]
-    fn rfc3261_25_1_a_branch_is_a_token() {
-        refuses(
+    fn rfc3261_25_1_a_branch_has_a_value() {
+        refuses("Via", &["SIP/2.0/UDP h;branch=a;x;Branch=b"]);
+        for empty in ["branch=", "branch", "Branch=\"\""] {
+            reads(
+                "Via",
+                &format!("SIP/2.0/UDP h;{empty};x"),
+                &["2.0 UDP h -;x"],
+            );
+            let two = format!("SIP/2.0/UDP h;branch=a;{empty}");
+            reads("Via", &two, &["2.0 UDP h -;branch=a"]);
+        }
+        reads(
             "Via",
-            &[
-                "SIP/2.0/UDP h;branch=",
-                "SIP/2.0/UDP h;branch",
-                "SIP/2.0/UDP h;Branch=\"\"",
-                "SIP/2.0/UDP h;branch=a;branch=b",
-            ],
+            "SIP/2.0/UDP h;branch=a;branch=a",
+            &["2.0 UDP h -;branch=a"],
         );
         reads(
             "Via",
             "SIP/2.0/UDP h;branch=\"a b\"",
             &[r#"2.0 UDP h -;branch="a b""#],
+        );
+        reads(
+            "Via",
+            "SIP/2.0/UDP h;branch=z9hG4bK7:4f/1",
+            &["2.0 UDP h -;branch=z9hG4bK7:4f/1"],
+        );
+    }
+
+    #[test]
+    fn parameters_twice_and_empty_ones() {
+        reads(
+            "Via",
+            "SIP/2.0/UDP h;rport;;branch=a;received=1.1.1.1;rport=5060;received=2.2.2.2;ttl=;",
+            &["2.0 UDP h -;branch=a;rport=5060;received=2.2.2.2;ttl"],
         );
     }
 }

@@ -177,11 +177,18 @@ fn port(port: Option<u16>) -> String {
     port.map_or("-".to_owned(), |port| port.to_string())
 }
 
-/// The text without the `\` of its quoted pairs; that there are some must have been said.
+/// The text without the `\` of its quoted pairs; that there are some must have been said. Outside of quotes a `\`
+/// is text.
 fn plain(octets: &[u8], text: Text) -> String {
     let raw = text.span.of(octets);
-    assert_eq!(text.escaped, raw.contains(&b'\\'), "{}", raw.escape_ascii());
-    string(&unescape(raw).collect::<Vec<u8>>())
+    let quoted = text.span.start.checked_sub(1).map(|at| octets[at as usize]);
+    if matches!(quoted, Some(b'"' | b'(')) {
+        assert_eq!(text.escaped, raw.contains(&b'\\'), "{}", raw.escape_ascii());
+    }
+    match text.escaped {
+        true => string(&unescape(raw).collect::<Vec<u8>>()),
+        false => string(raw),
+    }
 }
 
 /// UTF-8 as it is, anything else with escapes.

@@ -1,40 +1,54 @@
 //! One element of each shape, written by a pen; each function gives what must be read.
 
 use crate::common::show::{self, param};
-use crate::pen::{ALNUM, DISPLAY, Pen, TEXT, VALUE, WORD};
+use crate::pen::{ALNUM, CALL_ID, DISPLAY, Pen, TEXT, VALUE};
 use sip_parser::{Repeat, Row, Shape};
 
 /// A line of the header.
 pub fn value(pen: &mut Pen<'_>, row: &Row) -> Vec<String> {
     if row.repeat == Repeat::List0 && pen.once_in(8) {
+        pen.empty(",");
         return Vec::new();
     }
-    let separator = match (row.shape, row.repeat) {
-        (Shape::Privacy, _) => ";",
-        (_, Repeat::One | Repeat::Lines) => return vec![element(pen, row.shape)],
-        _ => ",",
+    let (separator, skips) = match (row.shape, row.repeat) {
+        (Shape::Privacy, _) => (";", true),
+        (_, Repeat::One | Repeat::Lines) => return vec![element(pen, row)],
+        (Shape::Via, _) => (",", false),
+        _ => (",", true),
     };
     if row.shape == Shape::Contact && pen.once_in(8) {
         pen.put("*");
         return vec!["*".to_owned()];
     }
-    let mut elements = vec![element(pen, row.shape)];
+    if skips {
+        pen.empty(separator);
+    }
+    let mut elements = vec![element(pen, row)];
     while pen.once_in(3) {
-        pen.separator(separator);
-        elements.push(element(pen, row.shape));
+        match skips {
+            true => pen.separators(separator),
+            false => pen.separator(separator),
+        }
+        elements.push(element(pen, row));
+    }
+    if skips {
+        pen.empty(separator);
     }
     elements
 }
 
-fn element(pen: &mut Pen<'_>, shape: Shape) -> String {
-    match shape {
+fn element(pen: &mut Pen<'_>, row: &Row) -> String {
+    match row.shape {
         Shape::Address => address(pen) + &params(pen),
-        Shape::Route => name_addr(pen) + &params(pen),
+        Shape::NameAddr => name_addr(pen) + &params(pen),
+        Shape::ReferTo => refer_to(pen),
+        Shape::Route => route(pen) + &params(pen),
         Shape::Contact => address(pen) + &contact_params(pen) + &params(pen),
         Shape::Auth => auth(pen),
         Shape::AuthInfo => auth_params(pen),
-        Shape::CallId => call_id(pen),
-        Shape::CallIdParams => call_id(pen) + &params(pen),
+        Shape::CallId if row.repeat == Repeat::One => call_id(pen, ",;"),
+        Shape::CallId => call_id(pen, ";"),
+        Shape::CallIdParams => call_id(pen, ",") + &params(pen),
         Shape::Cseq => spaced(pen, &[(1 << 31) - 1]),
         Shape::Rack => spaced(pen, &[u32::MAX, (1 << 31) - 1]),
         Shape::Date => date(pen),
@@ -49,6 +63,7 @@ fn element(pen: &mut Pen<'_>, shape: Shape) -> String {
         Shape::Text | Shape::Raw => pen.words_of(TEXT, 20),
         Shape::Timestamp => timestamp(pen),
         Shape::TokenParams => pen.token() + &params(pen),
+        Shape::UriParams if pen.once_in(4) => name(pen) + &params(pen),
         Shape::UriParams => bracketed(pen) + &params(pen),
         Shape::Version => version(pen),
         Shape::Via => via(pen) + &params(pen),
@@ -78,15 +93,19 @@ fn params(pen: &mut Pen<'_>) -> String {
     let mut read = String::new();
     let most = if pen.once_in(16) { 20 } else { 4 };
     for number in 0..pen.pick(most) {
-        pen.separator(";");
+        pen.separators(";");
         read += &generic_param(pen, number);
     }
+    pen.empty(";");
     read
 }
 
 fn generic_param(pen: &mut Pen<'_>, number: usize) -> String {
     let name = param_name(pen, number);
     if pen.once_in(3) {
+        if pen.once_in(4) {
+            pen.separator("=");
+        }
         return param(&name, "");
     }
     pen.separator("=");
@@ -103,14 +122,19 @@ fn param_value(pen: &mut Pen<'_>) -> String {
     match pen.pick(4) {
         0 | 1 => pen.some_of(VALUE, 10),
         2 => pen.quoted(),
-        _ => bracketed(pen),
+        _ => {
+            pen.put("<");
+            let uri = pen.some_of("aZ0-_.!~*'()[]/?:@&=+$,;#", 12);
+            pen.put(">");
+            format!("<{uri}>")
+        }
     }
 }
 
 fn param_list(pen: &mut Pen<'_>) -> String {
     let mut read = generic_param(pen, 0);
     for number in 1..=pen.pick(4) {
-        pen.separator(";");
+        pen.separators(";");
         read += &generic_param(pen, number);
     }
     read
@@ -118,9 +142,48 @@ fn param_list(pen: &mut Pen<'_>) -> String {
 
 fn address(pen: &mut Pen<'_>) -> String {
     if pen.once_in(3) {
-        return format!("<{}>", uri(pen, true).text());
+        return format!("<{}>", uri(pen, Parts::Authority).text());
     }
     name_addr(pen)
+}
+
+/// Without brackets its parameters are the URI's.
+fn route(pen: &mut Pen<'_>) -> String {
+    if pen.once_in(3) {
+        let uri = format!("<{}>", uri(pen, Parts::Parameters).text());
+        // A blank ends it: what follows is the header's.
+        pen.put(" ");
+        return uri;
+    }
+    name_addr(pen)
+}
+
+/// Without brackets all is the URI's, once it has headers.
+fn refer_to(pen: &mut Pen<'_>) -> String {
+    let start = pen.wire.len();
+    match pen.pick(4) {
+        0 | 1 => name_addr(pen) + &params(pen),
+        2 => format!("<{}>", uri(pen, Parts::Authority).text()),
+        _ => {
+            let mut uri = uri(pen, Parts::Parameters);
+            if !uri.kind.starts_with("Sip") {
+                pen.wire.truncate(start);
+                return name_addr(pen) + &params(pen);
+            }
+            pen.put("?");
+            uri.headers = "?".to_owned() + &escapable(pen, headers(&uri));
+            pen.put(" ");
+            format!("<{}>", uri.text()) + &params(pen)
+        }
+    }
+}
+
+/// Text in brackets that is no URI.
+fn name(pen: &mut Pen<'_>) -> String {
+    pen.put("<");
+    let name = pen.some_of(ALNUM, 4) + &pen.some_of("aZ0-_./!", 8);
+    pen.put(">");
+    format!("<:{name}>")
 }
 
 fn name_addr(pen: &mut Pen<'_>) -> String {
@@ -147,7 +210,7 @@ fn name_addr(pen: &mut Pen<'_>) -> String {
 
 fn bracketed(pen: &mut Pen<'_>) -> String {
     pen.put("<");
-    let uri = uri(pen, false).text();
+    let uri = uri(pen, Parts::All).text();
     pen.put(">");
     format!("<{uri}>")
 }
@@ -157,7 +220,7 @@ fn contact_params(pen: &mut Pen<'_>) -> String {
         0 | 1 => return String::new(),
         2 => (
             "q",
-            ["1", "0.", "0.5", "1.000", "0.123"][pen.pick(5)].to_owned(),
+            ["1", "0.", "0.5", "1.000", "0.1234", "a"][pen.pick(6)].to_owned(),
         ),
         _ => ("expires", pen.number(u32::MAX).to_string()),
     };
@@ -188,9 +251,13 @@ fn auth(pen: &mut Pen<'_>) -> String {
 
 fn auth_params(pen: &mut Pen<'_>) -> String {
     let mut read = String::new();
+    pen.empty(",");
     for number in 0..=pen.pick(6) {
-        if number > 0 {
-            pen.separator(",");
+        match pen.pick(12) {
+            _ if number == 0 => {}
+            // The comma may be missing.
+            11 => pen.some_blanks(),
+            _ => pen.separators(","),
         }
         let name = param_name(pen, number);
         pen.separator("=");
@@ -204,13 +271,8 @@ fn auth_params(pen: &mut Pen<'_>) -> String {
     read
 }
 
-fn call_id(pen: &mut Pen<'_>) -> String {
-    let word = pen.some_of(WORD, 12);
-    if pen.once_in(2) {
-        pen.put("@");
-        return word + "@" + &pen.some_of(WORD, 12);
-    }
-    word
+fn call_id(pen: &mut Pen<'_>, more: &str) -> String {
+    pen.some_of(&format!("{CALL_ID}{more}"), 20)
 }
 
 fn date(pen: &mut Pen<'_>) -> String {
@@ -225,7 +287,11 @@ fn date(pen: &mut Pen<'_>) -> String {
     let weekday = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][pen.pick(7)];
     let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let name = &months[month * 3..month * 3 + 3];
-    pen.put(&format!("{weekday}, {day:02} {name} {year:04} {time} GMT"));
+    let zone = ["GMT", "GMT", "UTC"][pen.pick(3)];
+    let digits = 1 + usize::from(!pen.once_in(3));
+    pen.put(&format!(
+        "{weekday}, {day:0digits$} {name} {year:04} {time} {zone}"
+    ));
     format!("{year:04}-{:02}-{day:02} {time}", month + 1)
 }
 
@@ -341,8 +407,29 @@ impl Uri {
     }
 }
 
-/// Writes a URI; one that stands without brackets has no comma, semicolon or question mark.
-pub fn uri(pen: &mut Pen<'_>, bare: bool) -> Uri {
+/// Which parts a URI may have where it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// Without brackets: no comma, semicolon or question mark.
+    Authority,
+    /// Without brackets, but that its parameters are its own.
+    Parameters,
+    All,
+    /// All but blanks, which end it in a start line.
+    RequestUri,
+}
+
+/// The octets of a URI's headers. Without a user an `@` in them would end one.
+fn headers(uri: &Uri) -> &'static str {
+    match uri.user {
+        Some(_) => "aZ0-_.!~*'()[]/?:+$&=;@",
+        None => "aZ0-_.!~*'()[]/?:+$&=;",
+    }
+}
+
+/// Writes a URI.
+pub fn uri(pen: &mut Pen<'_>, parts: Parts) -> Uri {
+    let bare = matches!(parts, Parts::Authority | Parts::Parameters);
     let (kind, scheme) = [
         ("Sip", "sip"),
         ("Sips", "sips"),
@@ -370,23 +457,37 @@ pub fn uri(pen: &mut Pen<'_>, bare: bool) -> Uri {
         _ => hostport(pen, &mut uri, bare),
     }
     uri.authority = pen.wire[start..].to_owned();
-    if kind != "Other" && !bare {
+    if kind != "Other" && parts != Parts::Authority {
         uri.parameters = component(pen, ";", "aZ0-_.!~*'()[]/:&+$;=");
+        if kind.starts_with("Sip") && parts == Parts::All && pen.once_in(6) {
+            uri.parameters += &quoted_param(pen);
+        }
     }
     if kind.starts_with("Sip") && !bare {
-        uri.headers = component(pen, "?", "aZ0-_.!~*'()[]/?:+$&=");
+        uri.headers = component(pen, "?", headers(&uri));
     }
     uri
+}
+
+/// Writes a parameter of a URI with a value in quotes; gives it as it is written.
+fn quoted_param(pen: &mut Pen<'_>) -> String {
+    let start = pen.wire.len();
+    pen.put(";thinfo=");
+    pen.quoted();
+    pen.wire[start..].to_owned()
 }
 
 fn hostport(pen: &mut Pen<'_>, uri: &mut Uri, bare: bool) {
     if pen.once_in(2) {
         let octets = if bare {
-            "aZ0-_.!~*'()&=+$/"
+            "aZ0-_.!~*'()&=+$/#^`{|}éΩ"
         } else {
-            "aZ0-_.!~*'()&=+$,;?/"
+            "aZ0-_.!~*'()&=+$,;?/#^`{|}éΩ"
         };
-        uri.user = Some(pen.some_of(octets, 1) + &escapable(pen, &format!("{octets}:")));
+        uri.user = Some(match pen.once_in(12) {
+            true => String::new(),
+            false => pen.some_of(octets, 1) + &escapable(pen, &format!("{octets}:")),
+        });
         pen.put("@");
     }
     uri.host = host(pen);

@@ -1,7 +1,7 @@
 //! A whole message, written by a pen.
 
 use crate::common::Shown;
-use crate::grammar;
+use crate::grammar::{self, Parts};
 use crate::pen::{Pen, TEXT};
 use sip_parser::{HeaderId, Level, ROW_COUNT, Repeat, Row, Shape};
 
@@ -66,7 +66,7 @@ fn start_line(pen: &mut Pen<'_>) -> String {
     }
     let method = pen.token();
     pen.put(" ");
-    let uri = grammar::uri(pen, false).text();
+    let uri = grammar::uri(pen, Parts::RequestUri).text();
     pen.put(" ");
     pen.put_any_case("SIP/");
     format!("{method} {uri} {}", grammar::version(pen))
@@ -164,6 +164,7 @@ fn end(pen: &mut Pen<'_>, headers: &mut Vec<Gathered>, body: &[u8]) -> Option<Ve
     if way == 3 {
         return None;
     }
-    pen.line_end();
+    let blank = ["\r\n", "\r\n", "\n"][pen.pick(3)];
+    pen.put(blank);
     Some(body.to_vec())
 }

@@ -6,12 +6,13 @@
 use std::slice::Iter;
 
 pub const TOKEN: &str = "azAZ059-.!%*_+`'~";
-pub const WORD: &str = "azAZ059-.!%*_+`'~()<>:\\\"/[]?{}";
+/// Without the separators behind a Call-ID that stands in a list.
+pub const CALL_ID: &str = "azAZ059-.!%*_+`'~()<>:\\\"/[]?{}@#$&=|^éΩ";
 pub const VALUE: &str = "azAZ059-.!%*_+`'~:/@[]?#&$()^|{}";
 pub const ALNUM: &str = "azAZ059";
 /// With blanks for a name of several words; those at its ends are never written.
 pub const TEXT: &str = "aZ0 -.!%*_+`'~()<>:\\\"/[]?{}@;,=&#éΩ大";
-pub const DISPLAY: &str = "azAZ059 -.!%*_+`'~é大";
+pub const DISPLAY: &str = "azAZ059 -.!%*_+`'~é大@&$#/:()=[]?{}|^";
 const QUOTED: &str = "aZ0 <>;,:@?=()'éΩ大\"\\\u{7}\u{7f}\t";
 
 pub struct Pen<'a> {
@@ -99,6 +100,21 @@ impl<'a> Pen<'a> {
         self.blanks();
         self.put(separator);
         self.blanks();
+    }
+
+    /// A separator, perhaps with empty elements or parameters before it.
+    pub fn separators(&mut self, separator: &str) {
+        while self.once_in(12) {
+            self.separator(separator);
+        }
+        self.separator(separator);
+    }
+
+    /// Separators with nothing between them, or nothing.
+    pub fn empty(&mut self, separator: &str) {
+        while self.once_in(16) {
+            self.separator(separator);
+        }
     }
 
     /// Writes from 1 to `most` of the octets.
@@ -200,13 +216,14 @@ impl<'a> Pen<'a> {
     }
 
     pub fn line_end(&mut self) {
-        let end = ["\r\n", "\r\n", "\r\n", "\n"][self.pick(4)];
+        let end = ["\r\n", "\r\n", "\r\n", "\n", "\r\r\n"][self.pick(5)];
         self.put(end);
     }
 }
 
-const FOLDS: [&str; 5] = [
+const FOLDS: [&str; 6] = [
     "\r\n ",
+    " \r\r\r\n ",
     " \r\n\t",
     "\t\n  ",
     "\r\n \r\n ",

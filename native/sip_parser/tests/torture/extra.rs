@@ -15,17 +15,15 @@ fn has_date(name: &str, date: &str) {
     assert_eq!(accept(name), expected, "{name}");
 }
 
-/// A Date that is none leaves the message alone and is given as text.
+/// A Date that is none leaves the message alone and is given as text. `UTC` is the one other name of the zone that is
+/// taken.
 #[test]
 fn baddate_of_other_zones() {
     has_date(
         "rfc4475-extra/baddate-UT",
         "Date = Fri, 01 Jan 2010 16:00:00 UT",
     );
-    has_date(
-        "rfc4475-extra/baddate-UTC",
-        "Date = Fri, 01 Jan 2010 16:00:00 UTC",
-    );
+    has_date("rfc4475-extra/baddate-UTC", "Date: 2010-01-01 16:00:00");
     has_date(
         "rfc4475-extra/baddate-UCT",
         "Date = Fri, 01 Jan 2010 16:00:00 UCT",

@@ -10,7 +10,7 @@ fn rfc4475_3_1_2_1_badinv01() {
         "rfc4475/badinv01",
         Reason::InvalidHeader,
         Some("Via"),
-        ";,;,,",
+        ";,,",
     );
 }
 

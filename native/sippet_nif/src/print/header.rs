@@ -69,7 +69,10 @@ impl<'a> Printer<'a> {
         while present != 0 {
             let place = present.trailing_zeros() as usize;
             let (id, prefix) = self.atoms.order.line(place);
-            self.lines(id, prefix, values[place])?;
+            let start = self.out.len();
+            if self.lines(id, prefix, values[place]).is_err() {
+                self.lines_by_kind(id, prefix, values[place], start)?;
+            }
             present &= present - 1;
         }
         Ok(())
@@ -106,7 +109,16 @@ impl<'a> Printer<'a> {
     }
 
     /// The value of one header as it stands behind its name, in one line.
-    pub(super) fn value(&mut self, id: HeaderId, value: Raw<'a>) -> Printed {
+    pub(super) fn whole_value(&mut self, id: HeaderId, value: Raw<'a>) -> Printed {
+        self.place = Place::Header(id);
+        let start = self.out.len();
+        match self.value(id, value) {
+            Ok(()) => Ok(()),
+            Err(Stopped) => self.value_by_kind(id, value, start),
+        }
+    }
+
+    fn value(&mut self, id: HeaderId, value: Raw<'a>) -> Printed {
         let row = id.row();
         match (row.repeat, row.shape) {
             (Repeat::One, _) => self.element(id, value),
@@ -163,6 +175,14 @@ impl<'a> Printer<'a> {
             return self.refuse(Wanted::Words("a token"), key);
         }
         self.place = Place::Raw(key);
+        let start = self.out.len();
+        match self.raw_values(name, value) {
+            Ok(()) => Ok(()),
+            Err(Stopped) => self.raw_by_kind(name, key, value, start),
+        }
+    }
+
+    fn raw_values(&mut self, name: &[u8], value: Raw<'a>) -> Printed {
         if self.make.octets(value).is_some() {
             return self.raw_line(name, value);
         }
@@ -181,7 +201,6 @@ impl<'a> Printer<'a> {
         self.put(b"\r\n");
         self.put(name);
         self.put(b": ");
-        let _text = self.octets(line, LINES)?;
-        self.text(line)
+        self.line_text(line, LINES)
     }
 }

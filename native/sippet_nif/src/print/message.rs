@@ -38,7 +38,7 @@ impl<'a> Printer<'a> {
     }
 
     fn request_line(&mut self, method: Raw<'a>, uri: Raw<'a>, version: Raw<'a>) -> Printed {
-        self.place = Place::Words("the request line");
+        self.place = Place::RequestLine;
         self.method(method)?;
         self.out.push(b' ');
         if !self.atoms.uri.is(self.make, uri) {

@@ -5,6 +5,8 @@
 //! the shape is refused, and so is text that could end its line.
 
 mod header;
+mod host;
+mod kind;
 mod message;
 mod octets;
 mod order;
@@ -51,6 +53,7 @@ struct Stopped;
 enum Place<'a> {
     Header(HeaderId),
     Raw(Raw<'a>),
+    RequestLine,
     Words(&'static str),
 }
 
@@ -111,8 +114,7 @@ impl<'a> Printer<'a> {
             [tag, row, value] if tag == tags.value => {
                 let row = self.make.unsigned(row).ok_or(Error::BadArg)?;
                 let id = HeaderId::all().nth(row as usize).ok_or(Error::BadArg)?;
-                self.place = Place::Header(id);
-                self.value(id, value)
+                self.whole_value(id, value)
             }
             [tag, uri] if tag == tags.uri => self.uri(uri),
             _ => return Err(Error::BadArg),
@@ -139,14 +141,30 @@ impl<'a> Printer<'a> {
         self.put(&digits[first..]);
     }
 
+    /// An integer that is not negative, or the digits of one.
+    #[inline]
+    fn integer_of(&self, term: Raw<'a>) -> Option<u64> {
+        match self.make.unsigned(term) {
+            None => self.digits(term),
+            number => number,
+        }
+    }
+
     /// The text of a binary. All that grows without bound comes through here, so that this is where a normal
     /// scheduler is left.
     #[inline]
     fn octets(&mut self, term: Raw<'a>, wanted: Wanted) -> Result<&'a [u8], Stopped> {
         match self.make.octets(term) {
             None => Err(self.refused(wanted, term)),
-            Some(text) if self.out.len() + text.len() > HEAD && !self.patient => Err(self.large()),
-            Some(text) => Ok(text),
+            Some(text) => self.bounded(text),
+        }
+    }
+
+    #[inline]
+    fn bounded(&mut self, text: &'a [u8]) -> Result<&'a [u8], Stopped> {
+        match self.out.len() + text.len() > HEAD && !self.patient {
+            true => Err(self.large()),
+            false => Ok(text),
         }
     }
 
@@ -177,6 +195,7 @@ impl<'a> Printer<'a> {
                 let place = match place {
                     Place::Header(id) => make.binary(id.row().name.as_bytes()),
                     Place::Raw(name) => *name,
+                    Place::RequestLine => make.binary(b"the request line"),
                     Place::Words(words) => make.binary(words.as_bytes()),
                 };
                 let wanted = match wanted {

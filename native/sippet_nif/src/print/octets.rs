@@ -1,5 +1,5 @@
 //! The octet classes that printing needs. Everything that goes out passes one of these checks, once a piece: no
-//! value can end a header line or start another.
+//! value can end a header line or start another, and none is printed that the parser would refuse.
 
 use super::{Place, Printed, Printer, Stopped, Wanted};
 use crate::term::Raw;
@@ -9,9 +9,9 @@ const TEXT: Wanted = Wanted::Words("text");
 const TOKEN: Wanted = Wanted::Words("a token");
 const WORD: Wanted = Wanted::Words("a word without blanks");
 const LINE: Wanted = Wanted::Words("text without CR, LF or NUL");
+const PRINTABLE: Wanted = Wanted::Words("text without control characters");
 const NO_LINE_END: Wanted = Wanted::Words("text without CR or LF");
-const URI: Wanted = Wanted::Words("text without blanks, \"<\" or \">\"");
-const HOST: Wanted = Wanted::Words("a host");
+const TOKEN68: Wanted = Wanted::Words("base64 or another token68");
 
 /// Whether all octets are good; without a way out, as texts are short and refusals rare.
 #[inline]
@@ -24,33 +24,40 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && Class::TOKEN.all(text)
 }
 
-/// What no line may hold. HTAB and the other controls can't end a line and are let through in text.
+/// Whether the parser reads the text back as it is, where it stands as a value without quotes.
 #[inline]
-fn is_line(text: &[u8]) -> bool {
+pub(super) fn is_bare(text: &[u8]) -> bool {
+    !text.is_empty() && Class::VALUE.all(text)
+}
+
+/// What no line may hold. The parser hands on all else where it reads raw text.
+#[inline]
+pub(super) fn is_line(text: &[u8]) -> bool {
     each(text, |octet| octet != b'\r' && octet != b'\n' && octet != 0)
 }
 
-/// Whether the text can stand in a URI between `<` and `>`, or in a request line.
-#[inline]
-pub(super) fn is_uri(text: &[u8]) -> bool {
-    each(text, |octet| {
-        octet > 0x20 && octet != b'<' && octet != b'>' && octet != 0x7F
-    })
-}
-
-/// Whether all octets can be an IPv6 address's.
-fn is_address(text: &[u8]) -> bool {
-    each(text, |octet| {
-        octet.is_ascii_hexdigit() || octet == b':' || octet == b'.'
-    })
-}
-
-/// `[2001:db8::1]`
-fn is_reference(text: &[u8]) -> bool {
-    match text {
-        [b'[', address @ .., b']'] => !address.is_empty() && is_address(address),
-        _ => false,
+/// Whether all that is not of the class is an escape: `"%" HEXDIG HEXDIG`.
+pub(super) fn is_escaped(class: Class, mut text: &[u8]) -> bool {
+    loop {
+        text = match text {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if Class::HEX.has(*high) && Class::HEX.has(*low) => rest,
+            [octet, rest @ ..] if class.has(*octet) => rest,
+            _ => return false,
+        }
     }
+}
+
+/// RFC7235§2.1 - `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
+fn is_token68(text: &[u8]) -> bool {
+    let padding = text
+        .iter()
+        .rev()
+        .take_while(|octet| **octet == b'=')
+        .count();
+    let digits = &text[..text.len() - padding];
+    let digit = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/".contains(&octet);
+    !digits.is_empty() && each(digits, digit)
 }
 
 impl<'a> Printer<'a> {
@@ -63,9 +70,20 @@ impl<'a> Printer<'a> {
         Ok(text)
     }
 
-    /// Text that may hold all but CR, LF and NUL.
+    /// RFC3261§25.1 - TEXT-UTF8-TRIM and Reason-Phrase: all but control characters
     pub(super) fn text(&mut self, term: Raw<'a>) -> Printed {
         let text = self.octets(term, TEXT)?;
+        match Class::TEXT.all(text) {
+            true => self.put(text),
+            false if is_line(text) => return self.refuse(PRINTABLE, term),
+            false => return self.refuse(LINE, term),
+        }
+        Ok(())
+    }
+
+    /// Text of which nothing is known: it may hold all but CR, LF and NUL.
+    pub(super) fn line_text(&mut self, term: Raw<'a>, wanted: Wanted) -> Printed {
+        let text = self.octets(term, wanted)?;
         match is_line(text) {
             true => self.put(text),
             false => return self.refuse(LINE, term),
@@ -73,56 +91,31 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    /// A word without quotes: not empty, no control characters and no blanks.
+    /// A word that stands without quotes whatever it is.
     pub(super) fn word(&mut self, term: Raw<'a>) -> Printed {
         let text = self.octets(term, WORD)?;
-        match !text.is_empty() && each(text, |octet| octet > 0x20 && octet != 0x7F) {
+        match is_bare(text) {
             true => self.put(text),
             false => return self.refuse(WORD, term),
         }
         Ok(())
     }
 
-    /// A part of a URI, which stands as it is; `term` is for the error.
-    pub(super) fn uri_text(&mut self, text: &[u8], term: Raw<'a>) -> Printed {
-        match is_uri(text) {
+    pub(super) fn token68(&mut self, term: Raw<'a>) -> Printed {
+        let text = self.octets(term, TOKEN68)?;
+        match is_token68(text) {
             true => self.put(text),
-            false => return self.refuse(URI, term),
+            false => return self.refuse(TOKEN68, term),
         }
         Ok(())
     }
 
-    /// A host as it stands before a port: an IPv6 address gets its brackets.
-    pub(super) fn host(&mut self, term: Raw<'a>) -> Printed {
-        let text = self.octets(term, HOST)?;
-        if !text.is_empty() && (Class::HOST.all(text) || is_reference(text)) {
-            self.put(text);
-        } else if text.contains(&b':') && is_address(text) {
-            self.out.push(b'[');
-            self.put(text);
-            self.out.push(b']');
-        } else {
-            return self.refuse(HOST, term);
-        }
-        Ok(())
-    }
-
-    /// The value of a parameter: as it is where it is a token or an IPv6 reference, else in quotes.
+    /// The value of a parameter, or a word: as it is where that is read back as it is, else in quotes.
     #[inline]
     pub(super) fn param_value(&mut self, text: &'a [u8], term: Raw<'a>) -> Printed {
-        match is_token(text) || is_reference(text) {
+        match is_bare(text) {
             true => self.put(text),
             false => return self.quoted_text(text, term),
-        }
-        Ok(())
-    }
-
-    /// The value of a parameter that is an address: as it is with colons and brackets too.
-    pub(super) fn address_value(&mut self, text: &'a [u8], term: Raw<'a>) -> Printed {
-        let part = |octet: u8| Class::TOKEN.has(octet) || matches!(octet, b':' | b'[' | b']');
-        match each(text, part) {
-            true => self.put(text),
-            false => return self.param_value(text, term),
         }
         Ok(())
     }
@@ -132,8 +125,10 @@ impl<'a> Printer<'a> {
         self.quoted_text(text, term)
     }
 
-    /// A quoted string. `"`, `\` and control characters become quoted pairs. So does NUL, which the grammar
-    /// allows there (RFC 4475 §3.1.1.2 sends one); CR and LF have no quoted form.
+    /// A quoted string. `"`, `\` and control characters become quoted pairs; CR and LF have no quoted form.
+    ///
+    /// A NUL has one, and RFC 4475 §3.1.1.2 sends it: what was read must be handed on. But it never goes out, as
+    /// programs in C cut a text there; it is left out.
     pub(super) fn quoted_text(&mut self, text: &[u8], term: Raw<'a>) -> Printed {
         self.enclosed(b'"', text, b'"', Class::QDTEXT, term)
     }
@@ -159,7 +154,10 @@ impl<'a> Printer<'a> {
             for octet in text {
                 match octet {
                     b'\r' | b'\n' => return self.refuse(NO_LINE_END, term),
+                    0 => {}
                     octet if plain.has(*octet) => self.out.push(*octet),
+                    // RFC3261§25.1 - quoted-pair has no octets from 0x80 on
+                    0x80.. => return self.refuse(TEXT, term),
                     octet => self.out.extend_from_slice(&[b'\\', *octet]),
                 }
             }
@@ -169,11 +167,11 @@ impl<'a> Printer<'a> {
     }
 
     /// Prints with another name of the place for the error.
-    pub(super) fn at(
+    pub(super) fn at<T>(
         &mut self,
         place: &'static str,
-        print: impl FnOnce(&mut Self) -> Printed,
-    ) -> Printed {
+        print: impl FnOnce(&mut Self) -> Result<T, Stopped>,
+    ) -> Result<T, Stopped> {
         let before = std::mem::replace(&mut self.place, Place::Words(place));
         let printed = print(self);
         if printed.is_ok() {

@@ -1,5 +1,6 @@
 //! Parameters: which stand in quotes, and which as they are.
 
+use super::octets::{is_bare, is_token};
 use super::{Place, Printed, Printer, Wanted};
 use crate::term::{Pairs, Raw};
 use sip_parser::{HeaderId, Shape};
@@ -30,32 +31,8 @@ const BASE_TAGS: [&[u8]; 20] = [
     b"video",
 ];
 
-/// RFC3841§9.2, RFC3261§20.10 - where base tags stand
-const BASE_TAG_HEADERS: [HeaderId; 3] = [
-    HeaderId::CONTACT,
-    HeaderId::ACCEPT_CONTACT,
-    HeaderId::REJECT_CONTACT,
-];
-
-/// RFC3261§25.1, RFC7616§3, RFC3310§3.2, RFC8898§4 - quoted strings even where a token would do
-const QUOTED_AUTH: [&[u8]; 16] = [
-    b"auts",
-    b"authz_server",
-    b"ck",
-    b"cnonce",
-    b"domain",
-    b"error",
-    b"ik",
-    b"nextnonce",
-    b"nonce",
-    b"opaque",
-    b"realm",
-    b"response",
-    b"rspauth",
-    b"scope",
-    b"uri",
-    b"username",
-];
+/// RFC3261§20.27, §20.44 - the challenges
+const CHALLENGES: [HeaderId; 2] = [HeaderId::WWW_AUTHENTICATE, HeaderId::PROXY_AUTHENTICATE];
 
 impl<'a> Printer<'a> {
     fn is_in(&self, headers: &[HeaderId]) -> bool {
@@ -78,40 +55,31 @@ impl<'a> Printer<'a> {
             return Ok(());
         }
         self.out.push(b'=');
-        match self.is_quoted(name) {
+        match self.is_quoted(name, text) {
             true => self.quoted_text(text, value),
             false => self.param_value(text, value),
         }
     }
 
-    fn is_quoted(&self, name: &[u8]) -> bool {
-        match name {
-            [b'+', ..] => true,
+    /// Whether the RFCs have quotes even where the parser would do without.
+    #[inline]
+    fn is_quoted(&self, name: &[u8], text: &[u8]) -> bool {
+        match (name, self.place) {
+            ([b'+', ..], _) => true,
             // RFC3329§2.2 - d-ver is a quoted string
-            b"d-ver" => true,
-            // RFC3326§2 - so is the text of a reason
-            b"text" if self.is_in(&[HeaderId::REASON]) => true,
-            _ => self.is_in(&BASE_TAG_HEADERS) && BASE_TAGS.contains(&name),
-        }
-    }
-
-    /// RFC3261§25.1 - via-received is an address without brackets: its colons stand without quotes (RFC5118§4.5)
-    pub(super) fn via_params(&mut self, params: Pairs<'a>) -> Printed {
-        for (name, value) in params {
-            self.out.push(b';');
-            let name = self.token(name)?;
-            let text = self.octets(value, TEXT)?;
-            if text.is_empty() {
-                continue;
+            (b"d-ver", _) => true,
+            // RFC3841§9.2, RFC3261§20.10 - base tags stand here
+            (_, Place::Header(HeaderId::CONTACT))
+            | (_, Place::Header(HeaderId::ACCEPT_CONTACT | HeaderId::REJECT_CONTACT)) => {
+                BASE_TAGS.contains(&name)
             }
-            self.out.push(b'=');
-            match name {
-                b"received" | b"maddr" => self.address_value(text, value)?,
-                name if self.is_quoted(name) => self.quoted_text(text, value)?,
-                _ => self.param_value(text, value)?,
-            }
+            // RFC3326§2 - the text of a reason is a quoted string
+            (b"text", Place::Header(HeaderId::REASON)) => true,
+            // RFC2045§5.1 - a value is a token, or in quotes: those who read a body by these headers read mail too
+            (_, Place::Header(HeaderId::CONTENT_TYPE | HeaderId::ACCEPT))
+            | (_, Place::Header(HeaderId::CONTENT_DISPOSITION)) => !is_token(text),
+            _ => false,
         }
-        Ok(())
     }
 
     pub(super) fn auth_params(&mut self, params: Raw<'a>) -> Printed {
@@ -126,19 +94,24 @@ impl<'a> Printer<'a> {
             let name = self.token(name)?;
             self.out.push(b'=');
             let text = self.octets(value, TEXT)?;
-            match text.is_empty() || self.is_quoted_auth(name) {
-                true => self.quoted_text(text, value)?,
-                false => self.param_value(text, value)?,
+            match self.is_bare_auth(name, text) {
+                true => self.put(text),
+                false => self.quoted_text(text, value)?,
             }
         }
         Ok(())
     }
 
-    fn is_quoted_auth(&self, name: &[u8]) -> bool {
-        match name {
-            // RFC7616§3.3, §3.4 - the options of a challenge are quoted, the choice in credentials is not
-            b"qop" => self.is_in(&[HeaderId::WWW_AUTHENTICATE, HeaderId::PROXY_AUTHENTICATE]),
-            _ => QUOTED_AUTH.contains(&name),
-        }
+    /// RFC7616§3.3, §3.4, §3.5 - what must not be quoted, or stands without quotes in the examples (§3.9). All others
+    /// are: there are peers that take nothing else.
+    fn is_bare_auth(&self, name: &[u8], text: &[u8]) -> bool {
+        let bare = match name {
+            b"algorithm" | b"userhash" => !self.is_in(&[HeaderId::AUTHENTICATION_INFO]),
+            b"qop" | b"nc" => !self.is_in(&CHALLENGES),
+            b"stale" | b"charset" => self.is_in(&CHALLENGES),
+            _ => false,
+        };
+        // A lone "nc==" would be read as token68 (RFC7235§2.1).
+        bare && is_bare(text) && text[0] != b'='
     }
 }

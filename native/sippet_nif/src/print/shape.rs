@@ -1,9 +1,18 @@
 //! One function per shape of `headers.tbl`. Each takes one element of a header's value.
 
+use super::octets::is_escaped;
 use super::{Printed, Printer, Wanted};
 use crate::term::{Pairs, Raw};
-use sip_parser::{HeaderId, Shape};
+use sip_parser::{Class, HeaderId, Repeat, Row, Shape};
 use std::io::Write;
+
+const CALL_ID: Wanted = Wanted::Words("a Call-ID");
+
+/// The largest number of a header that has a number.
+const NUMBER: u64 = u32::MAX as u64;
+
+/// RFC3261§8.1.1.5 - a sequence number is less than 2**31
+const SEQUENCE: u64 = (1 << 31) - 1;
 
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] = [
@@ -14,17 +23,19 @@ impl<'a> Printer<'a> {
     pub(super) fn element(&mut self, id: HeaderId, value: Raw<'a>) -> Printed {
         match id.row().shape {
             Shape::Via => self.via(value),
-            Shape::Address | Shape::Route | Shape::Contact => self.address(value),
+            Shape::Address | Shape::NameAddr | Shape::ReferTo | Shape::Route | Shape::Contact => {
+                self.address(value)
+            }
             Shape::Token => self.token(value).map(drop),
             Shape::TokenParams => self.token_params(value),
             Shape::Text => self.text(value),
-            Shape::CallId => self.word(value),
+            Shape::CallId => self.call_id(id, value),
             Shape::Cseq => self.cseq(value),
             Shape::Integer => self.integer(value),
             Shape::MaxForwards => self.max_forwards(value),
             Shape::Auth => self.auth(value),
             Shape::AuthInfo => self.auth_params(value),
-            Shape::CallIdParams => self.call_id_params(value),
+            Shape::CallIdParams => self.call_id_params(id, value),
             Shape::Date => self.date(value),
             Shape::IntegerParams => self.integer_params(value),
             Shape::Media => self.media(value),
@@ -72,7 +83,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn via(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn via(&mut self, value: Raw<'a>) -> Printed {
         let ([version, protocol, sent_by, _], params) = self.with_params(Shape::Via, value)?;
         let [host, port] = match self.make.elements(sent_by) {
             Some(&[host, port]) => [host, port],
@@ -84,7 +95,7 @@ impl<'a> Printer<'a> {
         self.protocol(protocol)?;
         self.out.push(b' ');
         self.host(host)?;
-        match self.make.unsigned(port) {
+        match self.integer_of(port) {
             // The port of a Via without one is 0 where the protocol has no default. Of the others that one was sent,
             // and a response has it too (RFC3261§8.2.6.2).
             Some(0) if !self.atoms.has_default_port(protocol) => {}
@@ -94,7 +105,7 @@ impl<'a> Printer<'a> {
             }
             _ => return self.refuse(Wanted::Shape(Shape::Via), port),
         }
-        self.via_params(params)
+        self.params(params)
     }
 
     fn protocol(&mut self, protocol: Raw<'a>) -> Printed {
@@ -130,21 +141,28 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn address(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn address(&mut self, value: Raw<'a>) -> Printed {
         let ([name, uri, _], params) = self.with_params(Shape::Address, value)?;
         if !self.atoms.uri.is(self.make, uri) {
             return self.refuse(Wanted::Shape(Shape::Address), value);
         }
+        self.display_name(name)?;
+        self.bracketed(uri)?;
+        self.params(params)
+    }
+
+    /// RFC3261§20.10 - always in quotes, so that it may be any text
+    #[inline]
+    pub(super) fn display_name(&mut self, name: Raw<'a>) -> Printed {
         let text = self.octets(name, Wanted::Words("text"))?;
         if !text.is_empty() {
             self.quoted_text(text, name)?;
             self.out.push(b' ');
         }
-        self.bracketed(uri)?;
-        self.params(params)
+        Ok(())
     }
 
-    fn uri_params(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn uri_params(&mut self, value: Raw<'a>) -> Printed {
         let ([uri, _], params) = self.with_params(Shape::UriParams, value)?;
         if !self.atoms.uri.is(self.make, uri) {
             return self.refuse(Wanted::Shape(Shape::UriParams), value);
@@ -153,14 +171,14 @@ impl<'a> Printer<'a> {
         self.params(params)
     }
 
-    fn bracketed(&mut self, uri: Raw<'a>) -> Printed {
+    pub(super) fn bracketed(&mut self, uri: Raw<'a>) -> Printed {
         self.out.push(b'<');
         self.uri(uri)?;
         self.out.push(b'>');
         Ok(())
     }
 
-    fn media(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn media(&mut self, value: Raw<'a>) -> Printed {
         let ([kind, _], params) = self.with_params(Shape::Media, value)?;
         match self.make.elements(kind) {
             Some(&[main, sub]) => {
@@ -182,12 +200,10 @@ impl<'a> Printer<'a> {
     fn word_params(&mut self, id: HeaderId, value: Raw<'a>) -> Printed {
         let ([word, _], params) = self.with_params(Shape::WordParams, value)?;
         let text = self.octets(word, Wanted::Shape(Shape::WordParams))?;
+        self.param_value(text, word)?;
         if id != HeaderId::IDENTITY {
-            self.param_value(text, word)?;
             return self.params(params);
         }
-        // RFC8224§4.1 - the signature stands bare, though base64 is no token
-        self.word(word)?;
         for (name, value) in params {
             self.identity_param(name, value)?;
         }
@@ -196,11 +212,12 @@ impl<'a> Printer<'a> {
 
     /// RFC8224§4.1 - ident-info is a URI between brackets, without quotes
     fn identity_param(&mut self, name: Raw<'a>, value: Raw<'a>) -> Printed {
-        match (self.make.octets(name), self.make.octets(value)) {
-            (Some(b"info"), Some([b'<', uri @ .., b'>'])) => {
-                self.put(b";info=<");
-                self.uri_text(uri, value)?;
-                self.out.push(b'>');
+        let info = self.make.is_text(name, b"info");
+        match self.make.octets(value) {
+            Some(text @ [b'<', uri @ .., b'>']) if info && is_escaped(Class::URIC, uri) => {
+                let _within = self.octets(value, Wanted::Words("text"))?;
+                self.put(b";info=");
+                self.put(text);
                 Ok(())
             }
             _ => self.param(name, value),
@@ -220,56 +237,65 @@ impl<'a> Printer<'a> {
         self.out.push(b' ');
         match (pairs.next(), pairs.next()) {
             // A scheme with a token68 instead of parameters, as "Bearer abc==" (RFC 7235 §2.1).
-            (Some((name, token68)), None) if self.make.is_text(name, b"") => self.word(token68),
+            (Some((name, token68)), None) if self.make.is_text(name, b"") => self.token68(token68),
             _ => self.auth_params(params),
         }
     }
 
-    fn call_id_params(&mut self, value: Raw<'a>) -> Printed {
+    fn call_id(&mut self, id: HeaderId, value: Raw<'a>) -> Printed {
+        let text = self.octets(value, CALL_ID)?;
+        match is_call_id(id.row(), text) {
+            true => self.put(text),
+            false => return self.refuse(CALL_ID, value),
+        }
+        Ok(())
+    }
+
+    fn call_id_params(&mut self, id: HeaderId, value: Raw<'a>) -> Printed {
         let ([call_id, _], params) = self.with_params(Shape::CallIdParams, value)?;
-        self.word(call_id)?;
+        self.call_id(id, call_id)?;
         self.params(params)
     }
 
-    fn cseq(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn cseq(&mut self, value: Raw<'a>) -> Printed {
         let [number, method] = self.tuple(Shape::Cseq, value)?;
-        self.unsigned(Shape::Cseq, number, value)?;
+        self.unsigned(Shape::Cseq, number, value, SEQUENCE)?;
         self.out.push(b' ');
         self.method(method)
     }
 
-    fn rack(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn rack(&mut self, value: Raw<'a>) -> Printed {
         let [response, cseq, method] = self.tuple(Shape::Rack, value)?;
-        self.unsigned(Shape::Rack, response, value)?;
+        self.unsigned(Shape::Rack, response, value, NUMBER)?;
         self.out.push(b' ');
-        self.unsigned(Shape::Rack, cseq, value)?;
+        self.unsigned(Shape::Rack, cseq, value, SEQUENCE)?;
         self.out.push(b' ');
         self.method(method)
     }
 
     fn integer(&mut self, value: Raw<'a>) -> Printed {
-        self.unsigned(Shape::Integer, value, value)
+        self.unsigned(Shape::Integer, value, value, NUMBER)
     }
 
-    /// An integer inside of `whole`, which is of the shape.
-    fn unsigned(&mut self, shape: Shape, value: Raw<'a>, whole: Raw<'a>) -> Printed {
-        match self.make.unsigned(value) {
-            Some(number) => self.number(number),
-            None => return self.refuse(Wanted::Shape(shape), whole),
+    /// An integer inside of `whole`, which is of the shape, and no larger than the parser takes there.
+    fn unsigned(&mut self, shape: Shape, value: Raw<'a>, whole: Raw<'a>, most: u64) -> Printed {
+        match self.integer_of(value) {
+            Some(number) if number <= most => self.number(number),
+            _ => return self.refuse(Wanted::Shape(shape), whole),
         }
         Ok(())
     }
 
     /// RFC3261§20.22 - an integer in the range 0-255
     fn max_forwards(&mut self, value: Raw<'a>) -> Printed {
-        match self.make.unsigned(value) {
+        match self.integer_of(value) {
             Some(number @ 0..=255) => self.number(number),
             _ => return self.refuse(Wanted::Shape(Shape::MaxForwards), value),
         }
         Ok(())
     }
 
-    fn integer_params(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn integer_params(&mut self, value: Raw<'a>) -> Printed {
         let ([number, _], params) = self.with_params(Shape::IntegerParams, value)?;
         self.integer(number)?;
         self.params(params)
@@ -295,7 +321,7 @@ impl<'a> Printer<'a> {
         })
     }
 
-    fn retry_after(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn retry_after(&mut self, value: Raw<'a>) -> Printed {
         let ([seconds, comment, _], params) = self.with_params(Shape::RetryAfter, value)?;
         self.integer(seconds)?;
         if !self.make.is_text(comment, b"") {
@@ -305,7 +331,7 @@ impl<'a> Printer<'a> {
         self.params(params)
     }
 
-    fn timestamp(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn timestamp(&mut self, value: Raw<'a>) -> Printed {
         let [time, delay] = self.tuple(Shape::Timestamp, value)?;
         self.decimal(time)?;
         if self.make.double(delay) == Some(0.0) || self.make.unsigned(delay) == Some(0) {
@@ -317,7 +343,7 @@ impl<'a> Printer<'a> {
 
     /// RFC3261§20.38 - digits and a dot, no exponent; as short as reading them back allows
     fn decimal(&mut self, value: Raw<'a>) -> Printed {
-        match (self.make.unsigned(value), self.make.double(value)) {
+        match (self.integer_of(value), self.make.double(value)) {
             (Some(number), _) => self.number(number),
             (None, Some(number)) if number >= 0.0 => {
                 // Writing into a vector can't fail.
@@ -330,15 +356,15 @@ impl<'a> Printer<'a> {
 
     pub(super) fn version(&mut self, value: Raw<'a>) -> Printed {
         let [major, minor] = self.tuple(Shape::Version, value)?;
-        self.unsigned(Shape::Version, major, value)?;
+        self.unsigned(Shape::Version, major, value, u64::from(u16::MAX))?;
         self.out.push(b'.');
-        self.unsigned(Shape::Version, minor, value)
+        self.unsigned(Shape::Version, minor, value, u64::from(u16::MAX))
     }
 
     /// RFC3261§20.43 - three digits
-    fn warning(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn warning(&mut self, value: Raw<'a>) -> Printed {
         let [code, agent, text] = self.tuple(Shape::Warning, value)?;
-        match self.make.unsigned(code) {
+        match self.integer_of(code) {
             Some(number @ 100..=999) => self.number(number),
             _ => return self.refuse(Wanted::Shape(Shape::Warning), value),
         }
@@ -349,7 +375,7 @@ impl<'a> Printer<'a> {
     }
 
     /// RFC3261§20.17 - SIP-date is in GMT and has no fractions of a second
-    fn date(&mut self, value: Raw<'a>) -> Printed {
+    pub(super) fn date(&mut self, value: Raw<'a>) -> Printed {
         let Some([year, month, day, hour, minute, second]) = self.date_fields(value) else {
             return self.refuse(Wanted::Shape(Shape::Date), value);
         };
@@ -380,9 +406,20 @@ impl<'a> Printer<'a> {
             && (1..=days_in(year, month)).contains(&day)
             && hour < 24
             && minute < 60
-            && second <= 60;
+            && second < 60;
         good.then_some(fields)
     }
+}
+
+/// Visible octets, but for the one that would end it.
+#[inline]
+fn is_call_id(row: &Row, text: &[u8]) -> bool {
+    let ends = match (row.shape, row.repeat) {
+        (Shape::CallIdParams, _) => text.contains(&b';'),
+        (_, Repeat::One) => false,
+        _ => text.contains(&b','),
+    };
+    !text.is_empty() && Class::VISIBLE.all(text) && !ends
 }
 
 fn days_in(year: u64, month: u64) -> u64 {

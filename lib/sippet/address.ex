@@ -1,0 +1,71 @@
+defmodule Sippet.Address do
+  @moduledoc false
+  # The addresses of hosts, as text and as tuples. The text may be the network's: any octets, and
+  # as many as it likes.
+
+  # Octets of the longest text that is an address: RFC 4291 §2.2 has 45 with an IPv4 part, then
+  # the name of an interface.
+  @longest 64
+
+  # RFC1035§2.3.4 - 255 octets on the wire, where each label has one more for its length, and the last is the root's
+  @longest_name 253
+
+  @doc """
+  Returns the address that the text is. IPv6 may stand in brackets, as in a URI.
+  """
+  @spec parse(binary) :: {:ok, :inet.ip_address()} | :error
+  def parse(text) when byte_size(text) <= @longest do
+    case bare(text) do
+      {:ipv6, bare} -> strict(bare, &:inet.parse_ipv6strict_address/1)
+      :any -> strict(text, &:inet.parse_strict_address/1)
+    end
+  end
+
+  def parse(_longer), do: :error
+
+  defp bare("[" <> rest) do
+    case :binary.split(rest, "]") do
+      [bare, ""] -> {:ipv6, bare}
+      _unbalanced -> {:ipv6, ""}
+    end
+  end
+
+  defp bare(_text), do: :any
+
+  # Octets, and not characters: text that is no UTF-8 is no address either.
+  defp strict(text, parse) do
+    case text |> :binary.bin_to_list() |> parse.() do
+      {:ok, address} -> {:ok, address}
+      {:error, :einval} -> :error
+    end
+  end
+
+  @doc """
+  Returns the text of an address, IPv6 without brackets.
+  """
+  @spec to_text(:inet.ip_address()) :: String.t()
+  def to_text(address), do: address |> :inet.ntoa() |> List.to_string()
+
+  @doc """
+  Returns the host that the text names: an address, IPv6 without its brackets, or a name of
+  letters, digits, `-`, `.` and `_`.
+  """
+  @spec host(binary) :: {:ok, String.t()} | :error
+  def host(text) when byte_size(text) in 1..@longest_name do
+    cond do
+      name?(text) -> {:ok, text}
+      parse(text) == :error -> :error
+      true -> {:ok, text |> String.trim_leading("[") |> String.trim_trailing("]")}
+    end
+  end
+
+  def host(_other), do: :error
+
+  defp name?(<<>>), do: true
+
+  defp name?(<<octet, rest::binary>>)
+       when octet in ?a..?z or octet in ?A..?Z or octet in ?0..?9 or octet in [?-, ?., ?_],
+       do: name?(rest)
+
+  defp name?(_text), do: false
+end
