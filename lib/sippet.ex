@@ -44,6 +44,13 @@ defmodule Sippet do
                    "requests at a time that the core or the far end is not done with (6 to 11 KB each); a new one over " <>
                      "them gets 503 with Retry-After, and of a source that holds most of them earlier"
                ],
+               max_pending_bytes: [
+                 type: :limit,
+                 default: 64_000_000,
+                 doc:
+                   "bytes that these requests came with; while they are over it a new one gets 503 with Retry-After, and " <>
+                     "of a source that holds most of them earlier. A request over UDP may have 64 KB"
+               ],
                max_requests: [
                  type: :limit,
                  default: 8_000,
@@ -173,12 +180,13 @@ defmodule Sippet do
 
   @impl true
   def init(options) do
-    Stack.await_end([Stack.Board.name(options.name)])
-    stack = Stack.create(options.name, options)
+    Stack.await_end([Transport.Registrations.name(options.name)])
+    stack = Stack.create(options.name, options, Transactions.create(options.name))
 
-    children =
-      [{Stack.Board, stack}, {Overload.Auditor, stack}] ++
-        Transactions.children(stack) ++ [{Stack.Lanes.Supervisor, {stack, Router}}]
+    children = [
+      {Transport.Registrations, stack},
+      {Transactions.WorkerSupervisor, {stack, Router}}
+    ]
 
     Supervisor.init(children, [strategy: :one_for_one] ++ Stack.restarts())
   end
@@ -289,7 +297,7 @@ defmodule Sippet do
       when is_boolean(reliable?) and (is_atom(protocol) or is_binary(protocol)) do
     %{address: address, via: {module, handle}} = Options.validate!(options, transport_options())
 
-    Stack.Board.register(sippet, %Transport{
+    Transport.Registrations.register(sippet, %Transport{
       protocol: if(is_binary(protocol), do: Message.to_protocol(protocol), else: protocol),
       reliable?: reliable?,
       pid: self(),
@@ -371,7 +379,7 @@ defmodule Sippet do
 
   @doc """
   The counts of the stack's events since it started (`Sippet.Telemetry` names them), and of the moment the transactions
-  as `:transactions` and the pending requests as `:pending`.
+  as `:transactions`, the pending requests as `:pending` and the bytes that these came with as `:pending_bytes`.
   """
   @spec stats(sippet) :: %{atom => non_neg_integer}
   def stats(sippet) do
@@ -379,7 +387,8 @@ defmodule Sippet do
 
     Map.merge(Telemetry.counts(stack.counters), %{
       transactions: Transactions.count(stack),
-      pending: Overload.pending(stack)
+      pending: Overload.pending(stack),
+      pending_bytes: Overload.pending_bytes(stack)
     })
   end
 

@@ -3,7 +3,7 @@ defmodule SippetTest do
 
   @moduletag :capture_log
 
-  alias Sippet.{Machines, Stack, TestCore, TestTransport, Transports}
+  alias Sippet.{Stack, TestCore, TestTransport, Transactions, Transport, Transports}
   alias Sippet.Transactions.{Client, Server}
 
   import Sippet, only: [sigil_K: 2]
@@ -45,11 +45,6 @@ defmodule SippetTest do
       end
 
       assert Stack.find(:never_started) == nil
-    end
-
-    test "starts a registry of the stack's name, as version 1.0 did" do
-      start_supervised!({Sippet, name: :registry_of_the_stack})
-      assert Registry.count(:registry_of_the_stack) == 0
     end
 
     test "fits a supervision tree, with transports, more than once", %{stack: stack} do
@@ -140,10 +135,10 @@ defmodule SippetTest do
     end
 
     test "outlives the process that keeps the list", %{stack: stack} do
-      board = stack |> Stack.Board.name() |> Process.whereis()
-      ref = Process.monitor(board)
-      Process.exit(board, :kill)
-      assert_receive {:DOWN, ^ref, :process, ^board, :killed}
+      registrations = stack |> Transport.Registrations.name() |> Process.whereis()
+      ref = Process.monitor(registrations)
+      Process.exit(registrations, :kill)
+      assert_receive {:DOWN, ^ref, :process, ^registrations, :killed}
       deliver(stack, wire("OPTIONS"))
       assert_receive {:receive_request, request, _key}
       assert Sippet.send(stack, Message.to_response(request, 200)) == :ok
@@ -263,7 +258,7 @@ defmodule SippetTest do
       assert_receive {:receive_request, request, key}
       :ok = Sippet.send(stack, Message.to_response(request, 200))
       assert_receive {:sent, destination, octets, ^key}
-      wait_until(fn -> Machines.of(stack) == [] end)
+      wait_until(fn -> Transactions.unfinished(Stack.fetch!(stack)) == 0 end)
       %{text: text, key: key, destination: destination, octets: octets}
     end
 
@@ -284,35 +279,58 @@ defmodule SippetTest do
     test "is that of its transactions", %{stack: stack} do
       deliver(stack, wire("INVITE"))
       deliver(stack, wire("OPTIONS"))
-      for _ <- 1..2, do: assert_receive({:receive_request, _request, _key})
-      refs = for pid <- Machines.of(stack), do: Process.monitor(pid)
-      assert length(refs) == 2
+
+      requests =
+        for _ <- 1..2 do
+          assert_receive {:receive_request, request, _key}
+          request
+        end
+
+      struct = Stack.fetch!(stack)
+      assert Transactions.count(struct) == 2
+      refs = for pid <- workers(struct), do: Process.monitor(pid)
       stop_supervised!(stack)
       for ref <- refs, do: assert_receive({:DOWN, ^ref, :process, _pid, :shutdown})
+      assert Sippet.stats(stack).transactions == 0
+
+      for request <- requests do
+        response = Message.to_response(request, 200)
+        assert Sippet.send(stack, response) == {:error, :no_transaction}
+      end
     end
+
+    defp workers(%Stack{transactions: %{workers: workers}}),
+      do: for(name <- Tuple.to_list(workers.names), do: Process.whereis(name))
   end
 
   describe "a part that is killed" do
-    @tag :capture_log
-    test "is waited for where it takes its time to end" do
-      stack = :slow_to_end
-      supervisor = start_supervised!({Sippet, name: stack})
-      ref = Process.monitor(supervisor)
+    test "again and again comes back, and no transaction is lost", %{stack: stack} do
+      deliver(stack, wire("INVITE"))
+      assert_receive {:receive_request, invite, _key}
+      struct = Stack.fetch!(stack)
+      registrations = Process.whereis(Transport.Registrations.name(stack))
+      {:dictionary, dictionary} = Process.info(registrations, :dictionary)
+      [supervisor | _] = dictionary[:"$ancestors"]
 
-      {_id, transactions, _type, _modules} =
-        List.keyfind(Supervisor.which_children(supervisor), Sippet.Transactions.Supervisor, 0)
+      for _ <- 1..20 do
+        before = workers(struct)
+        {_id, part, _type, _modules} = part(supervisor)
+        ref = Process.monitor(part)
+        Process.exit(part, :kill)
+        assert_receive {:DOWN, ^ref, :process, ^part, :killed}
+        # This waits until the restart is over.
+        assert %{active: 2} = Supervisor.count_children(supervisor)
+        again = workers(struct)
+        assert Enum.all?(again, &is_pid/1)
+        assert again -- before == again
+      end
 
-      # A process that is suspended handles no signal, not even that of its end.
-      registry = Process.whereis(stack)
-      :erlang.suspend_process(registry)
-      Process.exit(transactions, :kill)
-      refute_receive {:DOWN, ^ref, :process, _pid, _reason}, 100
-      :erlang.resume_process(registry)
-
-      # This waits until the restart is over.
-      assert %{active: 4} = Supervisor.count_children(supervisor)
-      refute Process.whereis(stack) in [nil, registry]
-      assert Sippet.stats(stack).transactions == 0
+      assert Sippet.send(stack, Message.to_response(invite, 200)) == :ok
+      assert_sent(200)
+      wait_until(fn -> Sippet.stats(stack).pending == 0 end)
     end
+
+    defp part(supervisor),
+      do: List.keyfind(Supervisor.which_children(supervisor), Transactions.WorkerSupervisor, 0)
   end
 end

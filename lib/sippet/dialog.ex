@@ -28,8 +28,7 @@ defmodule Sippet.Dialog do
   """
 
   alias Sippet.{Message, URI}
-  alias Sippet.Message.{RequestLine, StatusLine, Typed}
-  alias Sippet.Router.NextHop
+  alias Sippet.Message.{RequestLine, Route, StatusLine, Typed}
 
   @enforce_keys [:call_id, :local_tag, :remote_tag, :local, :remote, :remote_target]
   defstruct [
@@ -205,13 +204,13 @@ defmodule Sippet.Dialog do
 
   defp request(dialog, method, number) do
     method
-    |> Message.build_request(NextHop.request_uri(dialog.remote_target))
+    |> Message.build_request(Route.request_uri(dialog.remote_target))
     |> Message.put_header(:from, dialog.local)
     |> Message.put_header(:to, dialog.remote)
     |> Message.put_header(:call_id, dialog.call_id)
     |> Message.put_header(:cseq, {number, method})
     |> Message.put_header(:max_forwards, 70)
-    |> NextHop.put_route(dialog.route_set)
+    |> Route.put(dialog.route_set)
   end
 
   @doc """

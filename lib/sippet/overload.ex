@@ -2,23 +2,24 @@ defmodule Sippet.Overload do
   @moduledoc false
   # Which new requests a stack takes, and which get 503 (RFC3261§21.5.4), judged before the costly part of the work.
   #
-  # Limited are the requests in a second, and those that are pending: whose server transaction is a process, as it is
-  # not finished, or whose callback still runs. (The third limit, that of all transactions, is the transactions'
-  # own.) Each is shared out among the sources, see `Sippet.Overload.Sources`. What belongs to a transaction in progress
-  # never comes here.
+  # Limited are the requests in a second, and those that are pending: whose server transaction is not finished, or whose
+  # callback still runs. Of these both the number and the octets are limited, as a request may be of 64 KB. (The limit of
+  # all transactions is the transactions' own.) Each is shared out among the sources, see `Sippet.Overload.Sources`. What
+  # belongs to a transaction in progress never comes here.
   #
   # The stack is a `Sippet.Stack`, which lies above this module.
 
   alias Sippet.Overload.{Rate, Sources}
 
-  @enforce_keys [:salt, :requests, :answers, :pending, :ledger, :state]
-  defstruct [:salt, :requests, :answers, :pending, :ledger, :state]
+  @enforce_keys [:salt, :requests, :answers, :pending, :octets, :ledger, :state]
+  defstruct @enforce_keys
 
   @typedoc """
     * `requests`, `answers` - new requests, and answers without a transaction, in this second
     * `pending` - how many requests are pending, by their sources
-    * `ledger` - the processes that those are, with their sources: it outlives each, so that one that was killed can be
-      taken off
+    * `octets` - how many octets these came with
+    * `ledger` - the processes of callbacks outside of transactions, with their sources, their octets and who is told of
+      their end
     * `state` - whether the stack is drained, and for each reason when it was last given
   """
   @type t :: %__MODULE__{
@@ -26,6 +27,7 @@ defmodule Sippet.Overload do
           requests: Rate.t(),
           answers: Rate.t(),
           pending: Sources.t(),
+          octets: Sources.t(),
           ledger: :ets.tid(),
           state: :atomics.atomics_ref()
         }
@@ -67,6 +69,7 @@ defmodule Sippet.Overload do
       requests: Rate.new(),
       answers: Rate.new(),
       pending: Sources.new(),
+      octets: Sources.new(),
       ledger: :ets.new(__MODULE__, [:public, write_concurrency: true]),
       state: state
     }
@@ -92,7 +95,7 @@ defmodule Sippet.Overload do
       class == :new and draining?(overload) ->
         {:error, :draining}
 
-      not Sources.room?(overload.pending, source, options.max_pending, share) ->
+      not pending?(overload, options, source, share) ->
         {:error, :pending}
 
       not Rate.take?(overload.requests, source, options.max_requests, share) ->
@@ -108,7 +111,13 @@ defmodule Sippet.Overload do
   """
   @spec room?(map, Sources.source()) :: boolean
   def room?(%{overload: overload, options: options}, source),
-    do: Sources.room?(overload.pending, source, options.max_pending, @shares.ack)
+    do: pending?(overload, options, source, @shares.ack)
+
+  # Whether one more may be pending. How large that is does not matter: what is over the limit is one message.
+  defp pending?(overload, options, source, share) do
+    Sources.room?(overload.pending, source, options.max_pending, share) and
+      Sources.room?(overload.octets, source, options.max_pending_bytes, share)
+  end
 
   @doc """
   Whether one more answer without a transaction is given in this second: not more of these than requests are taken, so
@@ -130,23 +139,36 @@ defmodule Sippet.Overload do
   ## What is pending
 
   @doc """
-  A process works on a request of `source` from now on, until `leave/2`. Without a source it is not counted.
+  A request of `source`, of so many octets, is pending from now on, until `leave/3` with the same.
   """
-  @spec enter(map, pid, Sources.source() | nil) :: :ok
-  def enter(_stack, _pid, nil), do: :ok
+  @spec enter(map, Sources.source(), non_neg_integer) :: :ok
+  def enter(%{overload: %__MODULE__{} = overload}, source, octets) do
+    Sources.add(overload.octets, source, octets)
+    Sources.add(overload.pending, source, 1)
+  end
 
-  def enter(%{overload: %__MODULE__{ledger: ledger, pending: pending}}, pid, source) do
-    :ets.insert(ledger, {pid, source})
-    Sources.add(pending, source, 1)
+  @spec leave(map, Sources.source(), non_neg_integer) :: :ok
+  def leave(%{overload: %__MODULE__{} = overload}, source, octets) do
+    Sources.add(overload.octets, source, -octets)
+    Sources.add(overload.pending, source, -1)
   end
 
   @doc """
-  The process has done its work, or never had any.
+  A process works on so many octets that came from `source`, until `done/2`. `worker` is told of its end by a monitor.
   """
-  @spec leave(map, pid) :: :ok
-  def leave(%{overload: %__MODULE__{ledger: ledger, pending: pending}}, pid) do
+  @spec enter(map, pid, Sources.source(), non_neg_integer, worker :: term) :: :ok
+  def enter(%{overload: %__MODULE__{ledger: ledger}} = stack, pid, source, octets, worker) do
+    :ets.insert(ledger, {pid, source, octets, worker})
+    enter(stack, source, octets)
+  end
+
+  @doc """
+  The process has ended.
+  """
+  @spec done(map, pid) :: :ok
+  def done(%{overload: %__MODULE__{ledger: ledger}} = stack, pid) do
     case :ets.take(ledger, pid) do
-      [{_pid, source}] -> Sources.add(pending, source, -1)
+      [{_pid, source, octets, _worker}] -> leave(stack, source, octets)
       [] -> :ok
     end
   rescue
@@ -155,25 +177,22 @@ defmodule Sippet.Overload do
   end
 
   @doc """
-  Takes off who was killed, and could not leave.
+  Monitors the processes that a worker was to be told of, and was killed before.
   """
-  @spec audit(map) :: :ok
-  def audit(%{overload: %__MODULE__{ledger: ledger}} = stack) do
-    :ets.safe_fixtable(ledger, true)
-    audit(stack, ledger, :ets.first(ledger))
-    :ets.safe_fixtable(ledger, false)
+  @spec recover(map, term) :: :ok
+  def recover(%{overload: %__MODULE__{ledger: ledger}}, worker) do
+    for [pid] <- :ets.match(ledger, {:"$1", :_, :_, worker}), do: Process.monitor(pid)
     :ok
-  end
-
-  defp audit(_stack, _ledger, :"$end_of_table"), do: :ok
-
-  defp audit(stack, ledger, pid) do
-    unless Process.alive?(pid), do: leave(stack, pid)
-    audit(stack, ledger, :ets.next(ledger, pid))
   end
 
   @spec pending(map) :: non_neg_integer
   def pending(%{overload: %__MODULE__{pending: pending}}), do: max(Sources.total(pending), 0)
+
+  @doc """
+  How many octets the pending requests came with.
+  """
+  @spec pending_bytes(map) :: non_neg_integer
+  def pending_bytes(%{overload: %__MODULE__{octets: octets}}), do: max(Sources.total(octets), 0)
 
   ## Draining
 

@@ -58,8 +58,7 @@ defmodule Sippet.Proxy do
   """
 
   alias Sippet.{Headers, Message, Options, UAS, URI}
-  alias Sippet.Message.StatusLine
-  alias Sippet.Router.NextHop
+  alias Sippet.Message.{Route, StatusLine}
 
   @typedoc "A host as it stands in a Via or a URI, and a port."
   @type host :: {String.t(), :inet.port_number()}
@@ -150,7 +149,7 @@ defmodule Sippet.Proxy do
   defp from_strict_router(%Message{headers: %{route: [_ | _] = route}} = request, own) do
     uri = request.start_line.request_uri
 
-    if own?(uri, own) and uri.userinfo == nil and NextHop.loose?(uri) do
+    if own?(uri, own) and uri.userinfo == nil and Route.loose?(uri) do
       {_name, last, _params} = List.last(route)
       put_uri(Message.delete_header_back(request, :route), last)
     else
@@ -167,7 +166,7 @@ defmodule Sippet.Proxy do
     with true <- uri.scheme in ["sip", "sips"],
          %{"maddr" => maddr} when is_binary(maddr) <- URI.decode_parameters(uri.parameters),
          true <- member?({maddr, uri.port}, own) do
-      uri = NextHop.without(uri, ["maddr", "transport"])
+      uri = Route.without(uri, ["maddr", "transport"])
       put_uri(request, %{uri | port: URI.default_port(uri.scheme)})
     else
       _none -> request
@@ -218,11 +217,11 @@ defmodule Sippet.Proxy do
     pushed = for uri <- options.route, do: {"", uri, %{}}
 
     %{request | target: nil}
-    |> put_uri(NextHop.request_uri(target))
+    |> put_uri(Route.request_uri(target))
     |> Message.put_header(:max_forwards, hops(headers))
     |> record_route(options.record_route, pushed)
     |> Message.put_header_front(:via, {{2, 0}, protocol, sent_by, %{"branch" => branch}})
-    |> NextHop.put_route(pushed ++ Map.get(headers, :route, []))
+    |> Route.put(pushed ++ Map.get(headers, :route, []))
   end
 
   defp hops(%{max_forwards: hops}), do: max(hops - 1, 0)
@@ -231,7 +230,7 @@ defmodule Sippet.Proxy do
   defp record_route(request, nil, _pushed), do: request
 
   defp record_route(request, uri, pushed) do
-    unless NextHop.loose?(uri),
+    unless Route.loose?(uri),
       do: raise(ArgumentError, "expected :record_route to have the parameter lr, got: #{uri}")
 
     Message.put_header_front(request, :record_route, {"", secured(uri, request, pushed), %{}})

@@ -43,13 +43,15 @@ defmodule Sippet.Router do
   Nothing that comes in ends the process that calls.
   """
 
-  alias Sippet.Core.Runner
+  alias Sippet.Core.CallbackRunner
   alias Sippet.Message
   alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Router.{Event, NextHop, Remote, Source, StatelessResponse}
   alias Sippet.{Overload, ParseError, Stack, Telemetry, Transactions, Transport}
-  alias Sippet.Stack.{Lanes, Tap}
-  alias Sippet.Transactions.{Client, Server}
+  alias Sippet.Message.Via
+  alias Sippet.Stack.Tap
+  alias Sippet.Transactions.{Actions, Client, Server, Worker, Workers}
+  alias Sippet.Transport.Delivery
 
   @typedoc """
   Where a message came from. The address may be text, IPv6 with or without brackets.
@@ -74,26 +76,21 @@ defmodule Sippet.Router do
   def handle_transport_message(sippet, data, remote, transport \\ nil) do
     case Stack.find(sippet) do
       nil -> :ok
-      stack -> take(stack, IO.iodata_to_binary(data), remote, transport)
+      stack -> hand(stack, IO.iodata_to_binary(data), remote, transport || self())
     end
-  catch
-    # The process is shared by all calls: a defect of the stack's own must not end it.
-    kind, reason ->
-      log_defect(sippet, kind, reason, __STACKTRACE__)
   end
 
-  defp log_defect(sippet, kind, reason, stacktrace) do
-    with %Stack{} = stack <- Stack.find(sippet) do
-      Stack.log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
-    end
-
-    :ok
-  end
-
-  defp take(stack, data, remote, transport) do
+  # The calling process waits for the worker, so that it takes no more from the network than the stack can do.
+  defp hand(stack, data, remote, transport) do
     case Remote.read(remote) do
-      {:ok, {protocol, _ip, _port} = remote} ->
-        incoming(stack, data, remote, transport || Stack.answering(stack, self(), protocol))
+      {:ok, remote} ->
+        Workers.call(
+          stack,
+          Workers.of_octets(stack, data, remote),
+          {:take, data, remote, transport}
+        )
+
+        :ok
 
       :error ->
         Stack.log(stack, :error, fn ->
@@ -103,6 +100,40 @@ defmodule Sippet.Router do
         Event.dropped(stack, :malformed_remote, byte_size(data), remote)
     end
   end
+
+  @doc false
+  # What a worker does with a message that a transport has handed over.
+  @spec take(Stack.t(), binary, Remote.t(), Transport.t() | pid) :: :ok
+  def take(stack, data, {protocol, _ip, _port} = remote, pid) when is_pid(pid),
+    do: take(stack, data, remote, Stack.answering(stack, pid, protocol))
+
+  def take(stack, data, remote, transport) do
+    incoming(stack, data, remote, transport)
+    :ok
+  catch
+    # The process is shared by many calls: a defect of the stack's own must not end it.
+    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+  end
+
+  @doc false
+  # What a worker does with a message of its calls that another worker has taken.
+  @spec arrived(Stack.t(), tuple) :: :ok
+  def arrived(stack, {:request, request, data, remote, transport}) do
+    judge(stack, request, data, remote, transport)
+    :ok
+  catch
+    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+  end
+
+  def arrived(stack, {:response, response, bytes, remote}) do
+    dispatch_response(stack, response, bytes, remote)
+    :ok
+  catch
+    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+  end
+
+  defp log_defect(stack, kind, reason, stacktrace),
+    do: Stack.log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
 
   @doc """
   Has a process of the stack take one datagram, as `handle_transport_message/3` does, for the
@@ -117,9 +148,8 @@ defmodule Sippet.Router do
   def queue_transport_message(sippet, data, remote) do
     with %Stack{} = stack <- Stack.find(sippet),
          {:ok, remote} <- Remote.read(remote),
-         data = IO.iodata_to_binary(data),
-         posted when posted != :none <- Lanes.post(stack.lanes, data, remote) do
-      posted
+         data = IO.iodata_to_binary(data) do
+      Workers.post(stack, Workers.of_octets(stack, data, remote), {:take, data, remote, self()})
     else
       _here -> handle_transport_message(sippet, data, remote)
     end
@@ -130,7 +160,7 @@ defmodule Sippet.Router do
 
     case Message.parse(data) do
       {:ok, %Message{start_line: %RequestLine{}} = request} ->
-        request(stack, request, byte_size(data), remote, transport)
+        request(stack, request, data, remote, transport)
 
       {:ok, response} ->
         response(stack, response, byte_size(data), remote)
@@ -149,7 +179,7 @@ defmodule Sippet.Router do
     case Validator.validate(response) do
       :ok ->
         Event.received(stack, response, bytes, remote)
-        dispatch_response(stack, response, bytes, remote)
+        own(stack, response, {:response, response, bytes, remote}, bytes, remote)
 
       {:error, _text} ->
         Event.dropped(stack, :malformed_response, bytes, remote)
@@ -159,7 +189,7 @@ defmodule Sippet.Router do
   defp dispatch_response(stack, response, bytes, remote) do
     case Transactions.receive_response(stack, response, Client.Key.new(response)) do
       :ok -> :ok
-      :busy -> Event.dropped(stack, :busy, bytes, remote)
+      {:error, :busy} -> Event.dropped(stack, :busy, bytes, remote)
       :error -> stray(stack, response, bytes, remote)
     end
   end
@@ -169,7 +199,7 @@ defmodule Sippet.Router do
     source = Overload.source(stack, remote)
 
     if Overload.room?(stack, source),
-      do: Runner.detached(stack, :receive_response, response, source),
+      do: detached(stack, :receive_response, response, bytes, source),
       else: Event.dropped(stack, :overload, bytes, remote)
   end
 
@@ -186,37 +216,50 @@ defmodule Sippet.Router do
     source = Overload.source(stack, remote)
 
     case Overload.admit(stack, source, :ack) do
-      :ok -> Runner.detached(stack, callback, message, source)
+      :ok -> detached(stack, callback, message, bytes, source)
       {:error, _reason} -> Event.dropped(stack, :overload, bytes, remote)
     end
   end
 
   ## Requests
 
-  defp request(stack, request, bytes, remote, transport) do
+  defp request(stack, request, data, remote, transport) do
     case stamped(request, remote) do
       {:ok, request} ->
-        judge(stack, request, bytes, remote, transport)
+        arrival = {:request, request, data, remote, transport}
+        own(stack, request, arrival, byte_size(data), remote)
 
       # RFC3261§8.2.6.2 - without a Via no answer finds its way
       :error ->
-        Event.dropped(stack, :malformed_request, bytes, remote)
+        Event.dropped(stack, :malformed_request, byte_size(data), remote)
+    end
+  end
+
+  # The worker of the call works on the message, though its Call-ID was not found before it was parsed. Who writes all of his
+  # so must not fill that one's mailbox.
+  defp own(stack, message, arrival, bytes, remote) do
+    index = Actions.worker_of(stack, message)
+
+    cond do
+      Worker.index(stack) == index -> arrived(stack, arrival)
+      Workers.post(stack, index, {:arrived, arrival}) == :ok -> :ok
+      true -> Event.dropped(stack, :busy, bytes, remote)
     end
   end
 
   defp stamped(%Message{headers: %{via: [_ | _] = vias}} = request, remote),
-    do: {:ok, %{request | headers: %{request.headers | via: Source.stamp(vias, remote)}}}
+    do: {:ok, %{request | headers: %{request.headers | via: Via.stamp(vias, remote)}}}
 
   defp stamped(_request, _remote), do: :error
 
-  defp judge(stack, request, bytes, remote, transport) do
+  defp judge(stack, request, data, remote, transport) do
     case Validator.validate(request) do
       :ok ->
-        Event.received(stack, request, bytes, remote)
-        dispatch_request(stack, request, bytes, remote, transport)
+        Event.received(stack, request, byte_size(data), remote)
+        dispatch_request(stack, request, data, remote, transport)
 
       {:error, text} ->
-        invalid(stack, request, text, bytes, remote, transport)
+        invalid(stack, request, text, byte_size(data), remote, transport)
     end
   end
 
@@ -238,39 +281,39 @@ defmodule Sippet.Router do
   defp dispatch_request(
          %Stack{options: %{stateless: true}} = stack,
          request,
-         bytes,
+         data,
          remote,
          transport
        ) do
     source = Overload.source(stack, remote)
 
     case admit(stack, request, source) do
-      :ok -> Runner.detached(stack, :receive_request, request, source)
-      {:error, reason} -> reject(stack, request, reason, bytes, remote, transport)
+      :ok -> detached(stack, :receive_request, request, byte_size(data), source)
+      {:error, reason} -> reject(stack, request, reason, byte_size(data), remote, transport)
     end
   end
 
   defp dispatch_request(
          stack,
          %Message{start_line: %{method: :ack}} = ack,
-         bytes,
+         data,
          remote,
          _transport
        ) do
     case Transactions.receive_request(stack, ack, Server.Key.new(ack)) do
       :ok -> :ok
-      :busy -> Event.dropped(stack, :busy, bytes, remote)
-      :error -> acknowledged(stack, ack, bytes, remote)
+      {:error, :busy} -> Event.dropped(stack, :busy, byte_size(data), remote)
+      :error -> acknowledged(stack, ack, byte_size(data), remote)
     end
   end
 
-  defp dispatch_request(stack, request, bytes, remote, transport) do
+  defp dispatch_request(stack, request, data, remote, transport) do
     key = Server.Key.new(request)
 
     case Transactions.receive_request(stack, request, key) do
       :ok -> :ok
-      :busy -> Event.dropped(stack, :busy, bytes, remote)
-      :error -> new(stack, request, key, bytes, remote, transport)
+      {:error, :busy} -> Event.dropped(stack, :busy, byte_size(data), remote)
+      :error -> new(stack, request, key, data, remote, transport)
     end
   end
 
@@ -278,7 +321,7 @@ defmodule Sippet.Router do
     cond do
       # That of a 2xx which is waited for: there are no more of them than transactions.
       Transactions.ack(stack, ack) == :ok ->
-        Runner.detached(stack, :receive_request, ack, Overload.source(stack, remote))
+        detached(stack, :receive_request, ack, bytes, Overload.source(stack, remote))
 
       StatelessResponse.acknowledged?(ack) ->
         Event.dropped(stack, :refusal_ack, bytes, remote)
@@ -293,21 +336,21 @@ defmodule Sippet.Router do
          stack,
          %Message{start_line: %{method: :cancel}} = cancel,
          key,
-         bytes,
+         data,
          remote,
          transport
        ) do
     if Transactions.alive?(stack, Server.Key.invite(key)),
-      do: start(stack, cancel, Overload.source(stack, remote), bytes, remote, transport),
-      else: refuse(stack, cancel, 481, nil, bytes, remote, transport)
+      do: start(stack, cancel, Overload.source(stack, remote), data, remote, transport),
+      else: refuse(stack, cancel, 481, nil, byte_size(data), remote, transport)
   end
 
-  defp new(stack, request, _key, bytes, remote, transport) do
+  defp new(stack, request, _key, data, remote, transport) do
     source = Overload.source(stack, remote)
 
     case admit(stack, request, source) do
-      :ok -> start(stack, request, source, bytes, remote, transport)
-      {:error, reason} -> reject(stack, request, reason, bytes, remote, transport)
+      :ok -> start(stack, request, source, data, remote, transport)
+      {:error, reason} -> reject(stack, request, reason, byte_size(data), remote, transport)
     end
   end
 
@@ -322,20 +365,32 @@ defmodule Sippet.Router do
 
   defp admit(stack, _request, source), do: Overload.admit(stack, source, :new)
 
-  defp start(stack, request, source, bytes, remote, %Transport{} = transport) do
+  defp start(stack, request, source, data, remote, %Transport{} = transport) do
     destination = Source.response_destination(stack, request, remote, transport.reliable?)
+    origin = {data, remote}
 
-    case Transactions.start_server(stack, request, transport, destination, source) do
-      :ok -> :ok
-      # A retransmission that another process was faster with.
-      {:error, :already_started} -> :ok
-      {:error, :overload} -> reject(stack, request, :transactions, bytes, remote, transport)
+    case Transactions.start_server(stack, request, transport, destination, source, origin) do
+      :ok ->
+        :ok
+
+      # A retransmission of another call's worker, which was faster.
+      {:error, :already_started} ->
+        :ok
+
+      {:error, :overload} ->
+        reject(stack, request, :transactions, byte_size(data), remote, transport)
     end
   end
 
   # A transport that has not registered cannot be answered through.
-  defp start(stack, _request, _source, bytes, remote, nil),
-    do: Event.dropped(stack, :no_transport, bytes, remote)
+  defp start(stack, _request, _source, data, remote, nil),
+    do: Event.dropped(stack, :no_transport, byte_size(data), remote)
+
+  # A callback outside of any transaction.
+  defp detached(stack, callback, argument, bytes, source) do
+    {pid, _ref} = CallbackRunner.start(stack, callback, argument, nil)
+    Overload.enter(stack, pid, source, bytes, Worker.index(stack))
+  end
 
   ## Answers without a transaction
 
@@ -381,23 +436,12 @@ defmodule Sippet.Router do
 
   defp respond(stack, response, remote, transport) do
     destination = Source.response_destination(stack, response, remote, transport.reliable?)
-    deliver(stack, transport, destination, response, Message.to_iodata(response))
+    deliver(stack, transport, destination, response)
   end
 
-  # A transport of the 1.0 kind sends in its own process, which is the one that runs here.
-  defp deliver(stack, %Transport{module: nil} = transport, destination, response, octets) do
-    time = Tap.clock(stack)
-    spawn(fn -> Transport.send(transport, destination, response, octets, nil) end)
-    Event.sent(stack, time, transport, destination, octets)
-  end
-
-  defp deliver(stack, transport, destination, response, octets) do
-    time = Tap.clock(stack)
-
-    case Transport.send(transport, destination, response, octets, nil) do
-      :ok -> Event.sent(stack, time, transport, destination, octets)
-      {:error, reason} -> Event.failed(stack, transport, destination, reason)
-    end
+  defp deliver(stack, transport, destination, response) do
+    octets = IO.iodata_to_binary(Message.to_iodata(response))
+    Delivery.post(stack, transport, destination, octets, nil, &Function.identity/1, response)
   end
 
   ## What goes out
@@ -442,17 +486,8 @@ defmodule Sippet.Router do
 
   # RFC3261§13.2.2.4, §16.11 - the ACK of a 2xx, and what a stateless core sends, go to the transport without a transaction
   defp post(stack, message, transport, destination) do
-    octets = Message.to_iodata(message)
-    time = Tap.clock(stack)
-
-    case Transport.send(transport, destination, message, octets, nil) do
-      :ok ->
-        Event.sent(stack, time, transport, destination, octets)
-
-      {:error, reason} = error ->
-        Event.failed(stack, transport, destination, reason)
-        error
-    end
+    octets = IO.iodata_to_binary(Message.to_iodata(message))
+    Delivery.send(stack, transport, destination, octets, nil, message)
   end
 
   @doc """

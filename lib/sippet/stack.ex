@@ -7,18 +7,18 @@ defmodule Sippet.Stack do
   # that they outlive each part that reads them.
 
   alias Sippet.{Overload, Telemetry, Transport}
-  alias Sippet.Stack.{Lanes, Tap}
+  alias Sippet.Stack.Tap
 
   @enforce_keys [
     :name,
     :options,
     :counters,
     :telemetry,
-    :board,
+    :registrations,
     :overload,
     :log_budget,
     :taps,
-    :lanes
+    :transactions
   ]
   defstruct @enforce_keys
 
@@ -27,34 +27,35 @@ defmodule Sippet.Stack do
           options: map,
           counters: :counters.counters_ref(),
           telemetry: module | nil,
-          board: :ets.tid(),
+          registrations: :ets.tid(),
           overload: Overload.t(),
           log_budget: :atomics.atomics_ref(),
           taps: :atomics.atomics_ref(),
-          lanes: Lanes.t()
+          transactions: term
         }
 
   # Lines a second that a stack may log about what the network or a core did.
   @log_lines 5
 
   @doc """
-  Makes the stack's struct and tables; the tables belong to the caller.
+  Makes the stack's struct and tables; the tables belong to the caller. `transactions` is what the transaction layer
+  keeps here for itself.
   """
-  @spec create(atom, map) :: t
-  def create(name, options) do
-    board = :ets.new(__MODULE__, [:public, read_concurrency: true])
-    :ets.insert(board, [{:core, options[:core]}, {:transports, []}, {:taps, []}])
+  @spec create(atom, map, term) :: t
+  def create(name, options, transactions) do
+    registrations = :ets.new(__MODULE__, [:public, read_concurrency: true])
+    :ets.insert(registrations, [{:core, options[:core]}, {:transports, []}, {:taps, []}])
 
     stack = %__MODULE__{
       name: name,
       options: options,
       counters: Telemetry.new_counters(),
       telemetry: options[:telemetry] || if(Code.ensure_loaded?(:telemetry), do: :telemetry),
-      board: board,
+      registrations: registrations,
       overload: Overload.new(),
       log_budget: :atomics.new(2, []),
       taps: :atomics.new(1, []),
-      lanes: Lanes.new(name)
+      transactions: transactions
     }
 
     :persistent_term.put({__MODULE__, name}, stack)
@@ -112,7 +113,7 @@ defmodule Sippet.Stack do
 
   @spec put_core(t, module) :: :ok
   def put_core(stack, module) do
-    :ets.insert(stack.board, {:core, module})
+    :ets.insert(stack.registrations, {:core, module})
     :ok
   end
 
@@ -127,6 +128,19 @@ defmodule Sippet.Stack do
 
   defp own(transports, pid, protocol),
     do: Enum.find(transports, &(&1.pid == pid and &1.protocol == protocol))
+
+  @doc """
+  Stands for the address of a transport, in one word.
+  """
+  @spec place(Transport.t()) :: non_neg_integer
+  def place(%{address: address}), do: :erlang.phash2(address)
+
+  @doc """
+  The transport of this protocol that has taken a place.
+  """
+  @spec transport_at(t, non_neg_integer, atom | String.t()) :: Transport.t() | nil
+  def transport_at(stack, place, protocol),
+    do: Enum.find(transports(stack), &(&1.protocol == protocol and place(&1) == place))
 
   @doc """
   The transport that answers what a process hands in: its own, and of several that of the
@@ -144,11 +158,11 @@ defmodule Sippet.Stack do
   end
 
   @doc """
-  Only `Sippet.Stack.Board` calls this: one process changes the list.
+  Only `Sippet.Transport.Registrations` calls this: one process changes the list.
   """
   @spec put_transports(t, [Transport.t()]) :: :ok
   def put_transports(stack, transports) do
-    :ets.insert(stack.board, {:transports, transports})
+    :ets.insert(stack.registrations, {:transports, transports})
     :ok
   end
 
@@ -159,18 +173,18 @@ defmodule Sippet.Stack do
   def taps(stack), do: read(stack, :taps, [])
 
   @doc """
-  Only `Sippet.Stack.Board` calls this: one process changes the list.
+  Only `Sippet.Transport.Registrations` calls this: one process changes the list.
   """
   @spec put_taps(t, [Tap.t()]) :: :ok
   def put_taps(stack, taps) do
-    :ets.insert(stack.board, {:taps, taps})
+    :ets.insert(stack.registrations, {:taps, taps})
     # Read on every message, as the struct is: the list is looked up only where there is one.
     :atomics.put(stack.taps, 1, length(taps))
   end
 
   # The table is gone with the stack's supervisor: what still runs then finds neither core nor transport.
   defp read(stack, row, default) do
-    :ets.lookup_element(stack.board, row, 2)
+    :ets.lookup_element(stack.registrations, row, 2)
   rescue
     ArgumentError -> default
   end

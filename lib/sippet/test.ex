@@ -70,7 +70,8 @@ defmodule Sippet.Test do
   alias Sippet.{Address, Dialog, Message, Options, Router, Stack, URI}
   alias Sippet.Message.{RequestLine, StatusLine}
   alias Sippet.Test.{AssertionError, Transport}
-  alias Sippet.Transactions.{Clock, Shelf}
+  alias Sippet.Transactions
+  alias Sippet.Transactions.Clock
 
   @typedoc "The far end: a protocol, an address and a port."
   @type remote :: Router.remote()
@@ -341,9 +342,7 @@ defmodule Sippet.Test do
   @spec advance(atom, non_neg_integer) :: :ok
   def advance(stack, ms) when is_integer(ms) and ms >= 0 do
     clock!(stack)
-    stack = Stack.fetch!(stack)
-    Clock.advance(stack, ms)
-    Shelf.sweep(stack)
+    Transactions.advance(Stack.fetch!(stack), ms)
   end
 
   defp clock!(stack) do

@@ -1,19 +1,37 @@
 defmodule Sippet.Transactions do
   @moduledoc false
   # The transaction layer as the router and the face see it: start one, hand it what came or what shall go, end it.
+  #
+  # A transaction is a row (Sippet.Transactions.Rows) on which one worker works. What this module is called for by that
+  # worker is done at once; what others want is sent to it.
+
+  import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
   alias Sippet.{Address, Message, Overload, Stack, Telemetry, Transport}
-  alias Sippet.Message.StatusLine
+  alias Sippet.Message.{RequestLine, StatusLine}
 
-  alias Sippet.Transactions.{Client, Dialogs, Directory, Key, Machine, Packet, Server, Shelf}
+  alias Sippet.Transactions.{
+    Actions,
+    Client,
+    Clock,
+    Deadlines,
+    Key,
+    Rows,
+    Server,
+    Worker,
+    Workers
+  }
 
   @type key :: Client.Key.t() | Server.Key.t()
 
   @doc """
-  What a stack's supervisor starts.
+  Makes what the transactions of a stack of this name lie in; the tables belong to the caller.
   """
-  @spec children(Stack.t()) :: [Supervisor.child_spec() | {module, term}]
-  def children(stack), do: [{Sippet.Transactions.Supervisor, stack}]
+  @spec create(atom) :: map
+  def create(name) do
+    workers = Workers.new(name)
+    %{workers: workers, rows: Rows.new(), deadlines: Deadlines.new(Workers.count(workers))}
+  end
 
   @doc """
   Reads a key as `Sippet.sigil_K/2` has it; raises `ArgumentError` for any other text.
@@ -36,24 +54,54 @@ defmodule Sippet.Transactions do
   @spec start_client(Stack.t(), Message.request(), Transport.t(), Transport.destination()) ::
           :ok | {:error, :already_started | :overload}
   def start_client(stack, request, transport, {host, port}) do
-    data = %Machine{
-      stack: stack,
-      module: client(request.start_line.method),
-      key: Client.Key.new(request),
-      transport: transport,
-      destination: {address(host), port},
-      packet: Packet.new(request)
-    }
+    key = Client.Key.new(request)
+    id = Rows.id(key)
 
-    with :ok <- start(data), do: cancelled(stack, data.key)
+    row =
+      row(
+        number: Rows.hash(stack, id),
+        id: id,
+        worker: Actions.worker_of(stack, request),
+        machine: client(request.start_line.method),
+        octets: IO.iodata_to_binary(Message.to_iodata(request)),
+        transport: Actions.kept_transport(stack, transport),
+        destination: destination(host, port),
+        target: if(transport.module == nil, do: target(request)),
+        started: System.monotonic_time()
+      )
+
+    with :ok <- insert(stack, row) do
+      begin(stack, row, nil)
+      cancelled(stack, key)
+    end
   end
+
+  defp target(%Message{target: {protocol, host, port}}), do: {protocol, Key.own(host), port}
+  defp target(_request), do: nil
 
   defp client(:invite), do: Client.Invite
   defp client(_method), do: Client.NonInvite
 
+  defp insert(stack, row) do
+    with true <- count(stack) < stack.options.max_transactions || :error,
+         true <- Rows.insert_new(stack, row) do
+      :ok
+    else
+      false -> {:error, :already_started}
+      :error -> {:error, :overload}
+    end
+  end
+
+  # A row that its worker does not hear of begins when the worker looks for such.
+  defp begin(stack, row(worker: worker, number: number) = row, request) do
+    if Worker.index(stack) == worker,
+      do: Actions.start(stack, row, request),
+      else: Workers.send(stack, worker, {:start, number, request})
+  end
+
   # RFC3261§9.1 - from a CANCEL on, its INVITE has 64*T1
   defp cancelled(stack, %Client.Key{method: :cancel} = key) do
-    Directory.post(stack, Client.Key.invite(key), :cancelled)
+    post(stack, Client.Key.invite(key), :cancelled)
     :ok
   end
 
@@ -63,77 +111,145 @@ defmodule Sippet.Transactions do
   Where the INVITE of a CANCEL went, and by which transport; nothing where there is none in progress.
   """
   @spec path(Stack.t(), Message.request()) :: {Transport.destination(), Transport.t()} | nil
-  def path(stack, cancel), do: Directory.path(stack, Client.Key.invite(Client.Key.new(cancel)))
+  def path(stack, cancel) do
+    case Rows.find(stack, Client.Key.invite(Client.Key.new(cancel))) do
+      row(destination: destination) = row ->
+        {Rows.unpack(destination), Actions.transport(stack, row)}
+
+      nil ->
+        nil
+    end
+  end
 
   @doc """
   Gives a request to the core, and its responses to `destination`. It is pending work of `source`, if that is given.
+
+  `octets` is the request as it came from `remote`: what is not needed but seldom is read from it again.
   """
   @spec start_server(
           Stack.t(),
           Message.request(),
           Transport.t(),
           Transport.destination(),
-          Overload.Sources.source() | nil
+          Overload.Sources.source() | nil,
+          {octets :: binary, remote :: tuple} | nil
         ) ::
           :ok | {:error, :already_started | :overload}
-  def start_server(stack, request, transport, {host, port}, source \\ nil) do
-    start(%Machine{
-      stack: stack,
-      module: server(request.start_line.method),
-      key: Server.Key.new(request),
-      transport: transport,
-      destination: {address(host), port},
-      source: source,
-      request: request
-    })
+  def start_server(stack, request, transport, {host, port}, source \\ nil, origin \\ nil) do
+    key = Server.Key.new(request)
+    id = Rows.id(key)
+    {octets, remote} = origin || {IO.iodata_to_binary(Message.to_iodata(request)), nil}
+
+    row =
+      row(
+        number: Rows.hash(stack, id),
+        id: id,
+        worker: Actions.worker_of(stack, request),
+        machine: server(request.start_line.method),
+        pending: if(source, do: byte_size(octets), else: 0),
+        octets: Key.own(octets),
+        transport: Actions.kept_transport(stack, transport),
+        destination: destination(host, port),
+        source: source,
+        remote: remote,
+        started: System.monotonic_time(),
+        merge: Rows.merge(stack, request),
+        names: names(stack, request, key)
+      )
+
+    with :ok <- insert(stack, row) do
+      if source, do: Overload.enter(stack, source, byte_size(octets))
+      Rows.claim(stack, row)
+
+      for {:responses, _hash} <- row(row, :names),
+          do: Rows.name(stack, responses(request), row(row, :number))
+
+      begin(stack, row, request)
+      :ok
+    end
   end
 
   defp server(:invite), do: Server.Invite
   defp server(_method), do: Server.NonInvite
 
-  defp start(%Machine{stack: stack} = data) do
-    if count(stack) < stack.options.max_transactions,
-      do: started(Directory.start(data.module, data)),
-      else: {:error, :overload}
+  # The responses to a peer of RFC 2543 lack the Request-URI, so that they have another key.
+  defp names(stack, request, key) do
+    if Key.rfc2543?(key),
+      do: [{:responses, Rows.hash(stack, responses(request))}],
+      else: []
   end
 
-  defp started(:ok), do: :ok
-  defp started(:ignore), do: {:error, :already_started}
-  defp started({:error, :overload} = error), do: error
+  defp responses(request), do: {:responses, Rows.id(Server.Key.of_responses(request))}
 
   ## What came
 
   @doc """
-  Hands a request to the transaction that it repeats, or an ACK to its INVITE's. `:busy` says that it has enough to do.
+  Hands a request to the transaction that it repeats, or an ACK to its INVITE's. `{:error, :busy}` says that this belongs
+  to another worker, for whom enough waits already.
   """
-  @spec receive_request(Stack.t(), Message.request(), Server.Key.t()) :: :ok | :error | :busy
-  def receive_request(stack, request, key),
-    do: Directory.deliver(stack, key, {:request, request})
+  @spec receive_request(Stack.t(), Message.request(), Server.Key.t()) ::
+          :ok | :error | {:error, :busy}
+  def receive_request(stack, %Message{start_line: %RequestLine{method: :ack}} = ack, key) do
+    # RFC3261§17.2.3 - an RFC 2543 branch does not tell the ACK of this response from others; the To tag does
+    tag = if Key.rfc2543?(key), do: Key.tag(ack.headers[:to]), else: :any
+    arrived(stack, key, {:ack, tag, ack})
+  end
 
-  @spec receive_response(Stack.t(), Message.response(), Client.Key.t()) :: :ok | :error | :busy
-  def receive_response(stack, response, key),
-    do: Directory.deliver(stack, key, {:response, response})
+  def receive_request(stack, %Message{start_line: %RequestLine{method: method}}, key),
+    do: arrived(stack, key, {:request, method})
+
+  @spec receive_response(Stack.t(), Message.response(), Client.Key.t()) ::
+          :ok | :error | {:error, :busy}
+  def receive_response(stack, %Message{start_line: %StatusLine{} = line} = response, key),
+    do: arrived(stack, key, {:response, line.status_code, response})
+
+  # The same branch may come with any Call-ID, without end.
+  defp arrived(stack, key, event) do
+    case Rows.find(stack, key) do
+      nil ->
+        :error
+
+      row(worker: worker, number: number) = row ->
+        if Worker.index(stack) == worker,
+          do: pass(stack, row, event),
+          else: Workers.post(stack, worker, {:event, number, event})
+    end
+  end
 
   @doc """
   Takes an ACK that no transaction took: a 2xx of its dialog is not repeated any more. `:error` where none waits for it.
   """
   @spec ack(Stack.t(), Message.request()) :: :ok | :error
   def ack(stack, request) do
-    case Dialogs.waiting(stack, request) do
+    {:ack, _call_id, _from_tag, tag, _number} = name = ack_name(request)
+
+    case Rows.named(stack, name) do
       nil -> :error
-      pid -> :gen_statem.cast(pid, {:acked, Dialogs.id(request)})
+      row -> pass(stack, row, {:acked, tag})
     end
   end
+
+  # RFC3261§13.2.2.4 - an ACK has the dialog and the CSeq number of the 2xx that it is for.
+  defp ack_name(%Message{headers: headers}) do
+    {:ack, headers[:call_id], Key.tag(headers[:from]), Key.tag(headers[:to]),
+     number(headers[:cseq])}
+  end
+
+  defp number({number, _method}), do: number
+  defp number(_cseq), do: nil
 
   ## What shall go
 
   @doc """
   Sends the core's response by the transaction of its request.
 
-  Raises `ArgumentError` for a response that can't be printed: in the caller, and not in the machine.
+  Raises `ArgumentError` for a response that can't be printed: in the caller, and not in the worker.
   """
   @spec send_response(Stack.t(), Message.response()) :: :ok | {:error, :no_transaction}
-  def send_response(stack, response), do: pass(stack, response, :answer)
+  def send_response(stack, %Message{start_line: %StatusLine{status_code: status}} = response) do
+    tag = Key.own(Key.tag(response.headers[:to]))
+    answer(stack, response, {:answer, status, tag, octets(response)})
+  end
 
   @doc """
   Has a 2xx to an INVITE repeated until its ACK comes (RFC 3261 §13.3.1.4).
@@ -144,23 +260,77 @@ defmodule Sippet.Transactions do
   def retransmit_2xx(stack, response) do
     with %Message{
            start_line: %StatusLine{status_code: status},
-           headers: %{cseq: {_number, :invite}}
+           headers: %{cseq: {_number, :invite}, to: to}
          }
          when status in 200..299 <- response do
-      pass(stack, response, :repeat)
+      answer(stack, response, {:repeat, Key.own(Key.tag(to)), octets(response)})
     else
       _other ->
         raise ArgumentError, "expected a 2xx response to an INVITE, got: #{inspect(response)}"
     end
   end
 
-  defp pass(stack, response, event) do
-    packet = Packet.new(response)
+  defp octets(message), do: IO.iodata_to_binary(Message.to_iodata(message))
 
-    case Directory.post(stack, Dialogs.key(stack, response), {event, packet}) do
-      :ok -> :ok
-      :error -> {:error, :no_transaction}
+  defp answer(stack, response, event) do
+    case answered(stack, response) do
+      nil -> {:error, :no_transaction}
+      row -> give(stack, row, named(response, event))
     end
+  end
+
+  # A final answer lies in the row, so that it is not lost with the worker.
+  defp give(stack, row(number: number, worker: worker) = row, event) do
+    if final?(event) and Rows.claim_answer(stack, number, event) do
+      if Worker.index(stack) == worker,
+        do: Actions.answer(stack, Rows.fetch(stack, number)),
+        else: Workers.send(stack, worker, {:answered, number})
+
+      :ok
+    else
+      pass(stack, row, event)
+    end
+  end
+
+  defp final?({event, _name}), do: final?(event)
+  defp final?({:answer, status, _tag, _octets}), do: status >= 200
+  defp final?({:repeat, _tag, _octets}), do: true
+
+  defp named(%Message{headers: %{cseq: {_number, :invite}}, start_line: line} = response, event)
+       when line.status_code in 200..299,
+       do: {event, ack_name(response)}
+
+  defp named(_response, event), do: event
+
+  # The row of the transaction that sends this response.
+  defp answered(stack, response) do
+    key = Server.Key.new(response)
+
+    if Key.rfc2543?(key),
+      do: Rows.named(stack, {:responses, Rows.id(key)}),
+      else: Rows.find(stack, key)
+  end
+
+  ## Events
+
+  @doc """
+  Tells the transaction of a key what happened; `:error` where there is none.
+  """
+  @spec post(Stack.t(), key, Actions.event()) :: :ok | :error
+  def post(stack, key, event) do
+    case Rows.find(stack, key) do
+      nil -> :error
+      row -> pass(stack, row, event)
+    end
+  end
+
+  # The worker that has found the row knows it as it is.
+  defp pass(stack, row(worker: worker, state: state, number: number) = row, event) do
+    if Worker.index(stack) == worker and state != nil,
+      do: Actions.handle(stack, row, event),
+      else: Workers.send(stack, worker, {:event, number, event})
+
+    :ok
   end
 
   ## What went wrong
@@ -171,7 +341,7 @@ defmodule Sippet.Transactions do
   @spec receive_error(Stack.t(), key, term) :: :ok
   def receive_error(stack, key, reason) do
     failed(stack, reason, nil, key)
-    Directory.post(stack, key, {:error, reason})
+    post(stack, key, {:error, reason})
     :ok
   end
 
@@ -181,11 +351,12 @@ defmodule Sippet.Transactions do
   """
   @spec unreachable(Stack.t(), Transport.destination(), term) :: :ok
   def unreachable(stack, {host, port}, reason) do
-    destination = {address(host), port}
+    destination = destination(host, port)
     failed(stack, reason, {nil, host, port}, nil)
 
-    for pid <- Directory.clients(stack, destination),
-        do: :gen_statem.cast(pid, {:unreachable, reason})
+    for number <- Rows.sending_to(stack, destination),
+        row when row != nil <- [Rows.fetch(stack, number)],
+        do: pass(stack, row, {:unreachable, reason})
 
     :ok
   end
@@ -201,7 +372,7 @@ defmodule Sippet.Transactions do
   """
   @spec terminate(Stack.t(), key) :: :ok
   def terminate(stack, key) do
-    Directory.post(stack, key, :terminate)
+    post(stack, key, :terminate)
     :ok
   end
 
@@ -211,32 +382,129 @@ defmodule Sippet.Transactions do
   Whether a request is one that another transaction in progress has too, having come by another path (RFC 3261 §8.2.2.2).
   """
   @spec merged?(Stack.t(), Message.request()) :: boolean
-  def merged?(stack, request),
-    do: Shelf.merged?(stack, Shelf.merge(request), Server.Key.new(request))
+  def merged?(stack, request), do: Rows.merged?(stack, request, Server.Key.new(request))
 
   @doc """
   Whether a transaction of this key is in progress.
   """
   @spec alive?(Stack.t(), key) :: boolean
-  def alive?(stack, key), do: Directory.find(stack, key) != nil
+  def alive?(stack, key), do: Rows.find(stack, key) != nil
 
   @doc """
   How many transactions are in progress.
   """
   @spec count(Stack.t()) :: non_neg_integer
-  def count(stack), do: Directory.count(stack)
+  def count(stack), do: Rows.count(stack)
 
   @doc """
   How many of them are not finished: more than a last timer is awaited.
   """
   @spec unfinished(Stack.t()) :: non_neg_integer
-  def unfinished(stack), do: Directory.unfinished(stack)
+  def unfinished(stack), do: Rows.unfinished(stack)
+
+  @doc """
+  What a transaction is, for tests: the name of its state, its worker, when it is looked at next, and the octets that it
+  keeps. `nil` where there is none.
+  """
+  @spec info(Stack.t(), key) :: map | nil
+  def info(stack, key) do
+    case Rows.find(stack, key) do
+      nil ->
+        nil
+
+      row(state: state) = row ->
+        %{
+          state: state && elem(state, 0),
+          machine: row(row, :machine),
+          worker: row(row, :worker),
+          due: row(row, :due),
+          running?: row(row, :running) != nil,
+          bytes: :erts_debug.flat_size(row) * 8 + referenced(row)
+        }
+    end
+  end
+
+  @doc """
+  The keys of all that are there, for tests.
+  """
+  @spec keys(Stack.t()) :: [key]
+  def keys(stack), do: Rows.keys(stack)
+
+  @doc """
+  What lies in each table, for tests: nothing where no transaction is left.
+  """
+  @spec held(Stack.t()) :: %{atom => non_neg_integer}
+  def held(stack), do: Map.put(Rows.sizes(stack), :deadlines, Deadlines.size(stack))
+
+  # A text of up to 64 octets lies in the row itself; of others it holds all octets of which the text is a part.
+  defp referenced(row) do
+    row
+    |> texts()
+    |> Enum.uniq()
+    |> Enum.map(&:binary.referenced_byte_size/1)
+    |> Enum.filter(&(&1 > 64))
+    |> Enum.sum()
+  end
+
+  defp texts(text) when is_binary(text), do: [text]
+  defp texts(tuple) when is_tuple(tuple), do: texts(Tuple.to_list(tuple))
+  defp texts(map) when is_map(map), do: texts(Map.to_list(map))
+  defp texts([head | tail]), do: texts(head) ++ texts(tail)
+  defp texts(_term), do: []
+
+  ## Time
+
+  # A message goes from the worker that has taken it to that of its call, and from there to that of its row.
+  @hands 3
+
+  @doc """
+  Waits until the workers have handled what was sent to them, and what they have handed to each other for it.
+  """
+  @spec settle(Stack.t()) :: :ok
+  def settle(stack) do
+    for _hand <- 1..@hands,
+        index <- 1..Workers.count(stack.transactions.workers),
+        do: Workers.call(stack, index, :settle)
+
+    :ok
+  end
+
+  @doc """
+  Lets so many milliseconds pass in a stack whose time stands still: what is due happens in order, each when all before
+  it is done.
+  """
+  @spec advance(Stack.t(), non_neg_integer) :: :ok
+  def advance(stack, ms), do: advance_to(stack, Clock.now(stack) + ms)
+
+  defp advance_to(stack, target) do
+    settle(stack)
+
+    case earliest(stack) do
+      {at, index} when at <= target ->
+        Clock.put(stack, max(at, Clock.now(stack)))
+        Workers.call(stack, index, :due)
+        advance_to(stack, target)
+
+      _later ->
+        Clock.put(stack, target)
+        :ok
+    end
+  end
+
+  defp earliest(stack) do
+    Enum.min(
+      for index <- 1..Workers.count(stack.transactions.workers),
+          do: {Deadlines.first(stack, index), index}
+    )
+  end
+
+  defp destination(host, port), do: Rows.pack({address(host), port})
 
   # A destination is compared: an address is one, however it is written.
   defp address(host) when is_binary(host) do
     case Address.parse(host) do
       {:ok, address} -> address
-      :error -> host
+      :error -> Key.own(host)
     end
   end
 

@@ -329,6 +329,37 @@ defmodule Examples.ForkingProxyTest do
     end
   end
 
+  describe "an INVITE that rings" do
+    # Bytes: a message of this size lies on a heap of several hundred thousand.
+    @most_held 30_000
+
+    test "holds little, however large it is" do
+      {stack, proxy} = proxy()
+      {alice, _address} = start_stack(Puppet)
+      {bob, address} = start_stack(Puppet)
+      register(alice, proxy, [{address, %{}}])
+
+      large =
+        Enum.reduce(1..2_000, invite(alice, proxy), fn number, invite ->
+          Message.put_header(invite, "X-#{number}", ["1"])
+        end)
+
+      send_request(alice, large)
+      got = assert_came(bob, :invite)
+      reply(bob, got, 180)
+      assert_came(alice, {180, :invite})
+
+      registry = Module.concat(stack, ResponseContexts)
+      [context | _same] = Registry.select(registry, [{{:_, :"$1", :_}, [], [:"$1"]}])
+      assert {:memory, held} = Process.info(context, :memory)
+      assert held < @most_held
+
+      # What it needs of it is there.
+      reply(bob, got, 486)
+      assert_came(alice, {486, :invite})
+    end
+  end
+
   describe "RFC3261§16.8 Timer C" do
     test "who rings for too long is cancelled" do
       {alice, proxy, [bob]} = scene([nil], timer_c: 100)

@@ -7,7 +7,7 @@ defmodule Sippet.Interop.RateTest do
   @moduletag Peers.tags(:sipp)
 
   @rate 200
-  @seconds 10
+  @seconds 5
 
   test "calls at #{@rate}/s for #{@seconds} s fail none and repeat nothing" do
     {stack, address} = start_stack(Answerer)

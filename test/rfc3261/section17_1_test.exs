@@ -3,94 +3,61 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
 
   alias Sippet.URI
 
-  # Each send's time is taken where it happens: in the machine.
-  defp timed_transport(options \\ []) do
-    test = self()
-
-    outcome = fn _octets ->
-      send(test, {:at, System.monotonic_time(:microsecond)})
-      :ok
-    end
-
-    TestTransport.new([outcome: outcome] ++ options)
-  end
-
-  defp gaps(count) do
-    times =
-      for _send <- 0..count do
-        assert_soon({:at, time})
-        time
-      end
-
-    times |> Enum.chunk_every(2, 1, :discard) |> Enum.map(fn [a, b] -> (b - a) / 1_000 end)
-  end
-
-  # A timer may be late, never early.
-  defp assert_at_least(gaps, intervals) do
-    for {gap, interval} <- Enum.zip(gaps, intervals), do: assert(gap >= interval - 1)
-  end
-
   describe "RFC3261§17.1.1.2 INVITE client transaction" do
-    test "is repeated over an unreliable transport at intervals that double" do
-      stack = start_stack(:fast)
-      start_client(stack, request(:invite), timed_transport())
-      assert_at_least(gaps(4), [4, 8, 16, 32])
-    end
-
-    test "is sent seven times at most, then Timer B tells the core, and no ACK is sent" do
-      stack = start_stack(:fast)
-      key = start_client(stack, request(:invite))
+    test "is sent seven times, at intervals that double, then Timer B tells the core, and no ACK is sent" do
+      stack = start_stack(:still)
+      request = request(:invite)
+      key = start_client(stack, request, timed_transport(stack))
+      advance(stack, 31_999)
+      assert times() == [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500]
+      assert sent() == List.duplicate(Message.to_string(request), 6)
+      refute_received {:receive_error, _reason, _key}
+      advance(stack, 1)
       assert_soon({:receive_error, :timeout, ^key})
       assert await_end(stack, key) == :timeout
-      repetitions = sends()
-      assert length(repetitions) in 4..6
-      assert Enum.all?(repetitions, &String.starts_with?(&1, "INVITE"))
+      assert sent() == []
     end
 
     test "is not repeated over a reliable transport, and Timer B holds there too" do
-      stack = start_stack(:fast)
+      stack = start_stack(:still)
       key = start_client(stack, request(:invite), TestTransport.new(reliable?: true))
+      advance(stack, 31_999)
+      refute_received {:receive_error, _reason, _key}
+      advance(stack, 1)
       assert_soon({:receive_error, :timeout, ^key})
-      refute_received {:sent, _destination, _octets, _key}
+      assert sent() == []
     end
 
     test "is not repeated after a provisional response, and has no time limit then" do
-      stack = start_stack(:fast)
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_client(stack, request)
       response = come(stack, request, 100)
       assert_soon({:receive_response, ^response, ^key})
-      sends()
-      refute_receive {:sent, _destination, _octets, _key}, 400
+      advance(stack, 3_600_000)
+      assert sent() == []
       refute_received {:receive_error, _reason, _key}
       assert state(stack, key) == :proceeding
     end
 
-    test "repeats the same octets" do
-      stack = start_stack(:fast)
-      key = start_client(stack, request(:invite))
-      assert_soon({:sent, _destination, first, ^key})
-      assert_soon({:sent, _destination, ^first, ^key})
-    end
-
     test "acknowledges a rejection over a reliable transport too, and ends then" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_client(stack, request, TestTransport.new(reliable?: true))
       response = come(stack, request, 486)
       assert_soon({:receive_response, ^response, ^key})
       assert_soon({:sent, _destination, "ACK " <> _rest, ^key})
+      advance(stack, 0)
       assert await_end(stack, key) == :normal
     end
 
     test "gives the core a rejection once, whatever comes behind it" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_client(stack, request)
       first = come(stack, request, 486)
       assert_soon({:receive_response, ^first, ^key})
-      assert_soon({:sent, _destination, ack, ^key})
-      await_shelf(stack, key)
+      assert_soon({:sent, _destination, "ACK " <> _rest = ack, ^key})
 
       for status <- [486, 603, 486] do
         come(stack, request, status)
@@ -100,6 +67,23 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
       for status <- [200, 180], do: come(stack, request, status)
       assert_silence()
       assert state(stack, key) == :completed
+    end
+
+    test "acknowledges rejections that come again for 32 s, which is Timer D" do
+      stack = start_stack(:still)
+      request = request(:invite)
+      key = start_client(stack, request)
+      come(stack, request, 486)
+      advance(stack, 31_999)
+      sent()
+      come(stack, request, 486)
+      assert state(stack, key) == :completed
+      assert ["ACK " <> _rest] = sent()
+      advance(stack, 1)
+      assert await_end(stack, key) == :normal
+
+      assert Transactions.receive_response(stack, Message.to_response(request, 486), key) ==
+               :error
     end
   end
 
@@ -117,7 +101,7 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
 
         """)
 
-      stack = start_stack()
+      stack = start_stack(:still)
       start_client(stack, invite)
 
       response =
@@ -161,7 +145,7 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
           contact: [{"", URI.parse!("sip:alice@pc33.atlanta.com"), %{}}]
         )
 
-      stack = start_stack()
+      stack = start_stack(:still)
       start_client(stack, %{request | body: "v=0\r\n"})
       come(stack, request, 480)
       assert_soon({:sent, destination, "ACK " <> _rest = octets, _key})
@@ -180,7 +164,7 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
 
       request = request(:invite, authorization: credentials, proxy_authorization: credentials)
 
-      stack = start_stack()
+      stack = start_stack(:still)
       start_client(stack, request)
       come(stack, request, 486)
       assert_soon({:sent, _destination, "ACK " <> _rest = octets, _key})
@@ -192,15 +176,16 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
 
     test "keeps the INVITE's target for transports that take messages" do
       request = %{request(:invite) | target: {:udp, "192.0.2.7", 5062}}
-      stack = start_stack()
+      stack = start_stack(:still)
       {:ok, pid} = start_supervised({Sippet.TestLegacyTransport, self()})
       transport = %{TestTransport.new() | module: nil, handle: nil, pid: pid}
       :ok = Transactions.start_client(stack, request, transport, destination())
-      assert_soon({:send_message, ^request, "192.0.2.1", 5060, key})
+      assert_soon({:send_message, sent, "192.0.2.1", 5060, key})
+      assert Message.to_string(sent) == Message.to_string(request)
+      assert sent.target == request.target
       come(stack, request, 486)
       assert_soon({:send_message, ack, "192.0.2.1", 5060, ^key})
       assert {ack.start_line.method, ack.target} == {:ack, request.target}
-      await_shelf(stack, key)
       come(stack, request, 486)
       assert_soon({:send_message, ^ack, "192.0.2.1", 5060, ^key})
     end
@@ -208,7 +193,7 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
 
   describe "RFC6026§7.2 INVITE client transaction, Accepted" do
     test "passes every 2xx to the core, of other branches too, and acknowledges none" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_client(stack, request)
 
@@ -218,7 +203,6 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
         response = request |> Message.to_response(200) |> Message.put_header(:to, to)
         :ok = Transactions.receive_response(stack, response, key)
         assert_soon({:receive_response, ^response, ^key})
-        await_shelf(stack, key)
       end
 
       refute_received {:sent, _destination, _octets, _key}
@@ -226,10 +210,13 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
 
     test "ends with Timer M, without a word, over any transport" do
       for reliable? <- [false, true] do
-        stack = start_stack(:fast)
+        stack = start_stack(:still)
         request = request(:invite)
         key = start_client(stack, request, TestTransport.new(reliable?: reliable?))
         come(stack, request, 200)
+        advance(stack, 31_999)
+        assert state(stack, key) == :accepted
+        advance(stack, 1)
         assert await_end(stack, key) == :normal
         refute_received {:receive_error, _reason, _key}
       end
@@ -237,54 +224,71 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
   end
 
   describe "RFC3261§17.1.2.2 non-INVITE client transaction" do
-    test "is repeated at intervals that double up to T2" do
-      stack = start_stack(:fast)
-      start_client(stack, request(:options), timed_transport())
-      assert_at_least(gaps(5), [4, 8, 16, 16, 16])
+    test "is repeated at intervals that double up to T2, until Timer F" do
+      stack = start_stack(:still)
+      request = request(:options)
+      key = start_client(stack, request, timed_transport(stack))
+      advance(stack, 31_999)
+      times = [0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]
+      assert times() == times
+      assert sent() == List.duplicate(Message.to_string(request), 10)
+      refute_received {:receive_error, _reason, _key}
+      advance(stack, 1)
+      assert_soon({:receive_error, :timeout, ^key})
+      assert await_end(stack, key) == :timeout
     end
 
-    test "is repeated every T2 after a provisional response" do
-      stack = start_stack(:fast, t1: 10, t2: 60)
+    test "is repeated every T2 after a provisional response, until Timer F" do
+      stack = start_stack(:still)
       request = request(:options)
-      key = start_client(stack, request, timed_transport())
-      come(stack, request, 100)
-      assert_soon({:receive_response, _response, ^key})
-      assert_at_least(gaps(3) |> tl(), [60, 60])
+      key = start_client(stack, request, timed_transport(stack))
+      response = come(stack, request, 100)
+      assert_soon({:receive_response, ^response, ^key})
+      advance(stack, 32_000)
+      # Timer E runs on as it was set.
+      assert times() == [0, 500, 4_500, 8_500, 12_500, 16_500, 20_500, 24_500, 28_500]
+      assert_soon({:receive_error, :timeout, ^key})
     end
 
     test "is not repeated over a reliable transport, and Timer F holds there too" do
-      stack = start_stack(:fast)
+      stack = start_stack(:still)
       key = start_client(stack, request(:options), TestTransport.new(reliable?: true))
+      advance(stack, 31_999)
+      refute_received {:receive_error, _reason, _key}
+      advance(stack, 1)
       assert_soon({:receive_error, :timeout, ^key})
-      refute_received {:sent, _destination, _octets, _key}
+      assert sent() == []
       assert await_end(stack, key) == :timeout
     end
 
     test "gives the core one final response, and absorbs others for T4" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options)
       key = start_client(stack, request)
       first = come(stack, request, 200)
       assert_soon({:receive_response, ^first, ^key})
-      await_shelf(stack, key)
       for status <- [200, 404, 100], do: come(stack, request, status)
       assert_silence()
+      advance(stack, 4_999)
       assert state(stack, key) == :completed
+      advance(stack, 1)
+      assert await_end(stack, key) == :normal
     end
 
     test "ends at once with its final response over a reliable transport" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options)
       key = start_client(stack, request, TestTransport.new(reliable?: true))
       response = come(stack, request, 200)
       assert_soon({:receive_response, ^response, ^key})
+      advance(stack, 0)
       assert await_end(stack, key) == :normal
     end
   end
 
   describe "RFC3261§17.1.3 matching responses to client transactions" do
     test "takes the branch of the topmost Via and the method of CSeq" do
-      stack = start_stack()
+      stack = start_stack(:still)
       invite = request(:invite)
       cancel = as(invite, :cancel)
       invite_key = start_client(stack, invite)
@@ -299,14 +303,14 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
     end
 
     test "finds none for another branch" do
-      stack = start_stack()
+      stack = start_stack(:still)
       start_client(stack, request(:options))
       other = Message.to_response(request(:options), 200)
       assert Transactions.receive_response(stack, other, Client.Key.new(other)) == :error
     end
 
     test "starts no second transaction of one key, be the first in progress or finished" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options)
       key = start_client(stack, request)
 
@@ -316,7 +320,7 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
 
       assert again.() == {:error, :already_started}
       come(stack, request, 200)
-      await_shelf(stack, key)
+      assert state(stack, key) == :completed
       assert again.() == {:error, :already_started}
       refute_received {:sent, _destination, _octets, _key}
     end
@@ -330,7 +334,7 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
         ] do
       test "tells the core #{text} as the reason, and ends" do
         for method <- [:invite, :options] do
-          stack = start_stack()
+          stack = start_stack(:still)
           reason = unquote(reason)
           transport = TestTransport.new(outcome: fn _octets -> {:error, reason} end)
           key = start_client(stack, request(method), transport)
@@ -348,30 +352,29 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
             fn _octets -> exit(:no) end,
             fn _octets -> :no end
           ] do
-        stack = start_stack()
+        stack = start_stack(:still)
         key = start_client(stack, request(:options), TestTransport.new(outcome: fun))
         assert_soon({:receive_error, _reason, ^key})
       end
     end
 
     test "takes a failed repetition, and a failed ACK, as well" do
-      for {method, failing} <- [invite: "INVITE", options: "OPTIONS"] do
-        stack = start_stack(:fast)
-        {:ok, sends} = Agent.start_link(fn -> 0 end)
+      for method <- [:invite, :options] do
+        stack = start_stack(:still)
+        sends = :counters.new(1, [])
 
-        outcome = fn octets ->
-          if String.starts_with?(octets, failing) and
-               Agent.get_and_update(sends, &{&1, &1 + 1}) > 0,
-             do: {:error, :closed},
-             else: :ok
+        outcome = fn _octets ->
+          :counters.add(sends, 1, 1)
+          if :counters.get(sends, 1) > 1, do: {:error, :closed}, else: :ok
         end
 
         key = start_client(stack, request(method), TestTransport.new(outcome: outcome))
+        advance(stack, 500)
         assert_soon({:receive_error, :closed, ^key})
         assert await_end(stack, key) == :transport_error
       end
 
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       outcome = &if String.starts_with?(&1, "ACK"), do: {:error, :closed}, else: :ok
       key = start_client(stack, request, TestTransport.new(outcome: outcome))
@@ -383,7 +386,7 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
     end
 
     test "RFC3261§18.4 an unreachable host ends those that wait for it, and no others" do
-      stack = start_stack()
+      stack = start_stack(:still)
       waiting = start_client(stack, request(:options))
       ringing = request(:invite)
       ringing_key = start_client(stack, ringing)
@@ -397,14 +400,6 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
       assert state(stack, Client.Key.new(elsewhere)) == :trying
       :ok = Transactions.unreachable(stack, {{192, 0, 2, 2}, 5060}, :ehostunreach)
       assert await_end(stack, Client.Key.new(elsewhere)) == :transport_error
-    end
-  end
-
-  defp sends do
-    receive do
-      {:sent, _destination, octets, _key} -> [octets | sends()]
-    after
-      0 -> []
     end
   end
 end

@@ -3,36 +3,36 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
 
   describe "RFC3261§17.2.1 INVITE server transaction" do
     test "answers 100 by itself after 200 ms, with the Timestamp and without a tag" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite, timestamp: {54.3, 0.0})
-      started = System.monotonic_time(:millisecond)
       key = start_server(stack, request)
-      assert_soon({:sent, destination, "SIP/2.0 100 " <> _rest = octets, ^key})
-      assert System.monotonic_time(:millisecond) - started >= 199
+      advance(stack, 199)
+      assert sent() == []
+      advance(stack, 1)
+      assert_received {:sent, destination, "SIP/2.0 100 " <> _rest = octets, ^key}
       assert destination == destination()
       trying = Message.parse!(octets)
       assert trying.headers.to == request.headers.to
       assert {54.3, _delay} = trying.headers.timestamp
+      # It is a provisional response like those of the core.
+      come_again(stack, request)
+      assert_soon({:sent, _destination, ^octets, ^key})
     end
 
-    test "sends no 100 when the core answers 180 at once" do
-      stack = start_stack()
-      request = request(:invite)
-      start_server(stack, request)
-      answered(stack, request, 180)
-      refute_receive {:sent, _destination, _octets, _key}, 300
-    end
-
-    test "sends no 100 when the core answers finally at once" do
-      stack = start_stack()
-      request = request(:invite)
-      start_server(stack, request)
-      answered(stack, request, 200)
-      refute_receive {:sent, _destination, _octets, _key}, 300
+    test "sends no 100 when the core has answered" do
+      for status <- [180, 200, 486] do
+        stack = start_stack(:still)
+        request = request(:invite)
+        start_server(stack, request)
+        advance(stack, 199)
+        answered(stack, request, status)
+        advance(stack, 200)
+        assert sent() == []
+      end
     end
 
     test "sends every provisional response once, and the last one again when the INVITE comes again" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request)
       answered(stack, request, 180)
@@ -47,39 +47,45 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
     end
 
     test "an INVITE that comes again before there is any answer gets none, and the core sees one" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       start_server(stack, request)
       come_again(stack, request)
       assert_silence()
     end
 
-    test "repeats a rejection from T1 to T2 until the ACK comes" do
-      stack = start_stack(:fast)
+    test "repeats a rejection from T1 to T2 until the ACK comes, and absorbs more ACKs for T4" do
+      stack = start_stack(:still)
       request = request(:invite)
-      key = start_server(stack, request)
+      key = start_server(stack, request, timed_transport(stack))
       rejection = answered(stack, request, 486)
-      for _time <- 1..4, do: assert_soon({:sent, _destination, ^rejection, ^key})
+      advance(stack, 12_000)
+      assert times() == [0, 500, 1_500, 3_500, 7_500, 11_500]
+      assert sent() == List.duplicate(rejection, 5)
       come_again(stack, acknowledging(request, 486))
+      advance(stack, 4_999)
+      assert state(stack, key) == :confirmed
+      advance(stack, 1)
       assert await_end(stack, key) == :normal
-      flush()
-      refute_receive {:sent, _destination, _octets, _key}, 60
+      assert sent() == []
       refute_received {:receive_request, _ack, _key}
       refute_received {:receive_error, _reason, _key}
     end
 
     test "repeats no rejection over a reliable transport, and ends with the ACK" do
-      stack = start_stack(:fast)
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request, TestTransport.new(reliable?: true))
       answered(stack, request, 486)
-      refute_receive {:sent, _destination, _octets, _key}, 60
+      advance(stack, 31_999)
+      assert sent() == []
       come_again(stack, acknowledging(request, 486))
+      advance(stack, 0)
       assert await_end(stack, key) == :normal
     end
 
     test "answers a repeated INVITE with the rejection again" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request)
       rejection = answered(stack, request, 603)
@@ -89,31 +95,31 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
 
     test "tells the core that no ACK came, over any transport" do
       for reliable? <- [false, true] do
-        stack = start_stack(:fast)
+        stack = start_stack(:still)
         request = request(:invite)
         key = start_server(stack, request, TestTransport.new(reliable?: reliable?))
         answered(stack, request, 486)
+        advance(stack, 31_999)
+        refute_received {:receive_error, _reason, _key}
+        advance(stack, 1)
         assert_soon({:receive_error, :no_ack, ^key})
         assert await_end(stack, key) == :timeout
       end
     end
 
-    test "absorbs ACKs that come again, on the shelf too" do
-      stack = start_stack()
+    test "absorbs ACKs and INVITEs that come after the ACK" do
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request)
       answered(stack, request, 486)
       ack = acknowledging(request, 486)
-      come_again(stack, ack)
-      await_shelf(stack, key)
-      come_again(stack, ack)
-      come_again(stack, request)
+      for message <- [ack, ack, request], do: come_again(stack, message)
       assert_silence()
       assert state(stack, key) == :confirmed
     end
 
     test "ignores what the core answers after its rejection" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request)
       answered(stack, request, 486)
@@ -125,19 +131,22 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
 
   describe "RFC6026§7.1 INVITE server transaction, Accepted" do
     test "absorbs the INVITE that comes again, and repeats no 2xx by itself" do
-      stack = start_stack(:fast)
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request)
       answered(stack, request, 200)
       come_again(stack, request)
-      refute_receive {:sent, _destination, _octets, _key}, 60
-      refute_received {:receive_request, _request, _key}
+      advance(stack, 31_999)
+      assert state(stack, key) == :accepted
+      advance(stack, 1)
       assert await_end(stack, key) == :normal
+      assert sent() == []
+      refute_received {:receive_request, _request, _key}
       refute_received {:receive_error, _reason, _key}
     end
 
     test "sends each 2xx that the core passes, and nothing else" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request)
       octets = answered(stack, request, 200)
@@ -149,20 +158,20 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
     end
 
     test "passes an ACK that has the INVITE's branch to the core" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request)
       answered(stack, request, 200)
       ack = acknowledging(request, 200)
       come_again(stack, ack)
       assert_soon({:receive_request, ^ack, nil})
-      await_shelf(stack, key)
+      assert state(stack, key) == :accepted
       come_again(stack, ack)
       assert_soon({:receive_request, ^ack, nil})
     end
 
     test "goes on absorbing INVITEs when a 2xx could not be sent" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       failing = TestTransport.new(outcome: fn _octets -> {:error, :enetunreach} end)
       key = start_server(stack, request, failing)
@@ -179,7 +188,7 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
 
   describe "RFC3261§17.2.2 non-INVITE server transaction" do
     test "ignores the request that comes again before there is an answer" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options)
       key = start_server(stack, request)
       come_again(stack, request)
@@ -187,14 +196,13 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
       assert state(stack, key) == :trying
     end
 
-    test "answers the request that comes again with the same octets, from the shelf" do
-      stack = start_stack()
+    test "answers the request that comes again with the same octets" do
+      stack = start_stack(:still)
       request = request(:options)
       key = start_server(stack, request)
       octets = answered(stack, request, 200)
 
       for _again <- 1..3 do
-        await_shelf(stack, key)
         come_again(stack, request)
         assert_soon({:sent, _destination, ^octets, ^key})
       end
@@ -203,7 +211,7 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
     end
 
     test "ignores other final responses of the core" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options)
       start_server(stack, request)
       answered(stack, request, 200)
@@ -212,23 +220,26 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
     end
 
     test "ends with Timer J, or at once over a reliable transport" do
-      stack = start_stack(:fast)
-      request = request(:options)
-      key = start_server(stack, request)
-      answered(stack, request, 200)
-      assert await_end(stack, key) == :normal
+      for {reliable?, ms} <- [{false, 32_000}, {true, 0}] do
+        stack = start_stack(:still)
+        request = request(:options)
+        key = start_server(stack, request, TestTransport.new(reliable?: reliable?))
+        answered(stack, request, 200)
 
-      stack = start_stack(:slow)
-      request = request(:options)
-      key = start_server(stack, request, TestTransport.new(reliable?: true))
-      answered(stack, request, 200)
-      assert await_end(stack, key) == :normal
+        if ms > 0 do
+          advance(stack, ms - 1)
+          assert state(stack, key) == :completed
+        end
+
+        advance(stack, 1)
+        assert await_end(stack, key) == :normal
+      end
     end
   end
 
   describe "RFC3261§17.2.3 matching requests to server transactions" do
     test "takes branch, sent-by without letter case, and method" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:invite)
       key = start_server(stack, request)
       progress = answered(stack, request, 180)
@@ -251,7 +262,7 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
     end
 
     test "starts no second transaction of one key, be the first in progress or finished" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options)
       key = start_server(stack, request)
 
@@ -261,13 +272,13 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
 
       assert again.() == {:error, :already_started}
       answered(stack, request, 200)
-      await_shelf(stack, key)
+      assert state(stack, key) == :completed
       assert again.() == {:error, :already_started}
       refute_received {:receive_request, _request, _key}
     end
 
     test "of an RFC 2543 peer, takes what stands for a branch" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = old(:invite)
       key = start_server(stack, request)
       rejection = answered(stack, request, 486)
@@ -293,7 +304,7 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
     end
 
     test "of an RFC 2543 peer, an ACK confirms if its To tag is the response's" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = old(:invite)
       key = start_server(stack, request)
       answered(stack, request, 486)
@@ -306,7 +317,7 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
     end
 
     test "of an RFC 2543 peer, an ACK for a 2xx goes to the core" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = old(:invite)
       start_server(stack, request)
       answered(stack, request, 200)
@@ -316,7 +327,7 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
     end
 
     test "of an RFC 2543 peer, a request that is not an INVITE needs the To tag too" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = old(:options)
       key = start_server(stack, request)
       octets = answered(stack, request, 200)
@@ -336,7 +347,7 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
   describe "RFC3261§17.2.4 handling transport errors, as of RFC6026§8.8" do
     test "tells the core once for each response, and stays" do
       for method <- [:invite, :options] do
-        stack = start_stack(:fast)
+        stack = start_stack(:still)
         request = request(method)
         failing = TestTransport.new(outcome: fn _octets -> {:error, {:odd, %{}}} end)
         key = start_server(stack, request, failing)
@@ -356,12 +367,4 @@ defmodule Sippet.RFC3261.Section17.ServerTest do
 
   # What an RFC 2543 client sends: no branch.
   defp old(method), do: request(method, via: [via(%{})])
-
-  defp flush do
-    receive do
-      {:sent, _destination, _octets, _key} -> flush()
-    after
-      0 -> :ok
-    end
-  end
 end

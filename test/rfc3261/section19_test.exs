@@ -2,7 +2,7 @@ defmodule Sippet.RFC3261.Section19Test do
   use ExUnit.Case, async: true
 
   alias Sippet.{Message, URI}
-  alias Sippet.Router.NextHop
+  alias Sippet.Message.Route
 
   @alphanum Enum.concat([?a..?z, ?A..?Z, ?0..?9])
   @mark ~c"-_.!~*'()"
@@ -31,14 +31,14 @@ defmodule Sippet.RFC3261.Section19Test do
     test "parameters that are not understood change nothing, and stay" do
       plain = Message.build_request(:options, "sip:h:5070;transport=udp")
       more = Message.build_request(:options, "sip:h:5070;x-new=%3B;transport=udp;flag")
-      assert NextHop.hop(more) == NextHop.hop(plain)
+      assert Route.hop(more) == Route.hop(plain)
       assert to_string(more.start_line) =~ "sip:h:5070;x-new=%3B;transport=udp;flag"
     end
 
     test "sips goes by no unreliable transport, whatever its transport parameter says" do
       for transport <- ~w(udp tcp tls sctp x) do
         assert {:tls, "h", 5061} =
-                 NextHop.hop(Message.build_request(:options, "sips:h;transport=#{transport}"))
+                 Route.hop(Message.build_request(:options, "sips:h;transport=#{transport}"))
       end
     end
   end

@@ -5,7 +5,7 @@ defmodule Sippet.RFC3665.FlowsTest do
   use Sippet.ExampleCase, async: true
 
   alias Examples.{ForkingProxy, Registrar}
-  alias Sippet.{DigestAuth, Flow}
+  alias Sippet.{DigestAuth, Flow, Standstill, Transactions}
   alias Sippet.Interop.{Events, Notebook, Party}
 
   @alice "sip:alice@atlanta.example.com"
@@ -341,13 +341,25 @@ defmodule Sippet.RFC3665.FlowsTest do
   end
 
   test "3.10 Unsuccessful No Response from User Agent" do
-    # A T1 with which the seven INVITEs of the flow take 26 s and not 32, and the last goes out well before Timer B.
     # Bob's address takes what comes, and says nothing.
-    {:ok, socket} = :gen_udp.open(0, ip: {127, 0, 0, 1})
+    {:ok, socket} = :gen_udp.open(0, ip: {127, 0, 0, 1}, active: false)
     {:ok, address} = :inet.sockname(socket)
-    {alice, _bob, parties, route} = trapezoid(bob: address, proxy2: [stack: [t1: 400]])
+    {alice, _bob, parties, route} = trapezoid(bob: address)
+    [proxy2] = for {stack, {"proxy2", _address}} <- parties, do: stack
+    proxy2 = Standstill.stop(proxy2)
     known(alice, route)
-    assert_receive {^alice, {:response, :invite, 408, _response, _key}}, 50_000
+    {:ok, _first} = :gen_udp.recv(socket, 0, 5_000)
+
+    # Timer A six times, then Timer B.
+    for ms <- [500, 1_000, 2_000, 4_000, 8_000, 16_000] do
+      :ok = Transactions.advance(proxy2, ms)
+      {:ok, _again} = :gen_udp.recv(socket, 0, 5_000)
+    end
+
+    :ok = Transactions.advance(proxy2, 499)
+    refute_received {^alice, {:response, :invite, 408, _response, _key}}
+    :ok = Transactions.advance(proxy2, 1)
+    assert_receive {^alice, {:response, :invite, 408, _response, _key}}, 5_000
     Flow.assert_flow(expected("3.10"), parties)
   end
 

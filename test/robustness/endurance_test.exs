@@ -5,6 +5,7 @@ defmodule Sippet.Robustness.EnduranceTest do
   use Sippet.Interop.Case, async: false
 
   alias Sippet.Interop.RawPeer
+  alias Sippet.Message
   alias Sippet.Robustness.{Flooder, Proxy, Report, Subject}
 
   @moduletag :endurance
@@ -24,7 +25,7 @@ defmodule Sippet.Robustness.EnduranceTest do
   @after_s 2
 
   setup_all do
-    subject = Subject.start({Program.free_port(), Program.free_port()}, options())
+    subject = Subject.start(for(_ <- 1..3, do: Program.free_port()), options())
 
     # At rest is who has worked: code is loaded, heaps and tables have the size that some thousand requests take.
     send_some(subject.address, [{"INVITE", "busy"}, {"OPTIONS", "bob"}], 4_000)
@@ -77,6 +78,97 @@ defmodule Sippet.Robustness.EnduranceTest do
       end
     end
   end
+
+  # KB that 400 INVITEs of 64 KB may take: the core rings for each, or the far end of the proxy does.
+  @large [
+    {:large, "a core that rings", :address, 100 * 1_024},
+    {:forked, "through examples/forking_proxy", :proxy, 200 * 1_024}
+  ]
+
+  # What is added to them on their way fits into a datagram too.
+  @large_octets 64_000
+  @large_count 400
+
+  describe "large:" do
+    for {scenario, name, to, most} <- @large do
+      @tag :floods
+      @tag scenario: scenario
+      test name, %{subject: subject} = context do
+        {far, uri} = far_end()
+        uri = if unquote(to) == :proxy, do: uri, else: "sip:ringing@127.0.0.1"
+        before = state(subject)
+        Subject.forget_peak(subject)
+        to = Map.fetch!(subject, unquote(to))
+        sent = Flooder.run(to, {:large, uri, @large_octets}, @large_count, div(@large_count, 5))
+        peak = Subject.resident(subject, :peak)
+        kept = Subject.resident(subject, :now)
+        # Some are held until nobody waits for them any more.
+        {resting, remains} = rest(context)
+        Process.exit(far, :kill)
+
+        wrong =
+          too_much(peak - context.idle, unquote(most), "KB at the peak") ++
+            too_much(
+              @large_count,
+              Map.get(sent.answers, "180", 0),
+              "INVITEs, of which some did not ring"
+            ) ++
+            too_much(state(subject).atoms - before.atoms, 0, "new atoms") ++ remains
+
+        each = Float.round((kept - context.idle) / @large_count, 1)
+
+        Report.row(
+          "`#{unquote(scenario)}`: #{@large_count} INVITEs of 64 KB in 5 s, #{unquote(name)}",
+          "answers: #{Report.counts(sent.answers)}; #{each} KB for each that rings",
+          "-",
+          "#{megabytes(context.idle)} → #{megabytes(peak)} → #{resting}",
+          wrong
+        )
+      end
+    end
+  end
+
+  # Rings whoever calls, until there is a CANCEL: where it is, and the URI that leads there.
+  defp far_end do
+    {:ok, socket} =
+      :gen_udp.open(0, [:binary, active: true, ip: {127, 0, 0, 1}, recbuf: 4_194_304])
+
+    {:ok, port} = :inet.port(socket)
+    pid = spawn(fn -> ring(socket, %{}) end)
+    :ok = :gen_udp.controlling_process(socket, pid)
+    {pid, "sip:bob@127.0.0.1:#{port}"}
+  end
+
+  # `calls` are their Vias.
+  defp ring(socket, calls) do
+    receive do
+      {:udp, _socket, ip, port, octets} ->
+        {responses, calls} = octets |> Message.parse!() |> rung(calls)
+
+        for response <- responses,
+            do: :gen_udp.send(socket, ip, port, Message.to_iodata(response))
+
+        ring(socket, calls)
+    end
+  end
+
+  defp rung(%Message{start_line: %{method: :invite}, headers: headers} = invite, calls),
+    do: {[Message.to_response(invite, 180)], Map.put(calls, headers.call_id, headers.via)}
+
+  # RFC3261§9.2 - both are answered; the CANCEL has the topmost Via alone
+  defp rung(%Message{start_line: %{method: :cancel}, headers: headers} = cancel, calls) do
+    {number, :cancel} = headers.cseq
+
+    terminated =
+      cancel
+      |> Message.to_response(487)
+      |> Message.put_header(:via, Map.fetch!(calls, headers.call_id))
+      |> Message.put_header(:cseq, {number, :invite})
+
+    {[Message.to_response(cancel, 200), terminated], calls}
+  end
+
+  defp rung(_ack, calls), do: {[], calls}
 
   defp flood(%{subject: subject} = context, name, kind, count, rate) do
     before = state(subject)
@@ -156,6 +248,33 @@ defmodule Sippet.Robustness.EnduranceTest do
     @tag scenario: :kill
     test "each process of the tree is killed", %{subject: subject} do
       ways = subject |> Subject.ask(:tree) |> Enum.map(&elem(&1, 0))
+      # What lies in tables of the stack's supervisor is not lost with those below it.
+      {below, others} = Enum.split_with(ways, &match?([Sippet, _part | _rest], &1))
+      {outages, calls} = kill_each(subject, below)
+      {more, others_calls} = kill_each(subject, others)
+
+      # Those of calls end too soon to be met.
+      send_some(subject.address, [{"INVITE", "silent"}], 200)
+      {before, _undue} = Subject.ask(subject, :transactions)
+      :ok = Subject.ask(subject, :kill_workers, [10])
+      {afterwards, undue} = Subject.ask(subject, :transactions)
+      {slowest, longest} = Enum.max_by(outages ++ more, &elem(&1, 1))
+
+      conclude(
+        subject,
+        "`kill`: each of #{length(ways)} processes of the tree, under 100 calls/s",
+        "answered again after at most #{longest} ms (#{slowest}); below the stack: #{during(calls)}; " <>
+          "the stack and its transport: #{during(others_calls)}; all workers killed ten times: " <>
+          "#{length(afterwards)} of #{length(before)} transactions are left",
+        unsuccessful(calls, calls.successful + calls.failed) ++
+          too_much(length(before -- afterwards), 0, "lost transactions") ++
+          too_much(200, length(before), "pending INVITEs, which are too few") ++
+          too_much(length(undue), 0, "transactions without a deadline")
+      )
+    end
+
+    # One after another under load; how long each was missing, and what became of the calls.
+    defp kill_each(subject, ways) do
       load = load(subject, "bob", 100, 50 * (length(ways) + 4))
 
       outages =
@@ -166,18 +285,53 @@ defmodule Sippet.Robustness.EnduranceTest do
           {Enum.map_join(way, "/", &inspect/1), outage}
         end
 
-      # Those of calls end too soon to be met.
-      send_some(subject.address, [{"INVITE", "silent"}], 200)
-      killed = Subject.ask(subject, :kill_transactions)
-      assert killed >= 100
-      {slowest, longest} = Enum.max_by(outages, &elem(&1, 1))
+      {outages, SIPp.await(load)}
+    end
+
+    # Longer than 64·T1, after which whoever waits for an answer waits no more.
+    @pause_ms 40_000
+
+    @tag :faults
+    @tag scenario: :pause
+    test "the VM stands still while answers come", %{subject: subject} do
+      {:ok, socket} =
+        :gen_udp.open(0, [:binary, active: false, ip: {127, 0, 0, 1}, recbuf: 4_194_304])
+
+      {:ok, address} = :inet.sockname(socket)
+      before = Subject.ask(subject, :answers)
+      :ok = Subject.ask(subject, :send_requests, [100, address])
+      requests = take_requests(socket, %{}, 100)
+      Subject.pause(subject, @pause_ms, fn -> answer_all(socket, requests) end)
+      # The time that what came is given before what is late.
+      Process.sleep(2_000)
+      heard = Subject.ask(subject, :answers)
+      :gen_udp.close(socket)
+      answered = heard.responses - before.responses
+      failed = heard.errors - before.errors
 
       conclude(
         subject,
-        "`kill`: each of #{length(ways)} processes of the tree, under 100 calls/s",
-        "these and #{killed} transactions were killed; answered again after at most #{longest} ms (#{slowest}); " <>
-          during(SIPp.await(load))
+        "`pause`: SIGSTOP for 40 s, while the answers to 100 requests lie in the socket",
+        "#{answered} answers reached the core, #{failed} transactions failed",
+        too_much(failed, 0, "transactions that failed") ++
+          too_much(100, answered, "answers, of which some were not heard")
       )
+    end
+
+    # The first of each, by their branches: a busy machine may send one more than once.
+    defp take_requests(_socket, requests, count) when map_size(requests) == count, do: requests
+
+    defp take_requests(socket, requests, count) do
+      {:ok, {ip, port, octets}} = :gen_udp.recv(socket, 0, 5_000)
+      request = Message.parse!(octets)
+      take_requests(socket, Map.put(requests, request.headers.via, {request, ip, port}), count)
+    end
+
+    defp answer_all(socket, requests) do
+      for {_via, {request, ip, port}} <- requests do
+        response = Message.to_response(request, 200)
+        :ok = :gen_udp.send(socket, ip, port, Message.to_iodata(response))
+      end
     end
 
     @tag :faults
@@ -272,7 +426,7 @@ defmodule Sippet.Robustness.EnduranceTest do
     do: {_output, 0} = System.cmd("tc", ["qdisc" | arguments], stderr_to_stdout: true)
 
   # While a fault lasts calls may fail; once it is over none may. What is left of them is looked for at last.
-  defp conclude(subject, name, happened) do
+  defp conclude(subject, name, happened, wrong \\ []) do
     afterwards = call(subject.address, "bob", 50, 100)
 
     Report.row(
@@ -280,7 +434,7 @@ defmodule Sippet.Robustness.EnduranceTest do
       happened,
       Report.calls(afterwards),
       megabytes(Subject.resident(subject, :now)),
-      unsuccessful(afterwards, 100)
+      wrong ++ unsuccessful(afterwards, 100)
     )
   end
 

@@ -8,8 +8,8 @@ defmodule Sippet.Robustness.FaultsTest do
 
   alias Sippet.Interop.{Answerer, Caller, Events, Notebook, Party, Program}
   alias Sippet.Robustness.Proxy
-  alias Sippet.{Machines, Stack, Transactions}
-  alias Sippet.Transactions.{Client, Dialogs, Shelf}
+  alias Sippet.{Stack, Transactions}
+  alias Sippet.Transactions.{Client, WorkerSupervisor}
   alias Sippet.Transports.UDP
 
   @moduletag :capture_log
@@ -65,11 +65,38 @@ defmodule Sippet.Robustness.FaultsTest do
 
   describe "when" do
     for side <- [:answerer, :caller] do
-      test "each process of the #{side} is killed, calls succeed as soon as it is back",
+      # All that a transaction is lies in tables of the stack's supervisor.
+      test "each process below the #{side}'s stack is killed, all calls go on", context do
+        for way <- below_the_stack(context[unquote(side)]) do
+          begin(context.caller)
+          kill(context[unquote(side)], way)
+          begin(context.caller)
+          assert_all_hung_up(context.caller, way)
+          assert_all_due(context)
+        end
+
+        assert_each_seen(context.answerer)
+        assert_nothing_left(context)
+      end
+
+      test "the #{side}'s workers are killed all the time, all calls go on", context do
+        workers = workers(context[unquote(side)])
+
+        for round <- 1..10, way <- workers do
+          place(context.caller)
+          kill(context[unquote(side)], way)
+          if rem(round, 2) == 0, do: place(context.caller)
+        end
+
+        assert_all_hung_up(context.caller, :workers)
+        assert_nothing_left(context)
+      end
+
+      test "the #{side}'s stack or its transport is killed, calls succeed as soon as it is back",
            context do
         victim = context[unquote(side)]
 
-        for way <- ways(victim) do
+        for way <- ways(victim) -- below_the_stack(victim) do
           begin(context.caller)
           kill(victim, way)
           recover(context.caller, way)
@@ -78,25 +105,30 @@ defmodule Sippet.Robustness.FaultsTest do
         assert_nothing_left(context)
       end
 
-      test "the #{side}'s transactions are killed, nothing else is", context do
-        begin(context.caller)
-        stack = Stack.fetch!(context[unquote(side)].stack)
-        for {pid, _key} <- machines(stack), do: Process.exit(pid, :kill)
-        succeed(context.caller)
-        assert_nothing_left(context)
-      end
-
       test "the #{side}'s socket is closed, it is opened again", context do
         begin(context.caller)
-
-        [%{handle: %{socket: socket}}] =
-          Stack.transports(Stack.fetch!(context[unquote(side)].stack))
-
-        :ok = :socket.close(socket)
+        close_socket(context[unquote(side)])
         recover(context.caller, :socket)
-
         assert_nothing_left(context)
       end
+    end
+
+    # RFC3261§18.2.2 - a response goes by the transport of its request: one that listens at the same address is that
+    test "the answerer's transport starts again, a call that rang goes on", context do
+      %{caller: %{stack: caller}} = context
+      call_id = Caller.call(caller, "ringing", Process.get(:far_end))
+
+      assert_receive {^caller, {:response, :invite, 180, %{headers: %{call_id: ^call_id}}, key}},
+                     @patience
+
+      close_socket(context.answerer)
+      recover(context.caller, :socket)
+
+      {_then, invite} = Notebook.fetch!(caller, call_id)
+      :ok = Sippet.send(caller, Party.cancel(invite))
+      assert_receive {^caller, {:response, :invite, 487, _terminated, ^key}}, @patience
+      Sippet.terminate(caller, key)
+      assert_nothing_left(context)
     end
 
     for {what, faults} <- [
@@ -127,8 +159,12 @@ defmodule Sippet.Robustness.FaultsTest do
     call_id = Caller.call(stack, "bob", Process.get(:far_end))
     Process.put(:placed, [call_id | Process.get(:placed, [])])
     call_id
+  end
+
+  # The stack may be about to start again, or its transport.
+  defp try_to_place(caller) do
+    place(caller)
   rescue
-    # The stack is about to start again, or its transport.
     _error in [ArgumentError, MatchError] -> :error
   catch
     :exit, _reason -> :error
@@ -139,10 +175,18 @@ defmodule Sippet.Robustness.FaultsTest do
 
   defp hung_up?(%{stack: stack}, call_id, ms) do
     receive do
-      {^stack, {:response, :bye, 200, %{headers: %{call_id: ^call_id}}, _key}} -> true
+      {^stack, {:response, :bye, 200, %{headers: %{call_id: ^call_id}}, _key}} ->
+        Process.put(:hung_up, [call_id | Process.get(:hung_up, [])])
+        true
     after
       ms -> false
     end
+  end
+
+  # Every call that was placed and is not known to be.
+  defp assert_all_hung_up(caller, what) do
+    for call_id <- Process.get(:placed) -- Process.get(:hung_up, []),
+        do: assert(hung_up?(caller, call_id, @patience), "a call was lost: #{inspect(what)}")
   end
 
   # The same, tried until it comes true: how soon that is measures script/robustness.
@@ -151,9 +195,10 @@ defmodule Sippet.Robustness.FaultsTest do
 
   defp recover(caller, what, tries) do
     # The first may have met what was about to end.
-    if hung_up?(caller, place(caller), 200) and hung_up?(caller, place(caller), 200),
-      do: :ok,
-      else: recover(caller, what, tries - 1)
+    if hung_up?(caller, try_to_place(caller), 200) and
+         hung_up?(caller, try_to_place(caller), 200),
+       do: :ok,
+       else: recover(caller, what, tries - 1)
   end
 
   # RFC3261§17.1.1.2 - an INVITE that got a provisional response waits for as long as its core does: the far end that
@@ -175,16 +220,31 @@ defmodule Sippet.Robustness.FaultsTest do
                    @patience
   end
 
+  # However often its caller repeated it, and whoever was killed: the core has got each INVITE.
+  defp assert_each_seen(%{stack: stack}) do
+    for call_id <- Process.get(:placed) do
+      assert_received {^stack, {:request, :invite, %{headers: %{call_id: ^call_id}}, _key}}
+    end
+  end
+
   ## Processes
 
   # Their ways from the root.
   defp ways(%{root: root}), do: for({way, _pid} <- tree(root, []), do: way)
+
+  defp below_the_stack(victim), do: for([_stack, _part | _rest] = way <- ways(victim), do: way)
+
+  defp workers(victim),
+    do: for([_stack, WorkerSupervisor, _worker] = way <- ways(victim), do: way)
 
   defp tree(supervisor, way) do
     for {id, pid, type, _modules} <- Supervisor.which_children(supervisor),
         is_pid(pid) and not notebook?(id),
         one <- [{way ++ [id], pid} | below(type, pid, way ++ [id])],
         do: one
+  catch
+    # It was killed, and is not back yet.
+    :exit, _reason -> []
   end
 
   # The test's own.
@@ -202,25 +262,37 @@ defmodule Sippet.Robustness.FaultsTest do
     assert_receive {:DOWN, ^ref, :process, ^pid, :killed}
   end
 
-  defp machines(stack),
-    do: Registry.select(stack.name, [{{:"$1", :"$2", :_}, [], [{{:"$2", :"$1"}}]}])
+  defp close_socket(%{stack: name}) do
+    [%{handle: %{receiver: receiver}}] = Stack.transports(Stack.fetch!(name))
+    :erlang.port_close(receiver)
+  end
 
   ## What is left
 
-  # Nothing, 64·T1 later: no transaction, no process, no row; and what the stack counts is what is there.
+  # No row waits for nothing.
+  defp assert_all_due(%{answerer: answerer, caller: caller}) do
+    for %{stack: name} <- [answerer, caller], stack = Stack.fetch!(name) do
+      for key <- Transactions.keys(stack),
+          do: wait_until(fn -> due?(Transactions.info(stack, key)) end, key)
+    end
+  end
+
+  defp due?(nil), do: true
+
+  # RFC3261§17.1.1.2 - an INVITE that got a provisional response waits for as long as its core does
+  defp due?(%{machine: Client.Invite, state: :proceeding}), do: true
+  defp due?(%{state: state, due: due}), do: state != nil and is_integer(due)
+
+  # Nothing, 64·T1 later: no transaction and no entry of any table; and what the stack counts is what is there.
   defp assert_nothing_left(%{answerer: answerer, caller: caller}) do
     give_up(caller)
 
     for %{stack: name} <- [answerer, caller] do
       stack = Stack.fetch!(name)
-      refused = refused(stack)
-      for key <- refused, do: Sippet.terminate(name, key)
-      wait_until(fn -> Transactions.count(stack) == 0 end, name)
-      wait_until(fn -> rows(stack, refused) == [] end, name)
-      wait_until(fn -> Machines.of(name) == [] end, name)
-      assert machines(stack) == []
-      assert Registry.count(Dialogs.name(name)) == 0
-      assert %{transactions: 0} = stats = Sippet.stats(name)
+      for key <- refused(stack), do: Sippet.terminate(name, key)
+      wait_until(fn -> Enum.all?(Transactions.held(stack), &match?({_table, 0}, &1)) end, name)
+
+      assert %{transactions: 0, pending: 0} = stats = Sippet.stats(name)
       assert stats.transaction_ended <= stats.transaction_started
       assert [_transport] = Stack.transports(stack)
     end
@@ -228,22 +300,16 @@ defmodule Sippet.Robustness.FaultsTest do
 
   # RFC3261§17.1.1.2 - Timer D is 32 s, however short T1 is: it holds a call that was refused by a stack on its way back
   defp refused(stack) do
-    wait_until(fn -> machines(stack) == [] end, stack.name)
-    {rows, _index, _merges} = :ets.lookup_element(stack.board, Shelf, 2)
-    latest = System.monotonic_time(:millisecond) + 32_000
-
-    for {id, deadline, _started, Client.Invite, :completed, _merge, _kept} <- :ets.tab2list(rows),
-        deadline <= latest,
-        do: Shelf.key(id)
+    wait_until(fn -> Enum.all?(Transactions.keys(stack), &(refused?(stack, &1) != nil)) end)
+    for key <- Transactions.keys(stack), refused?(stack, key), do: key
   end
 
-  # All of the shelf's, but for the deadlines of those that were ended before theirs.
-  defp rows(stack, refused) do
-    {rows, index, merges} = :ets.lookup_element(stack.board, Shelf, 2)
-
-    deadlines =
-      for {{_deadline, id}} <- :ets.tab2list(index), Shelf.key(id) not in refused, do: id
-
-    deadlines ++ :ets.tab2list(rows) ++ :ets.tab2list(merges)
+  # Nothing, as long as it may still be.
+  defp refused?(stack, key) do
+    case Transactions.info(stack, key) do
+      %{machine: Client.Invite, state: :completed} -> true
+      nil -> false
+      _other -> nil
+    end
   end
 end

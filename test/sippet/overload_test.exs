@@ -6,7 +6,7 @@ defmodule Sippet.OverloadTest do
   import ExUnit.CaptureLog
   import Sippet.Wait
 
-  alias Sippet.{Overload, Stack, Transactions}
+  alias Sippet.{Stack, Transactions}
   alias Sippet.Transactions.Server.Key
 
   @moduletag :capture_log
@@ -38,12 +38,6 @@ defmodule Sippet.OverloadTest do
     after
       100 -> count
     end
-  end
-
-  # Without it nobody takes off who did not leave.
-  defp stop_auditor(stack) do
-    {:dictionary, board} = Process.info(Process.whereis(Stack.Board.name(stack)), :dictionary)
-    :ok = Supervisor.terminate_child(hd(board[:"$ancestors"]), Overload.Auditor)
   end
 
   defp in_dialog(tag \\ "2"), do: [{"To", "<sip:b@biloxi.com>;tag=#{tag}"}]
@@ -85,7 +79,7 @@ defmodule Sippet.OverloadTest do
   end
 
   describe "over the limit of pending requests" do
-    @describetag stack: [max_pending: 100, t1: 500]
+    @describetag stack: [max_pending: 100, t1: 500, t2: 4_000]
 
     test "one source gets 503, its neighbour and others get in", %{stack: stack} do
       flood(stack, 200)
@@ -118,7 +112,7 @@ defmodule Sippet.OverloadTest do
       Sippet.send(stack, Message.to_response(invite, 486))
       assert_sent(486)
       deliver(stack, wire("ACK", branch))
-      wait_until(fn -> is_atom(Transactions.Directory.find(Stack.fetch!(stack), key)) end)
+      wait_until(fn -> %{state: :confirmed} = Transactions.info(Stack.fetch!(stack), key) end)
       refute_received {:receive_request, _request, _key}
     end
 
@@ -156,7 +150,6 @@ defmodule Sippet.OverloadTest do
     end
 
     test "a request that is answered is not pending any more", %{stack: stack} do
-      stop_auditor(stack)
       flood(stack, 50)
 
       for _ <- 1..50 do
@@ -168,27 +161,127 @@ defmodule Sippet.OverloadTest do
       assert stats(stack, :transactions) == 50
     end
 
-    test "nor is one whose process was killed", %{stack: stack} do
-      stop_auditor(stack)
+    test "and one that is not answered is, though each worker was killed", %{stack: stack} do
       flood(stack, 50)
-      struct = Stack.fetch!(stack)
 
-      for _ <- 1..50 do
-        assert_receive {:receive_request, _request, key}
-        pid = Transactions.Directory.find(struct, key)
-        ref = Process.monitor(pid)
-        Process.exit(pid, :kill)
-        assert_receive {:DOWN, ^ref, :process, ^pid, :killed}
-      end
+      requests =
+        for _ <- 1..50 do
+          assert_receive {:receive_request, request, _key}
+          request
+        end
 
+      kill_workers(stack)
+      Transactions.settle(Stack.fetch!(stack))
       assert stats(stack, :pending) == 50
-      Overload.audit(struct)
-      assert stats(stack, :pending) == 0
+      for request <- requests, do: :ok = Sippet.send(stack, Message.to_response(request, 200))
+      wait_until(fn -> stats(stack, :pending) == 0 end)
+      assert stats(stack, :transactions) == 50
+    end
+
+    @tag stack: [behave: &__MODULE__.tell_and_hang/3, max_pending: 100]
+    test "nor is one whose callback was killed, by whomever", %{stack: stack} do
+      headers = [{"X-Test", address(stack)}]
+      flood(stack, 50, "OPTIONS", headers)
+
+      pids =
+        for _ <- 1..50 do
+          assert_receive {:hangs, pid}
+          pid
+        end
+
+      # Of half of them while no worker lives who could be told.
+      {half, other} = Enum.split(pids, 25)
+      for pid <- half, do: Process.exit(pid, :kill)
+      for _ <- half, do: assert_receive({:sent, _, "SIP/2.0 500 " <> _, _key}, 1_000)
+      kill_workers(stack, fn -> for pid <- other, do: Process.exit(pid, :kill) end)
+      for _ <- other, do: assert_receive({:sent, _, "SIP/2.0 500 " <> _, _key}, 1_000)
+      wait_until(fn -> stats(stack, :pending) == 0 end)
+    end
+
+    # `meanwhile` happens when they are suspended: they do nothing any more.
+    defp kill_workers(stack, meanwhile \\ fn -> :ok end) do
+      %{workers: %{names: names}} = Stack.fetch!(stack).transactions
+      workers = for name <- Tuple.to_list(names), do: {name, Process.whereis(name)}
+      for {_name, pid} <- workers, do: :ok = :sys.suspend(pid)
+      meanwhile.()
+
+      for {name, pid} <- workers do
+        Process.exit(pid, :kill)
+        wait_until(fn -> Process.whereis(name) not in [nil, pid] end)
+      end
     end
 
     test "the log is told once", %{stack: stack} do
       log = capture_log(fn -> flood(stack, 200) end)
       assert length(String.split(log, "#{inspect(stack)}: new requests are refused")) == 2
+    end
+  end
+
+  describe "over the limit of what pending requests hold" do
+    @describetag stack: [
+                   max_pending_bytes: 10_000_000,
+                   t1: 500,
+                   t2: 4_000,
+                   answer_timeout: 60_000
+                 ]
+
+    # 64 KB with its headers, as the largest datagram.
+    defp large(method, headers \\ []) do
+      length = {"Content-Length", "64800"}
+      wire(method, [length | headers]) <> String.duplicate("v", 64_800)
+    end
+
+    test "400 INVITEs of 64 KB from one source get 503, its neighbour and others get in",
+         context do
+      %{stack: stack} = context
+      size = byte_size(large("INVITE"))
+      for _ <- 1..400, do: deliver(stack, large("INVITE"))
+      count = given()
+
+      # 16/21 of the limit, and the one that goes over it.
+      assert (count * size) in 7_550_000..(7_620_000 + size)
+      # A machine that is busy may have sent 100 too.
+      assert_receive {:sent, _destination, "SIP/2.0 503" <> _rest = octets, _key}
+      assert {_seconds, "", %{}} = Message.parse!(octets).headers.retry_after
+      assert answers(503) == 400 - count - 1
+      assert stats(stack, :rejected_pending) == 400 - count
+      assert_in_delta stats(stack, :pending_bytes), count * size, count * 10
+      assert held(stack) in (count * size)..(count * (size + 2_048))
+
+      for {remote, method} <- [{@neighbour, "INVITE"}, {@elsewhere, "MESSAGE"}] do
+        deliver(stack, large(method), remote)
+        method = Message.to_method(method)
+        assert_receive {:receive_request, %{start_line: %{method: ^method}}, _key}, 500
+      end
+    end
+
+    # Rows and what they refer to.
+    defp held(stack) do
+      struct = Stack.fetch!(stack)
+      Enum.sum(for key <- Transactions.keys(struct), do: Transactions.info(struct, key).bytes)
+    end
+
+    test "what is answered is not held any more", %{stack: stack} do
+      for _ <- 1..50, do: deliver(stack, large("INVITE"))
+
+      for n <- 1..50 do
+        assert_receive {:receive_request, request, _key}
+        status = if rem(n, 2) == 0, do: 200, else: 486
+        :ok = Sippet.send(stack, Message.to_response(request, status))
+      end
+
+      wait_until(fn -> stats(stack, :pending_bytes) == 0 end)
+      assert stats(stack, :pending) == 0
+      assert stats(stack, :transactions) == 50
+      assert held(stack) < 50 * 4_096
+    end
+
+    @tag stack: [max_pending_bytes: 1_000_000, behave: &__MODULE__.hang/3]
+    test "what no transaction asked for counts as well", %{stack: stack} do
+      for _ <- 1..100, do: deliver(stack, large("ACK", in_dialog()))
+      # 81/91 of the limit, by the two looks at a share of 9, and the one that goes over it.
+      assert stats(stack, :pending_bytes) in 890_000..960_000
+      assert stats(stack, :message_dropped) == 100 - stats(stack, :pending)
     end
   end
 
@@ -220,14 +313,14 @@ defmodule Sippet.OverloadTest do
         before = Stack.fetch!(stack)
         if answer, do: assert_sent(answer)
         wait_until(fn -> Transactions.unfinished(before) == 0 end)
+        wait_until(fn -> stats(stack, :pending) == 0 end)
         assert stats(stack, :core_failed) > 0
       end
     end
 
     @tag stack: [t1: 2, behave: &__MODULE__.answer_and_wait/3]
     test "counts for as long as it runs, though it has answered", %{stack: stack} do
-      test = {stack, self()} |> :erlang.term_to_binary() |> Base.encode64()
-      deliver(stack, wire("OPTIONS", [{"X-Test", test}]))
+      deliver(stack, wire("OPTIONS", [{"X-Test", address(stack)}]))
       assert_receive {:receive_request, _request, key}
       assert_receive {:waits, pid}
       wait_until(fn -> not Transactions.alive?(Stack.fetch!(stack), key) end)
@@ -259,36 +352,31 @@ defmodule Sippet.OverloadTest do
     end
   end
 
+  def hang(:receive_error, _reason, _key), do: :ok
   def hang(_callback, _argument, _key), do: Process.sleep(:infinity)
 
-  def answer_and_wait(:receive_request, request, _key) do
-    # The test that sent it says by a header who it is.
-    {stack, test} =
-      request.headers["X-Test"] |> hd() |> Base.decode64!() |> :erlang.binary_to_term()
+  def tell_and_hang(:receive_request, request, _key) do
+    {_stack, test} = sender(request)
+    send(test, {:hangs, self()})
+    Process.sleep(:infinity)
+  end
 
+  def answer_and_wait(:receive_request, request, _key) do
+    {stack, test} = sender(request)
     Sippet.send(stack, Message.to_response(request, 200))
     send(test, {:waits, self()})
     receive do: (:go_on -> :ok)
   end
 
+  # The test that sends a request says by a header who it is.
+  defp address(stack), do: {stack, self()} |> :erlang.term_to_binary() |> Base.encode64()
+
+  defp sender(request),
+    do: request.headers["X-Test"] |> hd() |> Base.decode64!() |> :erlang.binary_to_term()
+
   defp stray(n) do
     "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKstray#{n}\r\nFrom: <sip:a@b>;tag=1\r\n" <>
       "To: <sip:b@c>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n"
-  end
-
-  describe "a transaction that does not keep up" do
-    test "is not given more than so many messages", %{stack: stack} do
-      branch = [{"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKbusy;rport"}, {"Call-ID", "busy"}]
-      deliver(stack, wire("INVITE", branch))
-      assert_receive {:receive_request, _invite, key}
-      pid = Transactions.Directory.find(Stack.fetch!(stack), key)
-      :ok = :sys.suspend(pid)
-      flood(stack, 300, "INVITE", branch)
-      assert {:message_queue_len, waiting} = Process.info(pid, :message_queue_len)
-      assert waiting in 90..110
-      assert stats(stack, :message_dropped) == 300 - waiting
-      :ok = :sys.resume(pid)
-    end
   end
 
   describe "drain/2" do

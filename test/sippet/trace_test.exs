@@ -2,7 +2,8 @@ defmodule Sippet.TraceTest do
   use Sippet.StackCase, async: true
 
   alias Sippet.{Stack, Trace}
-  alias Sippet.Stack.{Board, Tap}
+  alias Sippet.Stack.Tap
+  alias Sippet.Transport.Registrations
 
   doctest Sippet.Trace
   doctest Sippet.Trace.Call
@@ -11,9 +12,9 @@ defmodule Sippet.TraceTest do
   @local {{127, 0, 0, 1}, 5060}
   @peer {{192, 0, 2, 7}, 4321}
 
-  # The board answers after it has taken what came before.
+  # The process answers after it has taken what came before.
   defp taps(stack) do
-    :sys.get_state(Board.name(stack))
+    :sys.get_state(Registrations.name(stack))
     stack |> Stack.fetch!() |> Map.fetch!(:taps) |> :atomics.get(1)
   end
 
@@ -209,7 +210,7 @@ defmodule Sippet.TraceTest do
 
     test "of messages a second", %{stack: stack} do
       tap = Tap.new(self(), 10)
-      :ok = Board.attach(stack, tap)
+      :ok = Registrations.attach(stack, tap)
       start = System.monotonic_time(:second)
       for _ <- 1..1_000, do: deliver(stack, "SIP/2.0 200 OK\r\n\r\n")
       seconds = System.monotonic_time(:second) - start + 1
@@ -255,11 +256,11 @@ defmodule Sippet.TraceTest do
       assert [["OPTIONS"]] = labels(other)
     end
 
-    test "of the board does not end a trace", %{stack: stack} do
+    test "of the registrations does not end a trace", %{stack: stack} do
       {:ok, trace} = Trace.start(stack)
-      board = Process.whereis(Board.name(stack))
-      ref = Process.monitor(board)
-      Process.exit(board, :kill)
+      registrations = Process.whereis(Registrations.name(stack))
+      ref = Process.monitor(registrations)
+      Process.exit(registrations, :kill)
       assert_receive {:DOWN, ^ref, :process, _pid, :killed}
       deliver(stack, wire("OPTIONS"))
       assert [["OPTIONS"]] = labels(trace)

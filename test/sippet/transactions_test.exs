@@ -3,7 +3,10 @@ defmodule Sippet.TransactionsTest do
 
   import Sippet.Wait
 
-  alias Sippet.{Machines, Transport}
+  alias Sippet.Transactions.Rows
+  alias Sippet.Transport
+
+  require Rows
 
   @moduletag :capture_log
 
@@ -41,7 +44,7 @@ defmodule Sippet.TransactionsTest do
       test "with a request, as it #{text}, has 500 answered, and sees the request once" do
         for method <- [:invite, :options] do
           fun = unquote(fun)
-          stack = start_stack(:slow, behave(fn _callback, _argument, _key -> fun.() end))
+          stack = start_stack(:still, behave(fn _callback, _argument, _key -> fun.() end))
           request = request(method)
           key = start_server(stack, request)
           assert_soon({:sent, _destination, "SIP/2.0 500 " <> _rest = octets, ^key})
@@ -57,7 +60,7 @@ defmodule Sippet.TransactionsTest do
 
       stack =
         start_stack(
-          :slow,
+          :still,
           behave(fn :receive_request, request, _key ->
             send(test, {:answer, request, self()})
             receive do: (:answered -> raise("too late"))
@@ -70,14 +73,14 @@ defmodule Sippet.TransactionsTest do
       answered(stack, request, 200)
       send(callback, :answered)
       assert_soon({:event, [:core, :failed], _measurements, _metadata})
-      await_shelf(stack, key)
       assert_silence()
+      assert state(stack, key) == :completed
     end
 
     test "while it is told of an error answers nothing" do
       stack =
         start_stack(
-          :slow,
+          :still,
           behave(fn callback, _argument, _key ->
             if callback == :receive_error, do: raise("no")
           end)
@@ -92,7 +95,7 @@ defmodule Sippet.TransactionsTest do
     end
 
     test "with a response ends nothing, and is counted" do
-      stack = start_stack(:slow, behave(fn _callback, _argument, _key -> raise "no" end))
+      stack = start_stack(:still, behave(fn _callback, _argument, _key -> raise "no" end))
       request = request(:invite)
       key = start_client(stack, request)
       come(stack, request, 180)
@@ -102,7 +105,7 @@ defmodule Sippet.TransactionsTest do
     end
 
     test "because there is none has 500 answered" do
-      stack = start_stack(:slow, core: nil)
+      stack = start_stack(:still, core: nil)
       request = request(:options)
       :ok = Transactions.start_server(stack, request, TestTransport.new(), destination())
       assert_soon({:sent, _destination, "SIP/2.0 500 " <> _rest, _key})
@@ -116,7 +119,7 @@ defmodule Sippet.TransactionsTest do
 
       stack =
         start_stack(
-          :slow,
+          :still,
           behave(fn _callback, response, _key ->
             if response.start_line.status_code == 180 do
               send(test, {:blocked, self()})
@@ -129,27 +132,84 @@ defmodule Sippet.TransactionsTest do
       key = start_client(stack, request, TestTransport.new(reliable?: true))
       come(stack, request, 180)
       assert_soon({:blocked, callback})
-      pid = pid(stack, key)
-      ref = Process.monitor(pid)
       for status <- [183, 486], do: come(stack, request, status)
+      advance(stack, 0)
       assert await_end(stack, key) == :normal
+      assert Transactions.count(stack) == 0
 
-      # The key is free again while the old process has calls to make.
+      # The key is free again while there are calls to make for the one that has ended.
       again = request |> put_all(call_id: "again")
       start_client(stack, again)
-      send(pid, {:unexpected, :message})
-      :gen_statem.cast(pid, :unexpected)
       assert_silence_of_core()
 
       send(callback, :go)
       assert_soon({:receive_response, %{start_line: %{status_code: 183}}, ^key})
       assert_soon({:receive_response, %{start_line: %{status_code: 486}}, ^key})
-      assert_soon({:DOWN, ^ref, :process, ^pid, :normal})
+      assert state(stack, key) == :calling
+      wait_until(fn -> match?(%{rows: 1, waiting: 0}, Transactions.held(stack)) end)
+    end
+
+    test "of one that has ended are not taken for those of the next with its key" do
+      test = self()
+
+      stack =
+        start_stack(
+          :still,
+          behave(fn _callback, _request, _key ->
+            send(test, {:blocked, self()})
+
+            receive do
+              :go -> :ok
+              :fail -> raise "no"
+            end
+          end)
+        )
+
+      request = request(:options)
+      key = start_server(stack, request)
+      assert_soon({:blocked, first})
+      :ok = Transactions.terminate(stack, key)
+      assert await_end(stack, key) == :terminated
+
+      start_server(stack, request)
+      assert_soon({:blocked, second})
+      ref = Process.monitor(first)
+      send(first, :go)
+      assert_soon({:DOWN, ^ref, :process, ^first, :normal})
+      send(second, :fail)
+      assert_soon({:sent, _destination, "SIP/2.0 500 " <> _rest, ^key})
+    end
+
+    test "that wait are at most 100 provisional responses, and every final one" do
+      test = self()
+
+      stack =
+        start_stack(
+          :still,
+          behave(fn _callback, response, _key ->
+            if response.start_line.status_code == 100 do
+              send(test, {:blocked, self()})
+              receive do: (:go -> :ok)
+            end
+          end)
+        )
+
+      request = request(:invite)
+      key = start_client(stack, request)
+      come(stack, request, 100)
+      assert_soon({:blocked, callback})
+      for _ringing <- 1..150, do: come(stack, request, 180)
+      come(stack, request, 200)
+      assert state(stack, key) == :accepted
+      assert Transactions.held(stack).waiting == 101
+      send(callback, :go)
+      assert_soon({:receive_response, %{start_line: %{status_code: 200}}, ^key})
+      assert Transactions.held(stack).waiting == 0
     end
 
     test "run in no transaction's process" do
       stack =
-        start_stack(:slow, behave(fn _callback, _argument, _key -> Process.sleep(:infinity) end))
+        start_stack(:still, behave(fn _callback, _argument, _key -> Process.sleep(:infinity) end))
 
       request = request(:invite)
       key = start_server(stack, request)
@@ -161,29 +221,59 @@ defmodule Sippet.TransactionsTest do
 
   describe "a core that never answers" do
     test "an INVITE has 500 answered, and is told" do
-      stack = start_stack(:fast)
+      stack = start_stack(:still)
       key = start_server(stack, request(:invite))
+      advance(stack, 179_999)
+      assert ["SIP/2.0 100 " <> _rest] = sent()
+      refute_received {:receive_error, _reason, _key}
+      advance(stack, 1)
       assert_soon({:receive_error, :no_answer, ^key})
       assert_soon({:sent, _destination, "SIP/2.0 500 " <> _rest, ^key})
+      assert state(stack, key) == :completed
+    end
+
+    test "an INVITE has its callback ended" do
+      test = self()
+
+      stack =
+        start_stack(
+          :still,
+          behave(fn callback, _argument, _key ->
+            if callback == :receive_request do
+              send(test, {:blocked, self()})
+              receive do: (:never -> :ok)
+            end
+          end)
+        )
+
+      key = start_server(stack, request(:invite))
+      assert_soon({:blocked, callback})
+      ref = Process.monitor(callback)
+      advance(stack, 180_000)
+      assert_soon({:DOWN, ^ref, :process, ^callback, :killed})
+      assert_soon({:receive_error, :no_answer, ^key})
+      assert_soon({:event, [:core, :failed], _measurements, %{callback: :receive_request}})
     end
 
     test "an INVITE but with provisional responses has its time anew with each" do
-      stack = start_stack(:slow, answer_timeout: 250)
+      stack = start_stack(:still)
       request = request(:invite)
-      start_server(stack, request)
+      key = start_server(stack, request)
 
       for _ringing <- 1..4 do
         answered(stack, request, 180)
-        refute_receive {:receive_error, _reason, _key}, 100
+        advance(stack, 179_999)
+        refute_received {:receive_error, _reason, _key}
       end
 
-      assert_soon({:receive_error, :no_answer, _key})
+      advance(stack, 1)
+      assert_soon({:receive_error, :no_answer, ^key})
     end
   end
 
   describe "start_client/4" do
     test "raises for a request that can't be printed, and starts nothing" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options, subject: "a\r\nVia: x")
 
       assert_raise ArgumentError, fn ->
@@ -194,7 +284,7 @@ defmodule Sippet.TransactionsTest do
     end
 
     test "refuses more transactions than the stack may have" do
-      stack = start_stack(:slow, max_transactions: 2)
+      stack = start_stack(:still, max_transactions: 2)
       start_client(stack, request(:options))
       start_server(stack, request(:options))
       transport = TestTransport.new()
@@ -208,7 +298,7 @@ defmodule Sippet.TransactionsTest do
 
   describe "send_response/2" do
     test "raises in the caller for a response that can't be printed, and harms no transaction" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options)
       start_server(stack, request)
       bad = request |> Message.to_response(200) |> Message.put_header("X-Foo", "a\r\nb")
@@ -217,26 +307,39 @@ defmodule Sippet.TransactionsTest do
     end
 
     test "knows no transaction of a response that nobody asked for" do
-      stack = start_stack()
+      stack = start_stack(:still)
       response = Message.to_response(request(:options), 200)
       assert Transactions.send_response(stack, response) == {:error, :no_transaction}
     end
 
-    test "goes through a transport of the 1.0 kind, from the shelf too" do
-      stack = start_stack()
+    test "goes through a transport of the 1.0 kind, and once more when the request comes again" do
+      stack = start_stack(:still)
       {:ok, pid} = start_supervised({Sippet.TestLegacyTransport, self()})
       transport = %{TestTransport.new() | module: nil, handle: nil, pid: pid}
       request = request(:options)
       key = start_server(stack, request, transport)
       response = answer(stack, request, 200)
-      assert_soon({:send_message, ^response, "192.0.2.1", 5060, ^key})
-      await_shelf(stack, key)
+      assert_soon({:send_message, sent, "192.0.2.1", 5060, ^key})
+      assert Message.to_string(sent) == Message.to_string(response)
       come_again(stack, request)
-      assert_soon({:send_message, ^response, "192.0.2.1", 5060, ^key})
+      assert_soon({:send_message, ^sent, "192.0.2.1", 5060, ^key})
+    end
+
+    test "answers requests that come before its worker has the answer" do
+      stack = start_stack(:still)
+      request = request(:options)
+      key = start_server(stack, request)
+      worker = worker_pid(stack, key)
+      :erlang.suspend_process(worker)
+      octets = stack |> answer(request, 200) |> Message.to_string()
+      for _again <- 1..3, do: come_again(stack, request)
+      :erlang.resume_process(worker)
+      assert state(stack, key) == :completed
+      assert sent() == List.duplicate(octets, 4)
     end
 
     test "tells the core when a transport of the 1.0 kind is gone" do
-      stack = start_stack()
+      stack = start_stack(:still)
       {pid, ref} = spawn_monitor(fn -> :ok end)
       assert_soon({:DOWN, ^ref, :process, ^pid, _reason})
       transport = %{TestTransport.new() | module: nil, handle: nil, pid: pid}
@@ -262,10 +365,15 @@ defmodule Sippet.TransactionsTest do
           quote(do: {:"$gen_cast", :unknown}),
           quote(do: {:"$gen_cast", {:unknown, 1, 2}}),
           quote(do: {:"$gen_call", {self(), make_ref()}, :unknown}),
+          quote(do: {:timeout, make_ref(), :due}),
+          quote(do: {:counted, :unknown}),
+          quote(do: {:event, :no_number, :due}),
+          quote(do: {:start, :no_number, nil}),
+          quote(do: {:answered, :no_number}),
           :any
         ] do
       test "does nothing to a #{machine} of #{method}: #{Macro.to_string(message)}" do
-        stack = start_stack()
+        stack = start_stack(:still)
         request = request(unquote(method))
 
         {key, first} =
@@ -275,8 +383,10 @@ defmodule Sippet.TransactionsTest do
           end
 
         before = state(stack, key)
-        send(pid(stack, key), unquote(message))
+        worker = worker_pid(stack, key)
+        send(worker, unquote(message))
         assert state(stack, key) == before
+        assert worker_pid(stack, key) == worker
 
         case unquote(machine) do
           :client -> come(stack, request, first)
@@ -287,89 +397,100 @@ defmodule Sippet.TransactionsTest do
       end
     end
 
+    test "a worker's hint that comes twice does its work once" do
+      stack = start_stack(:still)
+      request = request(:options)
+      key = start_server(stack, request)
+      number = Rows.number(stack, key)
+      send(worker_pid(stack, key), {:start, number, request})
+      assert_silence()
+      answered(stack, request, 200)
+      send(worker_pid(stack, key), {:answered, number})
+      send(worker_pid(stack, key), {:event, number, :unknown})
+      send(worker_pid(stack, key), {:event, number, {:unknown, nil}})
+      assert_silence()
+      assert state(stack, key) == :completed
+    end
+
+    test "an event that comes before the word of the start has the transaction begin first" do
+      stack = start_stack(:still)
+      request = request(:invite)
+      key = start_client(stack, request)
+      row = Rows.find(stack, key)
+      worker = worker_pid(stack, key)
+      :ok = Transactions.terminate(stack, key)
+      assert await_end(stack, key) == :terminated
+
+      # As it stands there between the two.
+      octets = Message.to_string(request)
+      row = Rows.row(row, state: nil, due: :never, octets: octets)
+      assert Rows.insert_new(stack, row)
+      :ok = Transactions.post(stack, key, :cancelled)
+      assert_soon({:sent, _destination, ^octets, ^key})
+      send(worker, {:start, Rows.row(row, :number), nil})
+      assert_silence()
+      advance(stack, 32_000)
+      assert_soon({:receive_error, :timeout, ^key})
+      assert await_end(stack, key) == :timeout
+    end
+
     test "an unknown key is ignored" do
-      stack = start_stack()
+      stack = start_stack(:still)
       key = Client.Key.new(request(:options))
       assert Transactions.terminate(stack, key) == :ok
       assert Transactions.receive_error(stack, key, :closed) == :ok
-      assert Transactions.receive_response(stack, request(:options), key) == :error
+      response = Message.to_response(request(:options), 200)
+      assert Transactions.receive_response(stack, response, key) == :error
       assert Transactions.ack(stack, request(:ack)) == :error
     end
   end
 
-  # Elixir shows no crash of a process that is not of its own kinds; OTP's handlers do.
-  defmodule Lines do
-    @moduledoc false
-    def log(%{meta: %{pid: pid}} = event, %{config: test}) do
-      {:dictionary, dictionary} = Process.info(pid, :dictionary)
-      if test in List.wrap(dictionary[:"$ancestors"]), do: Kernel.send(test, {:logged, event})
+  describe "a stack that has ended" do
+    test "starts nothing, finds nothing, and raises nothing" do
+      {pid, ref} = spawn_monitor(fn -> exit({:stack, start_unowned()}) end)
+      assert_soon({:DOWN, ^ref, :process, ^pid, {:stack, stack}})
+      transport = TestTransport.new()
+      request = request(:options)
+      overload = {:error, :overload}
+      assert Transactions.start_server(stack, request, transport, destination()) == overload
+      assert Transactions.start_client(stack, request, transport, destination()) == overload
+      response = Message.to_response(request, 200)
+      assert Transactions.send_response(stack, response) == {:error, :no_transaction}
+      assert Transactions.receive_request(stack, request, Server.Key.new(request)) == :error
+      assert Transactions.terminate(stack, Server.Key.new(request)) == :ok
+      assert Transactions.unreachable(stack, destination(), :closed) == :ok
+      assert Transactions.ack(stack, request(:ack)) == :error
+      refute Transactions.merged?(stack, request)
+      assert {Transactions.count(stack), Transactions.unfinished(stack)} == {0, 0}
+    end
+
+    defp start_unowned do
+      name = :"unowned#{System.unique_integer([:positive])}"
+      options = %{t1: 500, t2: 4_000, t4: 5_000, max_transactions: 10}
+      Stack.create(name, options, Transactions.create(name))
     end
   end
 
-  describe "a machine" do
-    test "does not wait for ever for a maker that was killed" do
-      {_pid, ref} = spawn_monitor(Transactions.Directory, :begin, [Server.Invite, nil])
-      assert_receive {:DOWN, ^ref, :process, _pid, :normal}, 10_000
-    end
-
-    test "that can't begin is no failure of its maker, and worth no line" do
-      stack = %{start_stack() | name: :no_registry_of_this_name}
-
-      :ok = :logger.add_handler(__MODULE__, Lines, %{config: self()})
-      on_exit(fn -> :logger.remove_handler(__MODULE__) end)
-
-      started =
-        Transactions.start_server(stack, request(:options), TestTransport.new(), destination())
-
-      assert started == {:error, :overload}
-      refute_received {:logged, %{msg: {:report, %{label: {:proc_lib, :crash}}}}}
-    end
-  end
-
-  describe "the crash of a transaction" do
-    test "is its own" do
-      stack = start_stack()
+  describe "a defect" do
+    test "ends the transaction that it happens to, and no other" do
+      stack = start_stack(:still)
       others = for _other <- 1..3, do: start_server(stack, request(:options))
-      victim = start_server(stack, request(:options))
-      :gen_statem.cast(pid(stack, victim), {:answer, "no packet"})
-      assert_soon({:event, [:transaction, :ended], _, %{key: ^victim, reason: reason}})
-      assert reason not in [:normal, :timeout, :terminated, :transport_error]
+      invite = request(:invite)
+      victim = start_server(stack, invite)
+      answered(stack, invite, 200)
+      worker = worker_pid(stack, victim)
+      :ok = Transactions.post(stack, victim, {:ack, :any, :no_request})
+      assert_soon({:event, [:transaction, :ended], _, %{key: ^victim, reason: {:error, _}}})
       assert Enum.all?(others, &(state(stack, &1) == :trying))
+      assert Process.alive?(worker)
       assert Transactions.count(stack) == 3
       start_server(stack, request(:options))
     end
   end
 
-  describe "a part that is killed" do
-    test "comes back, and whoever calls meanwhile gets a value" do
-      stack = start_stack()
-      request = request(:options)
-      response = Message.to_response(request, 200)
-      transport = TestTransport.new()
-
-      for part <- [stack.name, :shelf] do
-        pid = living(fn -> if part == :shelf, do: shelf(stack), else: Process.whereis(part) end)
-        ref = Process.monitor(pid)
-        Process.exit(pid, :kill)
-
-        wait_until(fn ->
-          key = Server.Key.new(request)
-          assert Transactions.receive_request(stack, request, key) in [:ok, :error]
-          assert Transactions.send_response(stack, response) in [:ok, {:error, :no_transaction}]
-          assert Transactions.ack(stack, request(:ack)) == :error
-          assert Transactions.unreachable(stack, destination(), :closed) == :ok
-          assert is_boolean(Transactions.merged?(stack, request))
-          started = Transactions.start_server(stack, request(:options), transport, destination())
-          assert started in [:ok, {:error, :overload}]
-          started == :ok and received?({:DOWN, ref})
-        end)
-      end
-    end
-  end
-
   describe "events" do
     test "tell of a transaction's life and of each message that is sent" do
-      stack = start_stack()
+      stack = start_stack(:still)
       request = request(:options)
       key = start_server(stack, request)
 
@@ -377,7 +498,6 @@ defmodule Sippet.TransactionsTest do
                        %{key: ^key, machine: Server.NonInvite}}
 
       octets = answered(stack, request, 200)
-      await_shelf(stack, key)
       come_again(stack, request)
       bytes = byte_size(octets)
 
@@ -400,7 +520,7 @@ defmodule Sippet.TransactionsTest do
 
   describe "what is left" do
     test "of 10,000 transactions is nothing when their timers have run out" do
-      stack = start_stack(:slow, t1: 5, t2: 10, t4: 20, core: Answering, telemetry: nil)
+      stack = start_stack(:still, core: Answering, telemetry: nil)
       transport = %{TestTransport.new() | module: Silent}
 
       for n <- 1..2_500 do
@@ -413,43 +533,14 @@ defmodule Sippet.TransactionsTest do
         end
       end
 
-      wait_until(fn -> Transactions.count(stack) == 0 end)
-      {rows, index, merges} = :ets.lookup_element(stack.board, Shelf, 2)
-      wait_until(fn -> Enum.all?([rows, index, merges], &(:ets.info(&1, :size) == 0)) end)
-      wait_until(fn -> Machines.of(stack.name) == [] end)
-      assert Registry.count(Transactions.Dialogs.name(stack.name)) == 0
+      # The core has answered all.
+      wait_until(fn -> Transactions.unfinished(stack) == 2_500 end)
+      advance(stack, 64_000)
+      assert Transactions.count(stack) == 0
+      wait_until(fn -> stack |> Transactions.held() |> Enum.all?(&(elem(&1, 1) == 0)) end)
       counts = Sippet.Telemetry.counts(stack.counters)
       assert counts.transaction_started == 10_000
       assert counts.transaction_ended == 10_000
-    end
-
-    test "of transactions that were killed is nothing" do
-      stack = start_stack(:fast)
-      keys = for _one <- 1..5, do: start_server(stack, request(:invite))
-      for key <- keys, do: Process.exit(pid(stack, key), :kill)
-      wait_until(fn -> Transactions.count(stack) == 0 end)
-      {_rows, _index, merges} = :ets.lookup_element(stack.board, Shelf, 2)
-      wait_until(fn -> :ets.info(merges, :size) == 0 end)
-    end
-  end
-
-  # The owner of the tables.
-  defp shelf(stack) do
-    {rows, _index, _merges} = :ets.lookup_element(stack.board, Shelf, 2)
-    :ets.info(rows, :owner)
-  end
-
-  # The parts start anew together, so that this one may be on its way still.
-  defp living(find) do
-    wait_until(fn -> is_pid(find.()) end)
-    find.()
-  end
-
-  defp received?({:DOWN, ref}) do
-    receive do
-      {:DOWN, ^ref, :process, _pid, _reason} -> true
-    after
-      0 -> false
     end
   end
 

@@ -23,6 +23,7 @@ defmodule Sippet.StackCase do
       answer_timeout: 1_000,
       max_transactions: 1_000,
       max_pending: 1_000,
+      max_pending_bytes: 64_000_000,
       max_requests: 10_000,
       obey_maddr: false
     }

@@ -7,38 +7,47 @@ defmodule Sippet.TransactionCase do
   use ExUnit.CaseTemplate
 
   alias Sippet.{Message, Stack, TestCore, TestTelemetry, TestTransport, Transactions, URI}
-  alias Sippet.Transactions.{Client, Server, Shelf}
+  alias Sippet.Transactions.{Client, Clock, Server}
 
-  # Nothing happens by itself within a test. `fast` is for those that wait for a timer.
+  # Nothing happens by itself within a test. `fast` is for those that wait for a timer; with `still` time stands still but
+  # for `advance/2`, and the timers are those of RFC 3261.
+  @still %{t1: 500, t2: 4_000, t4: 5_000, answer_timeout: 180_000}
   @slow %{t1: 1_000, t2: 4_000, t4: 5_000, answer_timeout: 60_000, least_d: 0}
   @fast %{t1: 4, t2: 16, t4: 40, answer_timeout: 100, least_d: 0}
 
   @destination {{192, 0, 2, 1}, 5060}
 
   # How long a test waits for what must come, and for what must not. The machine may be busy.
-  @patience 3_000
+  @patience 10_000
 
   using do
     quote do
       import Sippet.TransactionCase
       alias Sippet.{Message, Stack, TestCore, TestTransport, Transactions}
-      alias Sippet.Transactions.{Client, Server, Shelf}
+      alias Sippet.Transactions.{Client, Server}
     end
   end
 
   @doc """
-  Starts a stack with `:slow` or `:fast` timers and, in their place, `options`.
+  Starts a stack with `:slow`, `:fast` or `:still` timers and, in their place, `options`.
   """
   def start_stack(speed \\ :slow, options \\ []) do
     # As a stack does that is given a core.
     {:module, TestCore} = Code.ensure_loaded(TestCore)
     name = :"stack#{System.unique_integer([:positive])}"
-    timers = if speed == :fast, do: @fast, else: @slow
+    timers = timers(speed)
     own = %{core: TestCore, telemetry: TestTelemetry, max_transactions: 100_000, test: self()}
-    stack = Stack.create(name, timers |> Map.merge(own) |> Map.merge(Map.new(options)))
-    for child <- Transactions.children(stack), do: start_supervised!(child, id: name)
+    options = timers |> Map.merge(own) |> Map.merge(Map.new(options))
+    stack = Stack.create(name, options, Transactions.create(name))
+    start_supervised!({Transactions.WorkerSupervisor, {stack, Sippet.Router}}, id: name)
+    # What a test starts is not to be found by workers that have yet to look into their tables.
+    Transactions.settle(stack)
     stack
   end
+
+  defp timers(:slow), do: @slow
+  defp timers(:fast), do: @fast
+  defp timers(:still), do: Map.put(@still, :clock, Clock.new())
 
   def destination, do: @destination
 
@@ -107,15 +116,24 @@ defmodule Sippet.TransactionCase do
   """
   def come(stack, request, status) do
     response = Message.to_response(request, status)
-    :ok = Transactions.receive_response(stack, response, Client.Key.new(request))
+    :ok = patiently(stack, &Transactions.receive_response(&1, response, Client.Key.new(request)))
     response
+  end
+
+  # A worker takes no more than has room to wait.
+  defp patiently(stack, receive) do
+    with {:error, :busy} <- receive.(stack) do
+      Transactions.settle(stack)
+      patiently(stack, receive)
+    end
   end
 
   @doc """
   A request from the network, for a transaction that is there.
   """
   def come_again(stack, request),
-    do: :ok = Transactions.receive_request(stack, request, Server.Key.new(request))
+    do:
+      :ok = patiently(stack, &Transactions.receive_request(&1, request, Server.Key.new(request)))
 
   @doc """
   A response from the core.
@@ -135,46 +153,42 @@ defmodule Sippet.TransactionCase do
     octets
   end
 
-  def pid(stack, key) do
-    [{pid, _value}] = Registry.lookup(stack.name, key)
-    pid
-  end
-
   @doc """
-  The state of a transaction, wherever it is; `nil` where there is none.
+  The state of a transaction; `nil` where there is none.
   """
   def state(stack, key) do
-    case Registry.lookup(stack.name, key) do
-      [{pid, _value}] -> pid |> :sys.get_state() |> elem(0)
-      [] -> shelved_state(stack, key)
-    end
-  catch
-    # On its way to the shelf, or off it.
-    :exit, _reason -> state(stack, key)
-  end
-
-  defp shelved_state(stack, key) do
-    {rows, _index, _merges} = :ets.lookup_element(stack.board, Shelf, 2)
-
-    case :ets.lookup(rows, Shelf.id(key)) do
-      [row] -> elem(row, 4)
-      [] -> nil
-    end
+    Transactions.settle(stack)
+    with %{state: state} <- Transactions.info(stack, key), do: state
   end
 
   @doc """
-  Waits until a transaction is on the shelf.
+  The process that works on a transaction.
   """
-  def await_shelf(stack, key) do
-    case Registry.lookup(stack.name, key) do
-      [{pid, _value}] ->
-        ref = Process.monitor(pid)
-        assert_receive {:DOWN, ^ref, :process, _pid, reason}, @patience
-        assert reason in [{:shutdown, :shelved}, :noproc]
+  def worker_pid(stack, key) do
+    %{worker: index} = Transactions.info(stack, key)
+    Process.whereis(elem(stack.transactions.workers.names, index - 1))
+  end
 
-      [] ->
-        assert Transactions.alive?(stack, key)
+  @doc """
+  Kills the workers of some transactions. `meanwhile` is called while none of them lives.
+  """
+  def kill_workers(stack, keys, meanwhile \\ fn -> :ok end) do
+    workers = keys |> Enum.map(&worker_pid(stack, &1)) |> Enum.uniq()
+    {:dictionary, dictionary} = Process.info(hd(workers), :dictionary)
+    supervisor = hd(dictionary[:"$ancestors"])
+    :sys.suspend(supervisor)
+
+    for worker <- workers do
+      ref = Process.monitor(worker)
+      Process.exit(worker, :kill)
+      assert_receive {:DOWN, ^ref, :process, ^worker, :killed}, @patience
     end
+
+    meanwhile.()
+    :sys.resume(supervisor)
+    # It has started them anew when it answers.
+    Supervisor.count_children(supervisor)
+    Transactions.settle(stack)
   end
 
   @doc """
@@ -186,6 +200,47 @@ defmodule Sippet.TransactionCase do
 
     refute Transactions.alive?(stack, key)
     reason
+  end
+
+  @doc """
+  Lets so many milliseconds pass in a `:still` stack. What became due is sent when this returns.
+  """
+  def advance(stack, ms), do: Transactions.advance(stack, ms)
+
+  @doc """
+  Takes what was sent so far: the octets, in order.
+  """
+  def sent do
+    receive do
+      {:sent, _destination, octets, _key} -> [octets | sent()]
+    after
+      0 -> []
+    end
+  end
+
+  @doc """
+  A transport that tells when each message was sent, by the stack's clock, as `{:at, ms}`.
+  """
+  def timed_transport(stack, options \\ []) do
+    test = self()
+
+    outcome = fn _octets ->
+      send(test, {:at, Clock.now(stack)})
+      :ok
+    end
+
+    TestTransport.new([outcome: outcome] ++ options)
+  end
+
+  @doc """
+  The times at which something was sent so far.
+  """
+  def times do
+    receive do
+      {:at, time} -> [time | times()]
+    after
+      0 -> []
+    end
   end
 
   @doc """

@@ -1,6 +1,6 @@
 defmodule Sippet.UDPCase do
   @moduledoc false
-  # Tests of the UDP transport alone: each gets a stack of its board alone, under a name of its own, unless tagged
+  # Tests of the UDP transport alone: each gets a stack of its registrations alone, under a name of its own, unless tagged
   # `:no_stack`, and hears what its transports hand to the router and to telemetry. With the tag `:hold` the router
   # waits for `:go` when it hears of an unreachable destination.
 
@@ -23,7 +23,7 @@ defmodule Sippet.UDPCase do
     end
   end
 
-  # A stack of its board alone.
+  # A stack of its registrations alone.
   defmodule Stage do
     @moduledoc false
     use Supervisor
@@ -33,8 +33,8 @@ defmodule Sippet.UDPCase do
     @impl true
     def init({name, options}) do
       options = Map.put(options, :telemetry, Sippet.UDPCase.Listener)
-      stack = Stack.create(name, options)
-      Supervisor.init([{Stack.Board, stack}], strategy: :one_for_one)
+      stack = Stack.create(name, options, nil)
+      Supervisor.init([{Transport.Registrations, stack}], strategy: :one_for_one)
     end
   end
 
@@ -60,7 +60,7 @@ defmodule Sippet.UDPCase do
 
     # A stack that is gone takes nothing.
     def queue_transport_message(stack, data, remote) do
-      if Process.whereis(Stack.Board.name(stack)),
+      if Process.whereis(Transport.Registrations.name(stack)),
         do: tell(stack, {:taken, data, remote, self()}),
         else: :ok
     end

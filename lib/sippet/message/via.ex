@@ -1,6 +1,6 @@
 defmodule Sippet.Message.Via do
   @moduledoc false
-  # Who sent a request, by its topmost Via as the stack that received it has stamped it.
+  # The topmost Via: the stack that received a request stamps it with the source, and finds the source there again.
 
   alias Sippet.{Address, Digits}
 
@@ -8,7 +8,40 @@ defmodule Sippet.Message.Via do
           {version :: tuple, protocol :: atom | String.t(),
            sent_by :: {String.t(), :inet.port_number()}, params :: %{String.t() => String.t()}}
 
+  @typedoc "Where a request came from: protocol, address and port."
+  @type remote :: {atom | String.t(), :inet.ip_address(), :inet.port_number()}
+
   @largest_port 65_535
+
+  @doc """
+  Writes `received` and `rport` on the topmost Via. What the sender wrote there is not taken over, else anybody
+  could have the stack send to anybody.
+  """
+  @spec stamp([t], remote) :: [t]
+  def stamp([{version, protocol, {host, port}, params} | vias], {_protocol, ip, source_port}) do
+    params = params |> Map.delete("received") |> mark(host, ip, source_port)
+    [{version, protocol, {host, port}, params} | vias]
+  end
+
+  # RFC3581§4 - asked for by an rport without a value: the source port is filled in, and `received` too, even
+  # where the sent-by is the source address.
+  defp mark(%{"rport" => _asked} = params, _host, ip, source_port) do
+    params
+    |> Map.put("rport", Integer.to_string(source_port))
+    |> Map.put("received", Address.to_text(ip))
+  end
+
+  # RFC3261§18.2.1 - where the sent-by is a name or another address, the source address is added.
+  defp mark(params, host, ip, _source_port) do
+    if same_address?(host, ip), do: params, else: Map.put(params, "received", Address.to_text(ip))
+  end
+
+  defp same_address?(host, ip) do
+    case Address.parse(host) do
+      {:ok, address} -> address == ip
+      :error -> false
+    end
+  end
 
   @doc """
   Returns protocol, host and port: `received` instead of the sent-by's host, `rport` instead of

@@ -60,8 +60,10 @@ defmodule Sippet.Overload.Sources do
   @spec add(t, source, integer) :: :ok
   def add(counters, source, count) do
     :counters.add(counters, @total, count)
-    for row <- 0..3, do: :counters.add(counters, index(source, row), count)
-    :ok
+    :counters.add(counters, index(source, 0), count)
+    :counters.add(counters, index(source, 1), count)
+    :counters.add(counters, index(source, 2), count)
+    :counters.add(counters, index(source, 3), count)
   end
 
   # Row 0 has the upper bits: rows 0 and 1 are the address's, 2 and 3 those of address with port.

@@ -57,8 +57,9 @@ defmodule Sippet.Proxy.ResponseContext do
   @enforce_keys [:stack, :request, :timer_c, :waiting]
   defstruct [:stack, :request, :timer_c, :waiting, branches: %{}, finals: [], answered?: false]
 
+  # `cancel` is what cancels an INVITE.
   @typep branch :: %{
-           request: Message.request(),
+           cancel: Message.request() | nil,
            state: :calling | :proceeding | :cancelled,
            cancel?: boolean,
            timer: reference | nil
@@ -104,7 +105,17 @@ defmodule Sippet.Proxy.ResponseContext do
     if request.start_line.method == :invite,
       do: Sippet.send(stack, Message.to_response(request, 100))
 
-    settle(%__MODULE__{stack: stack, request: request, timer_c: timer_c, waiting: copies})
+    settle(%__MODULE__{
+      stack: stack,
+      request: answerable(request),
+      timer_c: timer_c,
+      waiting: copies
+    })
+  end
+
+  # RFC3261§8.2.6.2 - what its final responses are made of. A request may be large, and a call may ring for long.
+  defp answerable(%Message{headers: headers} = request) do
+    %{request | headers: Map.take(headers, [:via, :from, :to, :call_id, :cseq]), body: nil}
   end
 
   @doc """
@@ -166,7 +177,7 @@ defmodule Sippet.Proxy.ResponseContext do
   defp settle(%__MODULE__{answered?: true}), do: :ok
 
   defp settle(%__MODULE__{waiting: [copies | waiting]} = context),
-    do: copies |> Enum.reduce(%{context | waiting: waiting}, &start/2) |> settle()
+    do: copies |> Enum.reduce(%{context | waiting: waiting}, &start/2) |> tidied() |> settle()
 
   defp settle(%__MODULE__{waiting: []} = context) do
     best = Proxy.best_response(context.request, Enum.reverse(context.finals))
@@ -174,11 +185,21 @@ defmodule Sippet.Proxy.ResponseContext do
     :ok
   end
 
+  # Words of a heap that are worth to be given back: of an ordinary request there are far less.
+  @large 10_000
+
+  # While it rings nothing happens that would collect what is left of a large request.
+  defp tidied(context) do
+    {:total_heap_size, words} = Process.info(self(), :total_heap_size)
+    if words > @large, do: :erlang.garbage_collect()
+    context
+  end
+
   # RFC3261§16.6 step 10. The key is known before the first response can come.
   defp start(copy, context) do
     key = Client.Key.new(copy)
     {:ok, _owner} = Registry.register(registry(context.stack), key, nil)
-    branch = %{request: copy, state: :calling, cancel?: false, timer: nil}
+    branch = %{cancel: cancel_of(copy), state: :calling, cancel?: false, timer: nil}
     context = put_branch(context, key, set_timer_c(branch, key, context))
 
     case Sippet.send(context.stack, copy) do
@@ -186,6 +207,9 @@ defmodule Sippet.Proxy.ResponseContext do
       {:error, reason} -> final(context, key, status(reason))
     end
   end
+
+  defp cancel_of(%Message{start_line: %{method: :invite}} = invite), do: Message.to_cancel(invite)
+  defp cancel_of(_request), do: nil
 
   defp put_branch(context, key, branch),
     do: %{context | branches: Map.put(context.branches, key, branch)}
@@ -262,18 +286,15 @@ defmodule Sippet.Proxy.ResponseContext do
   end
 
   # RFC3261§9.1 - only an INVITE is cancelled, once, and not before it has had a provisional response
-  defp cancel_branch(
-         %{state: :proceeding, request: %{start_line: %{method: :invite}}} = branch,
-         context
-       ) do
-    Sippet.send(context.stack, Message.to_cancel(branch.request))
+  defp cancel_branch(%{state: :proceeding, cancel: %Message{} = cancel} = branch, context) do
+    Sippet.send(context.stack, cancel)
     %{branch | state: :cancelled, cancel?: false}
   end
 
   defp cancel_branch(branch, _context), do: %{branch | cancel?: true}
 
   # RFC3261§16.6 step 11 - for an INVITE alone: all other transactions end by themselves
-  defp set_timer_c(%{request: %{start_line: %{method: :invite}}} = branch, key, context) do
+  defp set_timer_c(%{cancel: %Message{}} = branch, key, context) do
     if branch.timer, do: Process.cancel_timer(branch.timer)
     event = {__MODULE__, {:timer_c, key}}
     %{branch | timer: Process.send_after(self(), event, context.timer_c)}

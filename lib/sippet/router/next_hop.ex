@@ -2,10 +2,9 @@ defmodule Sippet.Router.NextHop do
   @moduledoc false
   # Where a request goes, and by which of the stack's transports.
 
-  alias Sippet.{Address, Message, Stack, Transport, URI}
+  alias Sippet.{Address, Message, Stack, Transport}
+  alias Sippet.Message.Route
   alias Sippet.Router.Source
-
-  @type hop :: {Message.protocol(), String.t() | :inet.ip_address(), :inet.port_number()}
 
   # RFC3261§18.1.1 - a request within 200 octets of the path MTU, or over 1300 where that is not known, goes by a
   # congestion controlled transport.
@@ -18,7 +17,7 @@ defmodule Sippet.Router.NextHop do
           {:ok, Transport.t(), Transport.destination(), Message.request()}
           | {:error, :no_transport}
   def route(stack, request) do
-    with {protocol, host, port} <- hop(request),
+    with {protocol, host, port} <- Route.hop(request),
          transports = Stack.transports(stack),
          %Transport{} = transport <- choose(transports, protocol, host, request) do
       transport = shift(transport, transports, host, request)
@@ -41,124 +40,6 @@ defmodule Sippet.Router.NextHop do
       _none -> {:error, :no_transport}
     end
   end
-
-  @doc """
-  Where the request goes: its `target`, else its first Route, else its Request-URI.
-  """
-  @spec hop(Message.request()) :: hop | nil
-  def hop(%Message{target: {protocol, host, port}}), do: {protocol, host, port}
-
-  def hop(%Message{headers: headers, start_line: %{request_uri: request_uri}}) do
-    # RFC3261§8.1.2 - a SIPS Request-URI makes a SIPS URI of the Route's too
-    secure? = request_uri.scheme == "sips"
-
-    case headers do
-      %{route: [{_name, %URI{} = uri, _params} | _]} ->
-        # RFC3261§8.1.2 - a first Route without lr is a strict router: its URI stands in the Request-URI already
-        if loose?(uri),
-          do: of_uri(uri, headers, secure?),
-          else: of_uri(request_uri, headers, secure?)
-
-      %{} ->
-        of_uri(request_uri, headers, secure?)
-    end
-  end
-
-  @doc """
-  Writes a route set into a request whose Request-URI is the remote target (RFC 3261 §12.2.1.1, §16.6).
-
-  A first URI without `lr` is that of a strict router, who wants its own URI in the Request-URI, and gives back the last
-  Route. The request then goes to that Request-URI, whatever stands in the Route that is left: as `target`, if it names a
-  host.
-  """
-  @spec put_route(Message.request(), [tuple]) :: Message.request()
-  def put_route(request, []), do: Message.delete_header(request, :route)
-
-  def put_route(request, [{_name, uri, _params} | rest] = route) do
-    if loose?(uri) do
-      Message.put_header(request, :route, route)
-    else
-      remote_target = request.start_line.request_uri
-      last = {"", remote_target, %{}}
-      request = put_in(request.start_line.request_uri, request_uri(uri))
-      secure? = remote_target.scheme == "sips"
-      target = of_uri(request.start_line.request_uri, request.headers, secure?)
-      %{Message.put_header(request, :route, rest ++ [last]) | target: request.target || target}
-    end
-  end
-
-  @doc """
-  A URI without what may not stand in a Request-URI: headers, and the parameter `method` (RFC 3261 §19.1.1).
-  """
-  @spec request_uri(URI.t()) :: URI.t()
-  def request_uri(%URI{} = uri), do: %{without(uri, ["method"]) | headers: nil}
-
-  @doc """
-  A URI without the parameters of these names.
-  """
-  @spec without(URI.t(), [String.t()]) :: URI.t()
-  def without(%URI{parameters: parameters} = uri, names) do
-    named? = fn {name, _value} -> String.downcase(name, :ascii) in names end
-    {gone, kept} = parameters |> URI.parameters_decoder() |> Enum.split_with(named?)
-
-    case {gone, kept} do
-      {[], _kept} -> uri
-      {_gone, []} -> %{uri | parameters: nil}
-      {_gone, kept} -> %{uri | parameters: URI.encode_parameters(kept)}
-    end
-  end
-
-  @doc """
-  Whether a URI is that of a loose router (RFC 3261 §19.1.1).
-  """
-  @spec loose?(URI.t()) :: boolean
-  def loose?(%URI{parameters: parameters}),
-    do: parameters |> parameters() |> Map.has_key?("lr")
-
-  # RFC3261§19.1.4 - parameter names are compared in any letter case
-  defp parameters(nil), do: %{}
-
-  defp parameters(text) do
-    for {name, value} <- URI.parameters_decoder(text), into: %{} do
-      {String.downcase(name, :ascii), value || ""}
-    end
-  end
-
-  defp of_uri(%URI{scheme: scheme, host: host} = uri, headers, secure?)
-       when scheme in ["sip", "sips"] and is_binary(host) do
-    parameters = parameters(uri.parameters)
-    protocol = protocol(if(secure?, do: "sips", else: scheme), parameters, headers)
-
-    with {:ok, host} <- maddr(parameters, host), do: {protocol, host, port(uri, protocol)}
-  end
-
-  # A `tel:` or another URI names no host: whoever sends it sets a Route or a target.
-  defp of_uri(_uri, _headers, _secure?), do: nil
-
-  defp maddr(%{"maddr" => text}, _host), do: with(:error <- Address.host(text), do: nil)
-  defp maddr(_parameters, host), do: {:ok, host}
-
-  # RFC3261§26.2.2 - sips means TLS on every hop
-  defp protocol("sips", %{"transport" => transport}, _headers) do
-    case String.downcase(transport, :ascii) do
-      "ws" <> _ -> :wss
-      _ -> :tls
-    end
-  end
-
-  defp protocol("sips", _parameters, _headers), do: :tls
-  defp protocol("sip", %{"transport" => transport}, _headers), do: Message.to_protocol(transport)
-  defp protocol("sip", _parameters, %{via: [{_, protocol, _, _} | _]}), do: protocol
-  defp protocol("sip", _parameters, _headers), do: :udp
-
-  # A URI without a port has the default of its scheme; over TLS that is another (RFC3261§19.1.2).
-  defp port(%URI{scheme: "sip", port: 5060, authority: authority}, protocol)
-       when protocol in [:tls, :wss] do
-    if is_binary(authority) and String.ends_with?(authority, ":5060"), do: 5060, else: 5061
-  end
-
-  defp port(%URI{port: port}, _protocol) when is_integer(port), do: port
-  defp port(%URI{scheme: scheme}, _protocol), do: URI.default_port(scheme)
 
   # Of several transports of the protocol: one that can reach the address, and among these the one that the Via
   # names as its own.

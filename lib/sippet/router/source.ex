@@ -1,40 +1,10 @@
 defmodule Sippet.Router.Source do
   @moduledoc false
-  # Where a request came from: written on its topmost Via, and where its responses go.
+  # Where the responses to a request go, by its topmost Via as it was stamped.
 
   alias Sippet.{Address, Message, Stack}
   alias Sippet.Message.Via
   alias Sippet.Router.Remote
-
-  @doc """
-  Writes `received` and `rport` on the topmost Via. What the sender wrote there is not taken over, else anybody
-  could have the stack send to anybody.
-  """
-  @spec stamp([tuple], Remote.t()) :: [tuple]
-  def stamp([{version, protocol, {host, port}, params} | vias], {_protocol, ip, source_port}) do
-    params = params |> Map.delete("received") |> mark(host, ip, source_port)
-    [{version, protocol, {host, port}, params} | vias]
-  end
-
-  # RFC3581§4 - asked for by an rport without a value: the source port is filled in, and `received` too, even
-  # where the sent-by is the source address.
-  defp mark(%{"rport" => _asked} = params, _host, ip, source_port) do
-    params
-    |> Map.put("rport", Integer.to_string(source_port))
-    |> Map.put("received", Address.to_text(ip))
-  end
-
-  # RFC3261§18.2.1 - where the sent-by is a name or another address, the source address is added.
-  defp mark(params, host, ip, _source_port) do
-    if same_address?(host, ip), do: params, else: Map.put(params, "received", Address.to_text(ip))
-  end
-
-  defp same_address?(host, ip) do
-    case Address.parse(host) do
-      {:ok, address} -> address == ip
-      :error -> false
-    end
-  end
 
   @doc """
   Where the responses to a stamped request go.

@@ -5,7 +5,8 @@ defmodule Sippet.Router.StatelessResponse do
 
   alias Sippet.{Headers, Message, ParseError, URI}
   alias Sippet.Message.{RequestLine, StatusLine}
-  alias Sippet.Router.{Remote, Source}
+  alias Sippet.Message.Via
+  alias Sippet.Router.Remote
 
   # Seconds after which a request over a limit may come again.
   @retry_after 5
@@ -27,7 +28,7 @@ defmodule Sippet.Router.StatelessResponse do
       when method not in [:ack, :cancel] do
     case vias(for {"Via", line} <- lines, do: line) do
       {[], _unread} -> :none
-      {vias, unread} -> {:ok, error |> request(Source.stamp(vias, remote), unread) |> to(error)}
+      {vias, unread} -> {:ok, error |> request(Via.stamp(vias, remote), unread) |> to(error)}
     end
   end
 

@@ -6,7 +6,8 @@ defmodule Sippet.Trace.Collector do
 
   use GenServer
 
-  alias Sippet.Stack.{Board, Tap}
+  alias Sippet.Stack.Tap
+  alias Sippet.Transport.Registrations
   alias Sippet.Trace.{Call, Entry, Filter}
 
   # A flood may come, and a trace of few calls: more than so many messages a second are not even looked at.
@@ -52,7 +53,7 @@ defmodule Sippet.Trace.Collector do
       limits: options
     }
 
-    :ok = Board.attach(stack, tap)
+    :ok = Registrations.attach(stack, tap)
     {:ok, state}
   end
 
@@ -114,10 +115,10 @@ defmodule Sippet.Trace.Collector do
   defp full_or_not(state), do: state
 
   defp full(state) do
-    Board.detach(state.stack, state.tap)
+    Registrations.detach(state.stack, state.tap)
     %{state | full?: true}
   catch
-    # The stack is ending, or its board comes back in a moment.
+    # The stack is ending, or its registrations come back in a moment.
     :exit, _reason -> state
   end
 end

@@ -50,7 +50,8 @@ defmodule Sippet.Trace.HEP do
   use GenServer
 
   alias Sippet.Options
-  alias Sippet.Stack.{Board, Tap}
+  alias Sippet.Stack.Tap
+  alias Sippet.Transport.Registrations
   alias Sippet.Trace.Entry
   alias Sippet.Trace.HEP.Packet
 
@@ -107,8 +108,8 @@ defmodule Sippet.Trace.HEP do
   end
 
   defp attach(%{options: %{stack: stack}, tap: tap} = state) do
-    :ok = Board.attach(stack, tap)
-    Process.monitor(Board.name(stack))
+    :ok = Registrations.attach(stack, tap)
+    Process.monitor(Registrations.name(stack))
     state
   catch
     # The stack is not there: not yet, or no more.

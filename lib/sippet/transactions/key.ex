@@ -46,12 +46,23 @@ defmodule Sippet.Transactions.Key do
   """
   @spec method(Message.t()) :: Message.method()
   def method(%Message{start_line: %RequestLine{method: :ack}}), do: :invite
-  def method(%Message{start_line: %RequestLine{method: method}}), do: method
+  def method(%Message{start_line: %RequestLine{method: method}}), do: own(method)
 
   def method(%Message{start_line: %StatusLine{}, headers: %{cseq: {_number, method}}}),
-    do: method
+    do: own(method)
 
   def method(%Message{}), do: raise(ArgumentError, "a response without CSeq has no key")
+
+  @doc """
+  Text that is kept: what the parser took out of a datagram may be a part of it, and would keep all of it in memory.
+  Any other term is as it is.
+  """
+  @spec own(term) :: term
+  def own(text) when is_binary(text) do
+    if :binary.referenced_byte_size(text) == byte_size(text), do: text, else: :binary.copy(text)
+  end
+
+  def own(term), do: term
 
   @doc """
   A method as people write it: a known one in any letter case.
@@ -73,7 +84,7 @@ defmodule Sippet.Transactions.Key do
   A sent-by as it is compared: names of hosts know no letter case.
   """
   @spec comparable({String.t(), :inet.port_number()}) :: {String.t(), :inet.port_number()}
-  def comparable({host, port}), do: {host |> unbracketed() |> String.downcase(:ascii), port}
+  def comparable({host, port}), do: {host |> unbracketed() |> lower(), port}
 
   @doc """
   The tag of a From or To, or `nil`.
@@ -96,7 +107,12 @@ defmodule Sippet.Transactions.Key do
   defp opaque(_uri), do: nil
 
   defp lower(nil), do: nil
-  defp lower(text), do: String.downcase(text, :ascii)
+  # Most text is in lower case already.
+  defp lower(text), do: if(lower?(text), do: own(text), else: String.downcase(text, :ascii))
+
+  defp lower?(<<octet, _rest::binary>>) when octet in ?A..?Z, do: false
+  defp lower?(<<_octet, rest::binary>>), do: lower?(rest)
+  defp lower?(<<>>), do: true
 
   @doc """
   A key as text: `~K[branch|method]`, or with `|host:port` at its end.
@@ -186,11 +202,6 @@ defmodule Sippet.Transactions.Key do
       :crypto.hash(:sha256, :erlang.term_to_binary(term))
 
     Base.encode16(digest, case: :lower)
-  end
-
-  # Text that the parser took out of a datagram may be a part of it, and would keep all of it in memory.
-  defp own(text) do
-    if :binary.referenced_byte_size(text) == byte_size(text), do: text, else: :binary.copy(text)
   end
 
   defp unbracketed("[" <> rest), do: String.trim_trailing(rest, "]")

@@ -82,32 +82,52 @@ defmodule Sippet.Transactions.Timers do
           | :cancelled
           | :repeat
 
+  @typedoc "The stack's options, and whether the transaction's transport is a reliable one."
+  @type t :: {options :: map, reliable? :: boolean}
+
   @doc """
-  For how long the timer is set first; `:never` where it is not set at all.
+  Returns for how many milliseconds the timer is set first, or `:never` where it is not set at all.
   """
-  @spec first(name, map, reliable? :: boolean) :: non_neg_integer | :never
-  def first(name, options, reliable?)
+  @spec first(name, t) :: non_neg_integer | :never
+  def first(name, timers)
 
   for {name, first, _growth, reliable, _clause, _text} <- @rows do
     if reliable == :same do
-      def first(unquote(name), options, _reliable?), do: ms(unquote(Macro.escape(first)), options)
+      def first(unquote(name), {options, _reliable?}),
+        do: ms(unquote(Macro.escape(first)), options)
     else
-      def first(unquote(name), _options, true), do: unquote(reliable)
-      def first(unquote(name), options, false), do: ms(unquote(Macro.escape(first)), options)
+      def first(unquote(name), {_options, true}), do: unquote(reliable)
+      def first(unquote(name), {options, false}), do: ms(unquote(Macro.escape(first)), options)
     end
   end
 
   @doc """
-  For how long the timer is set again when it fired after `interval`.
+  Returns when a timer that is set now fires, or `:never`.
   """
-  @spec next(name, map, pos_integer) :: pos_integer
-  def next(name, options, interval)
+  @spec at(name, integer, t) :: integer | :never
+  def at(name, now, timers) do
+    case first(name, timers) do
+      :never -> :never
+      ms -> now + ms
+    end
+  end
+
+  @doc """
+  Returns for how many milliseconds the timer is set again when it fired after `interval`.
+  """
+  @spec next(name, pos_integer, t) :: pos_integer
+  def next(name, interval, timers)
 
   for {name, _first, growth, _reliable, _clause, _text} <- @rows do
     case growth do
-      :once -> :ok
-      :doubles -> def next(unquote(name), _options, interval), do: 2 * interval
-      :doubles_to_t2 -> def next(unquote(name), %{t2: t2}, interval), do: min(2 * interval, t2)
+      :once ->
+        :ok
+
+      :doubles ->
+        def next(unquote(name), interval, _timers), do: 2 * interval
+
+      :doubles_to_t2 ->
+        def next(unquote(name), interval, {%{t2: t2}, _}), do: min(2 * interval, t2)
     end
   end
 

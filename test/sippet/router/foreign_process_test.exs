@@ -133,18 +133,20 @@ defmodule Sippet.Router.ForeignProcessTest do
     end
 
     test "answers by the one of its transports that has the protocol", %{stack: stack} do
+      test = self()
+
       for {protocol, port} <- [tls: 1, tcp: 2] do
         :ok =
           Sippet.register_transport(stack, protocol, true,
             address: {{127, 0, 0, 1}, port},
-            via: {TestTransport, {self(), fn _octets -> send(self(), protocol) && :ok end}}
+            via: {TestTransport, {test, fn _octets -> send(test, protocol) && :ok end}}
           )
       end
 
       deliver(stack, tcp("CANCEL"), @tcp)
-      assert_received :tcp
+      assert_receive :tcp
       deliver(stack, tcp("CANCEL"), {:tls, {192, 0, 2, 73}, 4321})
-      assert_received :tls
+      assert_receive :tls
     end
   end
 

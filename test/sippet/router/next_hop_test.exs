@@ -2,6 +2,7 @@ defmodule Sippet.Router.NextHopTest do
   use ExUnit.Case, async: true
 
   alias Sippet.{Message, Stack, Transport, URI}
+  alias Sippet.Message.Route
   alias Sippet.Router.NextHop
 
   defp request(uri, headers \\ %{}) do
@@ -14,9 +15,9 @@ defmodule Sippet.Router.NextHopTest do
 
   describe "RFC3261§8.1.2 the next hop" do
     test "is the Request-URI" do
-      assert NextHop.hop(request("sip:biloxi.com")) == {:udp, "biloxi.com", 5060}
-      assert NextHop.hop(request("sip:biloxi.com:5080")) == {:udp, "biloxi.com", 5080}
-      assert NextHop.hop(request("sip:u@[2001:db8::1]:5070")) == {:udp, "2001:db8::1", 5070}
+      assert Route.hop(request("sip:biloxi.com")) == {:udp, "biloxi.com", 5060}
+      assert Route.hop(request("sip:biloxi.com:5080")) == {:udp, "biloxi.com", 5080}
+      assert Route.hop(request("sip:u@[2001:db8::1]:5070")) == {:udp, "2001:db8::1", 5070}
     end
 
     test "is the first Route, if it is a loose router" do
@@ -25,51 +26,51 @@ defmodule Sippet.Router.NextHopTest do
           route: [route("sip:p1.example;lr"), route("sip:p2.example;lr")]
         })
 
-      assert NextHop.hop(request) == {:udp, "p1.example", 5060}
+      assert Route.hop(request) == {:udp, "p1.example", 5060}
       request = request("sip:biloxi.com", %{route: [route("sip:p1.example;LR=on")]})
-      assert NextHop.hop(request) == {:udp, "p1.example", 5060}
+      assert Route.hop(request) == {:udp, "p1.example", 5060}
     end
 
     test "is the Request-URI, if the first Route is a strict router" do
       request = request("sip:p1.example", %{route: [route("sip:p2.example")]})
-      assert NextHop.hop(request) == {:udp, "p1.example", 5060}
+      assert Route.hop(request) == {:udp, "p1.example", 5060}
     end
 
     test "is the target before all" do
       request = request("sip:biloxi.com", %{route: [route("sip:p1.example;lr")]})
-      assert NextHop.hop(%{request | target: {:tcp, "h", 1}}) == {:tcp, "h", 1}
+      assert Route.hop(%{request | target: {:tcp, "h", 1}}) == {:tcp, "h", 1}
     end
 
     test "is the maddr before the host, and nowhere for one that names no host" do
-      assert NextHop.hop(request("sip:h;maddr=192.0.2.9")) == {:udp, "192.0.2.9", 5060}
-      assert NextHop.hop(request("sip:h;maddr=[2001:db8::1]")) == {:udp, "2001:db8::1", 5060}
+      assert Route.hop(request("sip:h;maddr=192.0.2.9")) == {:udp, "192.0.2.9", 5060}
+      assert Route.hop(request("sip:h;maddr=[2001:db8::1]")) == {:udp, "2001:db8::1", 5060}
 
       for maddr <- ["%FF%FE", "a%20b", "a%2Fb", String.duplicate("9", 6_000)],
-          do: assert(NextHop.hop(request("sip:h;maddr=#{maddr}")) == nil)
+          do: assert(Route.hop(request("sip:h;maddr=#{maddr}")) == nil)
     end
 
     test "is nowhere for a URI that names no host" do
-      assert NextHop.hop(request("tel:+15551234")) == nil
-      assert NextHop.hop(request("urn:service:sos")) == nil
+      assert Route.hop(request("tel:+15551234")) == nil
+      assert Route.hop(request("urn:service:sos")) == nil
     end
   end
 
   describe "RFC3263§4.1 the transport" do
     test "is the URI's, in any letter case" do
-      assert NextHop.hop(request("sip:h;transport=TCP")) == {:tcp, "h", 5060}
-      assert NextHop.hop(request("sip:h;Transport=tls")) == {:tls, "h", 5061}
-      assert NextHop.hop(request("sip:h:5060;transport=tls")) == {:tls, "h", 5060}
+      assert Route.hop(request("sip:h;transport=TCP")) == {:tcp, "h", 5060}
+      assert Route.hop(request("sip:h;Transport=tls")) == {:tls, "h", 5061}
+      assert Route.hop(request("sip:h:5060;transport=tls")) == {:tls, "h", 5060}
     end
 
     test "is the Via's, where the URI names none" do
       via = [{{2, 0}, :tcp, {"a", 5060}, %{}}]
-      assert NextHop.hop(request("sip:h", %{via: via})) == {:tcp, "h", 5060}
+      assert Route.hop(request("sip:h", %{via: via})) == {:tcp, "h", 5060}
     end
 
     test "RFC3261§26.2.2 is TLS for sips" do
-      assert NextHop.hop(request("sips:h")) == {:tls, "h", 5061}
-      assert NextHop.hop(request("sips:h;transport=tcp")) == {:tls, "h", 5061}
-      assert NextHop.hop(request("sips:h;transport=ws")) == {:wss, "h", 5061}
+      assert Route.hop(request("sips:h")) == {:tls, "h", 5061}
+      assert Route.hop(request("sips:h;transport=tcp")) == {:tls, "h", 5061}
+      assert Route.hop(request("sips:h;transport=ws")) == {:wss, "h", 5061}
     end
 
     test "RFC3261§8.1.2 is TLS for a sips Request-URI, whatever the Route" do
@@ -80,21 +81,22 @@ defmodule Sippet.Router.NextHopTest do
             {"sip:p1.example;lr;transport=ws", {:wss, "p1.example", 5061}},
             {"sip:p1.example", {:tls, "h", 5061}}
           ] do
-        assert NextHop.hop(request("sips:h", %{route: [route(route)]})) == hop
+        assert Route.hop(request("sips:h", %{route: [route(route)]})) == hop
       end
 
       route = %{route: [route("sips:p1.example;lr")]}
-      assert NextHop.hop(request("sip:h", route)) == {:tls, "p1.example", 5061}
+      assert Route.hop(request("sip:h", route)) == {:tls, "p1.example", 5061}
     end
 
     test "RFC3261§18.1.1 goes to the maddr" do
-      assert NextHop.hop(request("sip:h;maddr=224.0.1.75")) == {:udp, "224.0.1.75", 5060}
+      assert Route.hop(request("sip:h;maddr=224.0.1.75")) == {:udp, "224.0.1.75", 5060}
     end
   end
 
   describe "route/2" do
     defp stack(transports) do
-      stack = Stack.create(__MODULE__, %{})
+      stack = Stack.create(__MODULE__, %{}, nil)
+      on_exit(fn -> :persistent_term.erase({Stack, __MODULE__}) end)
       Stack.put_transports(stack, transports)
       stack
     end

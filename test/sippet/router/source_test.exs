@@ -1,6 +1,7 @@
 defmodule Sippet.Router.SourceTest do
   use ExUnit.Case, async: true
 
+  alias Sippet.Message.Via
   alias Sippet.Router.Source
 
   @remote {:udp, {192, 0, 2, 7}, 4321}
@@ -9,7 +10,7 @@ defmodule Sippet.Router.SourceTest do
     below = {{2, 0}, :udp, {"below", 5060}, %{"branch" => "b"}}
 
     [{{2, 0}, :udp, {^host, 5060}, stamped}, ^below] =
-      Source.stamp([via(host, params), below], remote)
+      Via.stamp([via(host, params), below], remote)
 
     stamped
   end
@@ -17,7 +18,7 @@ defmodule Sippet.Router.SourceTest do
   defp via(host, params), do: {{2, 0}, :udp, {host, 5060}, params}
 
   defp destination(host, params, options \\ %{}, reliable? \\ false) do
-    request = %{headers: %{via: Source.stamp([via(host, params)], @remote)}}
+    request = %{headers: %{via: Via.stamp([via(host, params)], @remote)}}
     Source.response_destination(%{options: options}, request, @remote, reliable?)
   end
 

@@ -3,7 +3,7 @@ defmodule Sippet.Trace.HEPTest do
 
   import Sippet.Wait
 
-  alias Sippet.Stack.Board
+  alias Sippet.Transport.Registrations
   alias Sippet.Trace.{Entry, HEP}
   alias Sippet.Trace.HEP.Packet
 
@@ -115,7 +115,7 @@ defmodule Sippet.Trace.HEPTest do
     end
 
     defp told?(stack) do
-      :sys.get_state(Board.name(stack))
+      :sys.get_state(Registrations.name(stack))
       stack |> Sippet.Stack.fetch!() |> Map.fetch!(:taps) |> :atomics.get(1) == 1
     end
 

@@ -1,321 +1,508 @@
 defmodule Sippet.Transactions.TableTest.Driver do
   # Each cell of the tables in the documentation of the machines is a test. This module knows how to bring a machine into
   # a state, how to make an event, and what the words of a cell mean. A word that it does not know fails the test.
-  use Sippet.TransactionCase
+  #
+  # A machine is a function: there is no process here, time is a number, and what is asked for is a list. `did` has what
+  # the machine asked for since the event, each with its time; `ended` has how and when it ended.
 
-  def run(module, state, event, cell) do
-    stack = start_stack(speed(event, cell), options(event))
-    context = reach(module, state, %{stack: stack, module: module, event: event, state: state})
-    context = happen(context, event)
+  import ExUnit.Assertions
+
+  alias Sippet.Message
+  alias Sippet.Transactions.{Client, Server, Timers}
+
+  @options %{t1: 500, t2: 4_000, t4: 5_000, answer_timeout: 60_000}
+  # When the machine starts: time may be below zero.
+  @start -1_000_000
+  # Longer than anything that a machine waits for.
+  @ever 1_000_000
+
+  @invite "INVITE, as octets"
+  @request "OPTIONS, as octets"
+
+  def run(module, reliable?, state, event, cell) do
+    context = module |> start(reliable?) |> reach(state, event)
+    context = happen(%{context | did: []} |> Map.merge(%{from: context, event: event}), event)
     for words <- String.split(cell, "; "), do: check(words, context)
   end
 
-  # What waits for a timer has short ones; in all others nothing happens by itself.
-  defp speed(event, cell) do
-    if event =~ ~r/^Timer|^64·T1|^no answer|^the time/ or cell =~ "64·T1 later",
-      do: :fast,
-      else: :slow
+  ## The machine
+
+  def start(module, reliable?) do
+    octets = %{Client.Invite => @invite, Client.NonInvite => @request}[module]
+    timers = {@options, reliable?}
+    {state, actions} = module.start(octets, @start, timers)
+
+    # The first sending of a client's request.
+    assert actions == if(octets, do: [{:send, octets}], else: [])
+    %{module: module, timers: timers, now: @start, state: state, did: [], ended: nil}
   end
 
-  # No other timer shall come first.
-  defp options("Timer" <> _name), do: [answer_timeout: 60_000]
-  defp options("2xx to be repeated"), do: [t1: 200]
-  defp options("ACK of the 2xx's dialog"), do: [t1: 200]
+  # What the machine asks to be made comes back as octets that say what they are.
+  def step(%{ended: nil} = context, event) do
+    %{module: module, state: state, now: now, timers: timers} = context
 
-  # The core fails when the test says so.
-  defp options("the core fails") do
-    test = self()
-
-    behave = fn callback, _argument, _key ->
-      if callback == :receive_request do
-        send(test, {:callback, self()})
-        receive do: (:fail -> raise("as the test wants it"))
-      end
+    case module.handle(state, event, now, timers) do
+      {:terminated, reason, actions} -> did(%{context | ended: {now, reason}}, actions)
+      {state, actions} -> did(%{context | state: state}, actions)
     end
-
-    [behave: behave]
   end
 
-  defp options(_event), do: []
+  defp did(context, actions) do
+    context = %{context | did: context.did ++ Enum.map(actions, &{context.now, &1})}
+
+    Enum.reduce(actions, context, fn
+      {:make, 100}, context -> step(context, {:trying, "100"})
+      {:make, status}, context -> step(context, {:answer, status, "own", "#{status}"})
+      {:make_ack, @invite, _response}, context -> step(context, {:acknowledge, "ACK"})
+      _done_by_others, context -> context
+    end)
+  end
+
+  # Lets time pass up to `target`, with a look at the machine whenever it wants one.
+  def until(%{ended: nil} = context, target) do
+    case context.module.due(context.state) do
+      due when is_integer(due) and due <= target ->
+        looked = step(%{context | now: max(due, context.now)}, :due)
+        # It would want to be looked at again and again.
+        assert looked.ended != nil or looked.state != context.state
+        until(looked, target)
+
+      _later_or_never ->
+        %{context | now: target}
+    end
+  end
+
+  def until(context, _target), do: context
+
+  def wait(context, ms), do: until(context, context.now + ms)
+
+  defp ms(context, name), do: Timers.first(name, context.timers)
 
   ## How a state is reached
 
-  defp reach(Client.Invite, state, context) do
-    request = request(:invite)
+  def reach(context, state, event \\ nil)
 
-    client(
-      state,
-      Map.merge(context, %{request: request, key: start_client(context.stack, request)})
-    )
-  end
+  def reach(context, state, _event) when state in [:calling, :trying], do: context
 
-  defp reach(Client.NonInvite, state, context) do
-    request = request(:options)
+  def reach(%{module: Client.Invite} = context, :completed, _event), do: respond(context, 486)
+  def reach(%{module: Client.NonInvite} = context, :completed, _), do: respond(context, 200)
+  def reach(%{module: Client.Invite} = context, :accepted, _event), do: respond(context, 200)
 
-    client(
-      state,
-      Map.merge(context, %{request: request, key: start_client(context.stack, request)})
-    )
-  end
+  def reach(%{module: module} = context, :proceeding, _event)
+      when module in [Client.Invite, Client.NonInvite],
+      do: respond(context, 180)
 
-  defp reach(Server.Invite, state, context) do
-    request = request(:invite)
-    context = server(request, context)
+  def reach(%{module: Server.Invite} = context, :proceeding, "200 ms"), do: context
+  def reach(%{module: Server.Invite} = context, :proceeding, _event), do: answer(context, 180)
+  def reach(%{module: Server.Invite} = context, :completed, _event), do: answer(context, 486)
+  def reach(%{module: Server.Invite} = context, :accepted, _event), do: answer(context, 200)
 
-    case state do
-      :proceeding when context.event == "200 ms" -> context
-      :proceeding -> Map.put(context, :last, answered(context.stack, request, 180))
-      :completed -> Map.put(context, :last, answered(context.stack, request, 486))
-      :confirmed -> confirm(context)
-      :accepted -> Map.put(context, :last, answered(context.stack, request, 200))
-    end
-  end
+  def reach(%{module: Server.Invite} = context, :confirmed, _event),
+    do: context |> answer(486) |> step({:ack, :any, message(:ack)})
 
-  defp reach(Server.NonInvite, state, context) do
-    request = request(:options)
+  # RFC4320§4.1 - over a reliable transport a 100 may be sent at any time, over others it is the machine's own.
+  def reach(%{module: Server.NonInvite, timers: {_options, true}} = context, :proceeding, _),
+    do: answer(context, 100)
 
-    case state do
-      :trying ->
-        reliable? = context.event == "100 from the core"
-        server(request, context, TestTransport.new(reliable?: reliable?))
+  def reach(%{module: Server.NonInvite} = context, :proceeding, _event),
+    do: wait(context, ms(context, :trying))
 
-      :proceeding ->
-        # Over a reliable transport a 100 may be sent at any time.
-        context = server(request, context, TestTransport.new(reliable?: true))
-        Map.put(context, :last, answered(context.stack, request, 100))
+  def reach(%{module: Server.NonInvite} = context, :completed, _event), do: answer(context, 200)
 
-      :completed ->
-        context = server(request, context)
-        Map.put(context, :last, answered(context.stack, request, 200))
-    end
-  end
+  defp respond(context, status), do: step(context, {:response, status, message(status)})
+  defp answer(context, status), do: step(context, {:answer, status, "tag", "#{status}"})
 
-  defp client(state, context) when state in [:calling, :trying], do: context
-  defp client(:proceeding, context), do: heard(context, 180)
-  defp client(:accepted, context), do: heard(context, 200)
-  defp client(:completed, %{module: Client.NonInvite} = context), do: heard(context, 200)
+  # What the machines pass on, and do not look into: but for the To tag of an ACK.
+  defp message(what), do: %Message{headers: %{to: {"", nil, %{"tag" => "tag"}}}, body: what}
 
-  defp client(:completed, %{key: key} = context) do
-    context = heard(context, 486)
-    assert_soon({:sent, _destination, "ACK " <> _rest = ack, ^key})
-    Map.put(context, :last, ack)
-  end
-
-  defp heard(%{stack: stack, request: request, key: key} = context, status) do
-    response = come(stack, request, status)
-    assert_soon({:receive_response, ^response, ^key})
-    context
-  end
-
-  defp server(request, context, transport \\ TestTransport.new()) do
-    :ok = Transactions.start_server(context.stack, request, transport, destination())
-    key = Server.Key.new(request)
-    assert_soon({:receive_request, ^request, ^key})
-    Map.merge(context, %{request: request, key: key})
-  end
-
-  defp confirm(context) do
-    answered(context.stack, context.request, 486)
-    come_again(context.stack, ack(context.request, 486))
-    assert state(context.stack, context.key) == :confirmed
-    context
-  end
-
-  defp ack(request, status),
-    do: as(request, :ack, to: Message.to_response(request, status).headers.to)
+  defp last(%{from: %{state: {:proceeding, _, _, octets, _}, module: Server.Invite}}), do: octets
+  defp last(%{from: %{state: {:proceeding, octets, _, _}}}), do: octets
+  defp last(%{from: %{state: state}}), do: elem(state, 1)
 
   ## How an event is made
 
-  defp happen(context, event) when event in ["1xx", "2xx", "300-699", "200-699"] do
-    status = %{"1xx" => 183, "2xx" => 202, "300-699" => 603, "200-699" => 404}[event]
-    Map.put(context, :message, come(context.stack, context.request, status))
-  end
+  @statuses %{"1xx" => 183, "2xx" => 202, "300-699" => 603, "200-699" => 404}
 
-  defp happen(context, event) when event in ["INVITE again", "the request again"] do
-    come_again(context.stack, context.request)
-    context
-  end
+  defp happen(context, event) when is_map_key(@statuses, event),
+    do: context |> Map.put(:status, @statuses[event]) |> respond(@statuses[event])
 
-  defp happen(context, "ACK") do
-    status = if context.state == :accepted, do: 200, else: 486
-    ack = ack(context.request, status)
-    come_again(context.stack, ack)
-    Map.put(context, :message, ack)
-  end
+  defp happen(context, "INVITE again"), do: step(context, {:request, :invite})
+  defp happen(context, "the request again"), do: step(context, {:request, :options})
+  defp happen(context, "ACK"), do: step(context, {:ack, :any, message(:ack)})
+
+  defp happen(%{state: state} = context, "ACK of the 2xx's dialog")
+       when elem(state, 0) != :accepted,
+       do: step(context, {:acked, "tag"})
 
   defp happen(context, "ACK of the 2xx's dialog") do
-    if context.state == :accepted do
-      response = Message.to_response(context.request, 200)
-      :ok = Transactions.retransmit_2xx(context.stack, response)
+    repeated = step(context, {:repeat, "tag", "200"})
+    %{step(repeated, {:acked, "tag"}) | from: repeated}
+  end
+
+  defp happen(context, "2xx to be repeated"),
+    do: context |> Map.put(:status, 200) |> step({:repeat, "tag", "200"})
+
+  # The stack makes a 500 in place of the core.
+  defp happen(context, "the core fails"), do: answer(context, 500)
+
+  defp happen(context, "a send fails"), do: step(context, {:error, {:odd, %{reason: 1}}})
+  defp happen(context, "host unreachable"), do: step(context, {:unreachable, :econnrefused})
+  defp happen(context, "terminate"), do: step(context, :terminate)
+
+  defp happen(context, "CANCEL was sent"), do: step(%{context | now: @start + 100}, :cancelled)
+
+  defp happen(context, "64·T1 after the CANCEL"),
+    do: context |> step(:cancelled) |> due_after(64 * @options.t1)
+
+  defp happen(context, "Timer " <> name) do
+    case ms(context, name |> String.downcase() |> String.to_existing_atom()) do
+      :never -> until(context, @ever)
+      ms -> due_after(context, ms)
     end
-
-    branch = [via(%{"branch" => Message.create_branch()})]
-    ack = context.request |> ack(200) |> Message.put_header(:via, branch)
-    _found = Transactions.ack(context.stack, ack)
-    context
   end
 
-  defp happen(context, "2xx to be repeated") do
-    response = Message.to_response(context.request, 200)
-    :ok = Transactions.retransmit_2xx(context.stack, response)
-    Map.put(context, :message, response)
-  end
+  defp happen(context, "200 ms"), do: due_after(context, 200)
 
-  defp happen(context, "the core fails") do
-    assert_soon({:callback, pid})
-    send(pid, :fail)
-    assert_soon({:event, [:core, :failed], _measurements, _metadata})
-    context
-  end
+  defp happen(context, "no answer from the core"),
+    do: due_after(context, @options.answer_timeout)
 
-  defp happen(context, "a send fails") do
-    :ok = Transactions.receive_error(context.stack, context.key, {:odd, %{reason: 1}})
-    Map.put(context, :reason, {:odd, %{reason: 1}})
-  end
+  defp happen(context, "the time until Timer E is T2"),
+    do: due_after(context, Enum.sum([500, 1_000, 2_000]))
 
-  defp happen(context, "host unreachable") do
-    :ok = Transactions.unreachable(context.stack, destination(), :econnrefused)
-    Map.put(context, :reason, :econnrefused)
-  end
-
-  defp happen(context, event) when event in ["CANCEL was sent", "64·T1 after the CANCEL"] do
-    cancel = as(context.request, :cancel)
-    :ok = Transactions.start_client(context.stack, cancel, TestTransport.new(), destination())
-    assert_soon({:sent, _destination, "CANCEL " <> _rest, _key})
-    context
-  end
-
-  defp happen(context, "terminate") do
-    :ok = Transactions.terminate(context.stack, context.key)
-    context
-  end
-
-  defp happen(context, "Timer L") do
-    response = Message.to_response(context.request, 200)
-    :ok = Transactions.retransmit_2xx(context.stack, response)
-    context
+  defp happen(context, "64·T1 without an answer") do
+    # It counts from the request, and a 100 may have gone out meanwhile.
+    context = until(context, @start + 64 * @options.t1 - 1)
+    assert context.ended == nil
+    until(%{context | did: []}, @start + 64 * @options.t1)
   end
 
   defp happen(context, event) do
-    cond do
-      match = Regex.run(~r/^(\d\d\d)(-\d\d\d)? from the core$/, event) ->
-        pass(context, match |> Enum.at(1) |> String.to_integer())
-
-      match = Regex.run(~r/^(\d)xx from the core$/, event) ->
-        pass(context, match |> Enum.at(1) |> Kernel.<>("99") |> String.to_integer())
-
-      event =~ ~r/^Timer .$|^64·T1|^no answer|^the time until|^200 ms$/ ->
-        context
-    end
+    [_all, digits] = Regex.run(~r/^(\d\d\d|\dxx)(?:-\d\d\d)? from the core$/, event)
+    status = digits |> String.replace("xx", "99") |> String.to_integer()
+    context |> Map.put(:status, status) |> answer(status)
   end
 
-  defp pass(context, status) do
-    response = Message.to_response(context.request, status, "Odd")
-    :ok = Transactions.send_response(context.stack, response)
-    Map.put(context, :message, response)
+  # Not a millisecond earlier.
+  defp due_after(context, ms) do
+    before = wait(context, ms - 1)
+    assert before.ended == nil
+    assert elem(before.state, 0) == elem(context.state, 0)
+    until(%{before | did: []} |> Map.put(:before, before.did), context.now + ms)
   end
 
   ## What the words of a cell mean
 
   defp check("ignored", context) do
-    assert_silence()
-    assert state(context.stack, context.key) == context.state
+    assert context.did == []
+    assert context.ended == nil
+    assert context.state == context.from.state
   end
 
+  # RFC4320§4.1 - no 100 over others
+  defp check("sent over a reliable transport", %{timers: {_options, true}} = context),
+    do: check("sent", context)
+
+  defp check("sent over a reliable transport", context), do: check("ignored", context)
+
+  defp check("proceeding", %{event: "100 from the core", timers: {_options, false}} = context),
+    do: assert(elem(context.state, 0) == elem(context.from.state, 0))
+
+  # What waits for nothing but a timer that is 0 ends at once.
   defp check(words, context) when words in ~w(proceeding completed confirmed accepted) do
-    # Handled by the time that the state is read: the event came from this process, or its effect was seen.
-    assert state(context.stack, context.key) == String.to_atom(words)
+    assert context.ended == nil
+    assert elem(context.state, 0) == String.to_existing_atom(words)
+
+    unless words == "proceeding",
+      do: assert(:finished in actions(context) or words == "confirmed")
   end
 
-  defp check("to the core", %{event: "ACK", message: ack}) do
-    assert_soon({:receive_request, ^ack, nil})
+  defp check("to the core", %{event: "ACK"} = context),
+    do: assert({:tell_stray, message(:ack)} in actions(context))
+
+  defp check("to the core", %{status: status} = context) do
+    assert [{:receive_response, response}] = told(context)
+    assert response == message(status)
   end
 
-  defp check("to the core", %{message: response, key: key}) do
-    assert_soon({:receive_response, ^response, ^key})
-  end
-
-  defp check("ACK, to the core", %{key: key} = context) do
-    assert_soon({:sent, _destination, "ACK " <> _rest, ^key})
+  defp check("ACK, to the core", %{status: status} = context) do
+    assert {:make_ack, @invite, message(status)} in actions(context)
+    assert sent(context) == ["ACK"]
     check("to the core", context)
   end
 
-  defp check("the same ACK again", %{last: ack, key: key}) do
-    assert_soon({:sent, _destination, ^ack, ^key})
-    assert_silence()
+  defp check("the same ACK again", context) do
+    assert sent(context) == ["ACK"]
+    assert told(context) == []
+    assert context.state == context.from.state
   end
 
-  defp check(words, %{request: request, key: key})
-       when words in [
-              "INVITE again",
-              "request again, next after twice the time, at most T2",
-              "request again, next after T2"
-            ] do
-    octets = Message.to_string(request)
-    assert_soon({:sent, _destination, ^octets, ^key})
+  # RFC3261§17.1.1.2 - doubled without end, until Timer B
+  defp check("INVITE again", context) do
+    gaps = [500, 1_000, 2_000, 4_000, 8_000, 16_000]
+    check_repeated(context, @invite, gaps)
   end
 
-  defp check(words, %{last: octets, key: key})
-       when words in ["the last 1xx again, if any", "the response again", "100 again"] do
-    assert_soon({:sent, _destination, ^octets, ^key})
+  # RFC3261§17.1.2.2
+  defp check("request again, next after twice the time, at most T2", context),
+    do: check_repeated(context, @request, [500, 1_000, 2_000 | List.duplicate(4_000, 7)])
+
+  defp check("request again, next after T2", context),
+    do: check_repeated(context, @request, [500 | List.duplicate(4_000, 7)])
+
+  # RFC3261§17.2.1
+  defp check("the response again", %{event: "Timer G"} = context),
+    do: check_repeated(context, "486", [500, 1_000, 2_000 | List.duplicate(4_000, 7)])
+
+  defp check("the last 1xx again, if any", context) do
+    assert sent(context) == [last(context)]
+    assert context.state == context.from.state
+
+    silent = start(context.module, false)
+    assert step(silent, {:request, :invite}) == silent
   end
 
-  defp check(words, %{message: message, key: key})
-       when words in ["sent", "sent over a reliable transport"] do
-    octets = Message.to_string(message)
-    assert_soon({:sent, _destination, ^octets, ^key})
+  defp check(words, context) when words in ["the response again", "100 again"] do
+    assert sent(context) == [last(context)]
+    assert context.state == context.from.state
   end
 
-  defp check("100 sent", %{key: key}),
-    do: assert_soon({:sent, _destination, "SIP/2.0 100 " <> _rest, ^key})
+  defp check("sent", %{status: status} = context) do
+    assert sent(context) == ["#{status}"]
+    assert told(context) == []
+  end
 
-  defp check("500 sent", %{key: key}),
-    do: assert_soon({:sent, _destination, "SIP/2.0 500 " <> _rest, ^key})
+  defp check("100 sent", context), do: assert(sent(context) == ["100"])
+  defp check("500 sent", context), do: assert(sent(context) == ["500"])
 
+  # The callback that has the request is ended before the core hears of anything else.
   defp check("500 sent, `:no_answer` to the core", context) do
-    check("500 sent", context)
-    check("`:no_answer` to the core", context)
+    assert [:abandon, {:tell, :receive_error, :no_answer} | _] = actions(context)
+    assert sent(context) == ["500"]
   end
 
   defp check("sent, repeated", context) do
     check("sent", context)
-    check("sent", context)
+    check_2xx_repeated(context)
   end
 
-  defp check("repeated until its ACK has come", context), do: check("sent", context)
+  defp check("repeated until its ACK has come", context) do
+    # The core has sent it itself.
+    assert sent(context) == []
+    check_2xx_repeated(context)
+    acknowledged = context |> wait(1_000) |> step({:acked, "tag"})
+    assert sent(until(%{acknowledged | did: []}, @ever)) == []
+  end
 
-  defp check("the 2xx is not repeated any more", _context),
-    do: refute_receive({:sent, _destination, _octets, _key}, 500)
+  defp check("the 2xx is not repeated any more", context) do
+    assert {:forget_ack, "tag"} in actions(context)
+    assert sent(until(context.from, @ever)) != []
+    later = until(context, @ever)
+    assert sent(later) == []
+    assert told(later) == []
+  end
 
-  defp check("reason to the core", %{reason: reason, key: key}),
-    do: assert_soon({:receive_error, ^reason, ^key})
+  # RFC6026§7.1 - of a server once for each response, and it goes on
+  defp check("reason to the core", %{event: event} = context) do
+    reason = if event == "a send fails", do: {:odd, %{reason: 1}}, else: :econnrefused
+    assert told(context) == [receive_error: reason]
 
-  defp check("`:no_ack` to the core if a 2xx is still being repeated", context),
-    do: check("`:no_ack` to the core", context)
+    if context.module in [Server.Invite, Server.NonInvite] do
+      assert elem(context.state, 0) == elem(context.from.state, 0)
+      assert step(%{context | did: []}, {:error, :again}).did == []
+    end
+  end
 
-  defp check("`:" <> rest, %{key: key}) do
+  defp check("`:no_ack` to the core if a 2xx is still being repeated", context) do
+    assert told(context) == []
+    repeated = context.from |> step({:repeat, "tag", "200"}) |> until(@ever)
+    assert List.last(told(repeated)) == {:receive_error, :no_ack}
+    assert repeated.ended == put_elem(context.ended, 1, :timeout)
+  end
+
+  defp check("`:" <> rest, context) do
     [reason, " to the core"] = String.split(rest, "`")
-    reason = String.to_existing_atom(reason)
-    assert_soon({:receive_error, ^reason, ^key})
+    assert told(context) == [receive_error: String.to_existing_atom(reason)]
   end
 
-  defp check(words, context) when words in ["ends", "ends 64·T1 later"],
-    do: await_end(context.stack, context.key)
+  # As long as it calls Timer B is first: the rest of the time counts when it rings.
+  defp check("ends 64·T1 later", context) do
+    context = if elem(context.state, 0) == :calling, do: respond(context, 180), else: context
+    assert until(context, @ever).ended == {@start + 100 + 64 * @options.t1, :timeout}
+  end
+
+  defp check("ends", %{ended: {at, reason}} = context) do
+    assert at == context.now
+
+    case {context.event, told(context)} do
+      {"terminate", []} ->
+        assert {reason, context.did} == {:terminated, []}
+
+      {event, _told} when event in ["a send fails", "host unreachable"] ->
+        :transport_error = reason
+
+      {"64·T1 without" <> _rest, []} ->
+        assert {reason, actions(context)} == {:timeout, [:abandon]}
+
+      {_timer, []} ->
+        assert reason == :normal
+
+      {_timer, [receive_error: _]} ->
+        assert reason == :timeout
+    end
+  end
+
+  defp check("ends", context), do: flunk("it goes on: #{inspect(context)}")
+
+  # Over a reliable transport nothing is repeated.
+  defp check_repeated(%{timers: {_options, true}} = context, octets, _gaps),
+    do: refute({:send, octets} in actions(context))
+
+  defp check_repeated(context, octets, gaps) do
+    assert sent(context) == [octets]
+    started = context.from.now
+    later = until(context, @ever)
+    times = for {at, {:send, ^octets}} <- later.did, do: at - started
+    assert times == gaps |> Enum.scan(&+/2) |> Enum.take_while(&(&1 < 64 * @options.t1))
+    assert times == Enum.scan(gaps, &+/2) |> Enum.take(length(times))
+  end
+
+  # RFC3261§13.3.1.4 - over any transport
+  defp check_2xx_repeated(context) do
+    later = until(%{context | did: []}, @ever)
+    times = for {at, {:send, "200"}} <- later.did, do: at - context.now
+    assert times == Enum.scan([500, 1_000, 2_000 | List.duplicate(4_000, 7)], &+/2)
+  end
+
+  defp actions(context), do: for({_at, action} <- context.did, do: action)
+  defp sent(context), do: for({_at, {:send, octets}} <- context.did, do: octets)
+
+  defp told(context),
+    do: for({_at, {:tell, callback, argument}} <- context.did, do: {callback, argument})
 end
 
 for machine <- Sippet.MachineTable.machines() do
   defmodule Module.concat(Sippet.Transactions.TableTest, machine) do
-    use Sippet.TransactionCase, async: true
+    use ExUnit.Case, async: true
 
     alias Sippet.MachineTable
+    alias Sippet.Transactions.{Client, Key, Machine, Timers}
     alias Sippet.Transactions.TableTest.Driver
 
-    @moduletag :capture_log
+    @machine machine
+    @rows MachineTable.rows(machine)
+    @states @rows |> Enum.map(&elem(&1, 1)) |> Enum.uniq()
 
-    for {event, state, cell} <- MachineTable.rows(machine) do
-      test "#{inspect(machine)}, #{state}, #{event}: #{cell}" do
-        Driver.run(unquote(machine), unquote(state), unquote(event), unquote(cell))
+    for {event, state, cell} <- @rows, {over, reliable?} <- [unreliable: false, reliable: true] do
+      test "#{inspect(machine)}, #{state}, #{event}: #{cell} (#{over} transport)" do
+        Driver.run(
+          @machine,
+          unquote(reliable?),
+          unquote(state),
+          unquote(event),
+          unquote(cell)
+        )
       end
     end
+
+    for state <- @states do
+      test "#{state}: a look that comes too early changes nothing" do
+        context = @machine |> Driver.start(false) |> Driver.reach(unquote(state))
+
+        case @machine.due(context.state) do
+          # RFC3261§17.1.1.2 - an INVITE that has got a 1xx waits without end
+          :never ->
+            assert {@machine, unquote(state)} == {Client.Invite, :proceeding}
+            assert Driver.until(context, 1_000_000_000).state == context.state
+
+          due ->
+            assert Driver.step(%{context | now: due - 1}, :due) == %{context | now: due - 1}
+        end
+      end
+
+      test "#{state}: ignores what is not in its table" do
+        foreign =
+          if @machine in [Client.Invite, Client.NonInvite] do
+            [
+              {:request, :invite},
+              {:ack, :any, nil},
+              {:acked, "tag"},
+              {:answer, 200, "tag", "200"},
+              {:repeat, "tag", "200"},
+              {:trying, "100"}
+            ]
+          else
+            [
+              {:response, 200, nil},
+              {:acknowledge, "ACK"},
+              {:unreachable, :econnrefused},
+              :cancelled
+            ]
+          end
+
+        context = @machine |> Driver.start(false) |> Driver.reach(unquote(state))
+        for event <- foreign, do: assert(Driver.step(context, event) == context)
+      end
+    end
+
+    @impure ~w(! send send_after start_timer spawn self put get monotonic_time system_time unique_integer)a
+
+    # No process, no clock, no table, no socket.
+    test "calls nothing but functions of values" do
+      {:ok, {_module, [imports: imports]}} =
+        @machine |> :code.which() |> :beam_lib.chunks([:imports])
+
+      for {module, name, _arity} <- imports do
+        assert module in [:erlang, :lists, Access, Enum, List, Key, Machine, Timers]
+
+        refute module == :erlang and name in @impure
+      end
+    end
+  end
+end
+
+defmodule Sippet.Transactions.TableTest.Server.InviteDetailsTest do
+  # What the sentences below the tables say.
+  use ExUnit.Case, async: true
+
+  alias Sippet.Transactions.Server.Invite
+  alias Sippet.Transactions.TableTest.Driver
+
+  test "RFC3261§17.2.3 an ACK from a peer of RFC 2543 has to have the To tag of the response" do
+    completed = Invite |> Driver.start(false) |> Driver.reach(:completed)
+    assert Driver.step(completed, {:ack, "another", nil}) == completed
+    assert Driver.step(completed, {:ack, nil, nil}) == completed
+    assert %{state: {:confirmed, _i_at}} = Driver.step(completed, {:ack, "tag", nil})
+  end
+
+  test "the time for an answer starts anew with each 1xx from the core" do
+    ringing = Invite |> Driver.start(false) |> Driver.reach(:proceeding) |> Driver.wait(50_000)
+    ringing = ringing |> Driver.step({:answer, 183, "tag", "183"}) |> Driver.wait(59_999)
+    assert {:proceeding, _, _, "183", _} = ringing.state
+    assert {:completed, "500", _, _, _, _, _} = Driver.wait(ringing, 1).state
+  end
+
+  test "the stack's own 100 is no 1xx from the core" do
+    late = Invite |> Driver.start(false) |> Driver.wait(59_999)
+    assert {:proceeding, _, _, "100", _} = late.state
+    assert {:completed, "500", _, _, _, _, _} = Driver.wait(late, 1).state
+  end
+
+  test "a response after one that could not be sent may fail, and be told, anew" do
+    for status <- [183, 200, 486] do
+      ringing = Invite |> Driver.start(false) |> Driver.reach(:proceeding)
+      failed = Driver.step(ringing, {:error, :one})
+      answered = Driver.step(failed, {:answer, status, "tag", "#{status}"})
+      again = Driver.step(%{answered | did: []}, {:error, :other})
+      assert for({_at, action} <- again.did, do: action) == [{:tell, :receive_error, :other}]
+    end
+  end
+
+  test "RFC6026§7.1 a 2xx of another branch is another's ACK to wait for" do
+    accepted = Invite |> Driver.start(false) |> Driver.reach(:accepted)
+    forked = Driver.step(%{accepted | did: []}, {:answer, 200, "fork", "fork"})
+    assert [{_, {:send, "fork"}}, {_, {:await_ack, "fork"}}] = forked.did
+
+    repeated = forked |> Driver.step({:repeat, "fork", "fork"}) |> Driver.step({:acked, "tag"})
+    assert {_, {:send, "fork"}} = repeated |> Driver.wait(500) |> Map.get(:did) |> List.last()
   end
 end

@@ -4,6 +4,8 @@ defmodule Sippet.Transactions.TimersTest do
   alias Sippet.Transactions.Timers
 
   @defaults %{t1: 500, t2: 4_000, t4: 5_000, answer_timeout: 200_000}
+  @unreliable {@defaults, false}
+  @reliable {@defaults, true}
 
   describe "RFC3261 table 4, with the defaults" do
     for {timer, unreliable, reliable} <- [
@@ -27,35 +29,47 @@ defmodule Sippet.Transactions.TimersTest do
           {:repeat, 500, 500}
         ] do
       test "#{timer}" do
-        assert Timers.first(unquote(timer), @defaults, false) == unquote(unreliable)
-        assert Timers.first(unquote(timer), @defaults, true) == unquote(reliable)
+        assert Timers.first(unquote(timer), @unreliable) == unquote(unreliable)
+        assert Timers.first(unquote(timer), @reliable) == unquote(reliable)
       end
     end
   end
 
-  describe "first/3" do
+  describe "first/2" do
     test "Timer D is 32 s at least, whatever T1 is" do
-      assert Timers.first(:d, %{@defaults | t1: 100}, false) == 32_000
-      assert Timers.first(:d, %{@defaults | t1: 1_000}, false) == 64_000
+      assert Timers.first(:d, {%{@defaults | t1: 100}, false}) == 32_000
+      assert Timers.first(:d, {%{@defaults | t1: 1_000}, false}) == 64_000
     end
 
     test "a 100 waits until Timer E is T2" do
-      assert Timers.first(:trying, %{@defaults | t1: 1_000}, false) == 3_000
-      assert Timers.first(:trying, %{@defaults | t1: 300}, false) == 300 * (1 + 2 + 4 + 8)
-      assert Timers.first(:trying, %{@defaults | t1: 4_000}, false) == 0
+      assert Timers.first(:trying, {%{@defaults | t1: 1_000}, false}) == 3_000
+      assert Timers.first(:trying, {%{@defaults | t1: 300}, false}) == 300 * (1 + 2 + 4 + 8)
+      assert Timers.first(:trying, {%{@defaults | t1: 4_000}, false}) == 0
+    end
+  end
+
+  describe "at/3" do
+    test "is the time from now on, which may be below zero" do
+      assert Timers.at(:b, 7, @unreliable) == 32_007
+      assert Timers.at(:b, -576_460_751_000, @unreliable) == -576_460_719_000
+      assert Timers.at(:j, 7, @reliable) == 7
+    end
+
+    test "is never for a timer that is not set" do
+      for timer <- [:a, :e, :g], do: assert(Timers.at(timer, 7, @reliable) == :never)
     end
   end
 
   describe "next/3" do
     test "Timer A doubles without end" do
-      assert Timers.next(:a, @defaults, 16_000) == 32_000
+      assert Timers.next(:a, 16_000, @unreliable) == 32_000
     end
 
     test "Timers E and G, and the interval of a 2xx, double up to T2" do
       for timer <- [:e, :g, :repeat] do
-        assert Timers.next(timer, @defaults, 500) == 1_000
-        assert Timers.next(timer, @defaults, 2_500) == 4_000
-        assert Timers.next(timer, @defaults, 4_000) == 4_000
+        assert Timers.next(timer, 500, @unreliable) == 1_000
+        assert Timers.next(timer, 2_500, @unreliable) == 4_000
+        assert Timers.next(timer, 4_000, @unreliable) == 4_000
       end
     end
   end

@@ -1,6 +1,8 @@
 defmodule Sippet.Transports.UDPTest do
   use Sippet.UDPCase, async: true
 
+  import Sippet.Wait
+
   describe "start_link/1" do
     @describetag :no_stack
 
@@ -94,10 +96,8 @@ defmodule Sippet.Transports.UDPTest do
 
       trace(udp)
       assert_receive {:trace, ^udp, :receive, :open}
-      settle(udp)
       :gen_udp.close(peer)
-      assert_receive {:trace, ^udp, :receive, :open}
-      assert UDP.sockname(udp) == {:ok, {@loopback, port}}
+      wait_until(fn -> UDP.sockname(udp) == {:ok, {@loopback, port}} end)
       assert %Transport{address: {@loopback, ^port}} = transport(name, udp)
     end
 
@@ -160,10 +160,10 @@ defmodule Sippet.Transports.UDPTest do
       assert %Transport{address: {@loopback, ^port}} = transport(name, udp)
     end
 
-    test "is found again by a new board of the same stack", %{name: name} do
+    test "is found again by new registrations of the same stack", %{name: name} do
       udp = start_udp(name)
       trace(udp)
-      Process.exit(Process.whereis(Stack.Board.name(name)), :kill)
+      Process.exit(Process.whereis(Transport.Registrations.name(name)), :kill)
       assert_receive {:trace, ^udp, :receive, {:DOWN, _, :process, _, _}}
       settle(udp)
       {peer, _port} = peer()

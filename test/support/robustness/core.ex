@@ -1,11 +1,13 @@
 defmodule Sippet.Robustness.Core do
   @moduledoc false
-  # A core that does what the user of the Request-URI asks for: fail, take its time, never answer, refuse. Anybody else
-  # is called and answers.
+  # A core that does what the user of the Request-URI asks for: fail, take its time, never answer, ring, refuse. Anybody
+  # else is called and answers. What becomes of the requests that it sends itself is counted.
 
   use Sippet.Core
 
   alias Sippet.Message
+  alias Sippet.Robustness.Tally
+  alias Sippet.Transactions.Client
 
   # How long a slow core takes, in ms: longer than T1 by far, so that all that wait for it repeat themselves.
   @slow 5_000
@@ -17,6 +19,7 @@ defmodule Sippet.Robustness.Core do
     case request.start_line.request_uri.userinfo do
       "raise" -> raise "as it was asked to"
       "silent" -> :ok
+      "ringing" -> reply(request, 180, stack)
       "busy" -> reply(request, 486, stack)
       "slow" -> reply_slowly(request, stack)
       "direct" -> answer_directly(request, stack)
@@ -25,9 +28,10 @@ defmodule Sippet.Robustness.Core do
   end
 
   @impl true
-  def receive_response(_response, _key), do: :ok
+  def receive_response(_response, _key), do: Tally.add(:response)
 
   @impl true
+  def receive_error(_reason, %Client.Key{}), do: Tally.add(:error)
   def receive_error(_reason, _key), do: :ok
 
   defp reply_slowly(request, stack) do

@@ -17,7 +17,8 @@ defmodule Sippet.Robustness.Flooder do
 
   @doc """
   Floods an address, and gives what was sent and what came back. `kind` is `:malformed`, or `{method, user}` of requests
-  whose tags, Call-IDs and branches all differ; several are sent in turn.
+  whose tags, Call-IDs and branches all differ; several are sent in turn. `{:large, uri, octets}` are INVITEs of that size
+  whose headers take the most terms.
   """
   @spec run({:inet.ip_address(), :inet.port_number()}, term, pos_integer, rate) :: result
   def run(address, kind, count, rate) do
@@ -63,10 +64,12 @@ defmodule Sippet.Robustness.Flooder do
 
   defp send_all(how, left, count) do
     _sent_or_refused = :socket.sendto(how.socket, how.make.(left), how.to)
-    # As often as a timer is exact.
-    if how.rate != :full and rem(left, 20) == 0, do: keep_to(how, count - left)
+    if how.rate != :full and rem(left, together(how.rate)) == 0, do: keep_to(how, count - left)
     send_all(how, left - 1, count)
   end
+
+  # As often as a timer is exact.
+  defp together(rate), do: rate |> div(500) |> max(1) |> min(20)
 
   defp keep_to(how, sent) do
     ahead = how.start + div(sent * 1_000, how.rate) - System.monotonic_time(:millisecond)
@@ -74,6 +77,11 @@ defmodule Sippet.Robustness.Flooder do
   end
 
   defp maker(:malformed, seeds, _local), do: &elem(seeds, rem(&1, tuple_size(seeds)))
+
+  defp maker({:large, uri, octets}, _seeds, local) do
+    run = System.unique_integer([:positive])
+    &large(uri, octets, "#{run}x#{&1}", "127.0.0.66:#{local}")
+  end
 
   defp maker(kinds, _seeds, local) do
     kinds = kinds |> List.wrap() |> List.to_tuple()
@@ -90,6 +98,26 @@ defmodule Sippet.Robustness.Flooder do
       ["\r\nCSeq: 1 ", method, "\r\nContact: <sip:mallory@", here],
       ">\r\nContent-Length: 0\r\n\r\n"
     ])
+  end
+
+  # Of what fits into a datagram short header fields of names of their own take the most terms.
+  defp large(uri, octets, id, here) do
+    start =
+      IO.iodata_to_binary([
+        ["INVITE ", uri, " SIP/2.0\r\nVia: SIP/2.0/UDP ", here, ";rport;branch=z9hG4bK", id],
+        ["\r\nMax-Forwards: 70\r\nFrom: <sip:mallory@", here, ">;tag=", id, "\r\nTo: <", uri],
+        [">\r\nCall-ID: ", id, "\r\nCSeq: 1 INVITE\r\nContact: <sip:mallory@", here, ">\r\n"]
+      ])
+
+    start <> fill(octets - byte_size(start) - 2) <> "\r\n"
+  end
+
+  defp fill(octets) do
+    line = &"X-#{String.pad_leading(Integer.to_string(&1), 6, "0")}: 1\r\n"
+    size = byte_size(line.(1))
+    lines = min(div(octets, size), 4_000)
+    last = "Y: " <> String.duplicate("y", octets - lines * size - 5) <> "\r\n"
+    IO.iodata_to_binary([for(number <- 1..(lines - 1), do: line.(number)), line.(lines), last])
   end
 
   # Lower than the sender, which shall not wait for it.

@@ -4,23 +4,29 @@ defmodule Sippet.Robustness.Subject do
   # counts it, what it holds, what the kernel dropped before its socket. `:peer` talks to it through standard input
   # and output, so nothing of the network is between.
 
-  alias Sippet.Robustness.{Core, Guarded, Machine}
-  alias Sippet.{DigestAuth, Stack}
-  alias Sippet.Transactions.{Dialogs, Shelf}
+  alias Examples.ForkingProxy
+  alias Sippet.Robustness.{Core, Guarded, Machine, Tally}
+  alias Sippet.{DigestAuth, Message, Stack, Transactions, URI}
+  alias Sippet.Transactions.{Client, WorkerSupervisor}
   alias Sippet.Transports.UDP
 
-  @enforce_keys [:peer, :os_pid, :address, :guarded]
-  defstruct [:peer, :os_pid, :address, :guarded]
+  @enforce_keys [:peer, :os_pid, :address, :guarded, :proxy]
+  defstruct [:peer, :os_pid, :address, :guarded, :proxy]
 
   @type t :: %__MODULE__{
           peer: pid,
           os_pid: String.t(),
           address: {:inet.ip_address(), :inet.port_number()},
-          guarded: {:inet.ip_address(), :inet.port_number()}
+          guarded: {:inet.ip_address(), :inet.port_number()},
+          proxy: {:inet.ip_address(), :inet.port_number()}
         }
 
   @stack :torment
   @guarded :guarded
+  @proxy :forking
+
+  # RFC3261§16.6 asks for more than 3 minutes (Timer C), in ms: what is left shall be over in 40 s.
+  @timer_c 7_000
   @loopback {127, 0, 0, 1}
 
   # Small enough to be used up within a second, and far more than the stack itself needs.
@@ -32,21 +38,23 @@ defmodule Sippet.Robustness.Subject do
   @allocators "+Muas ageffcbf +Mulmbcs 128 +Musmbcs 64 +MMmcs 0"
 
   @doc """
-  Starts the BEAM on the processors of the server's side, and in it both stacks on these ports. `options` are the
-  stack's. It ends with the calling process.
+  Starts the BEAM on the processors of the server's side, and in it the stacks on these ports: the one that is tormented,
+  the one with digest, and the forking proxy of the examples. `options` are the first one's. It ends with the calling
+  process.
   """
-  @spec start({:inet.port_number(), :inet.port_number()}, keyword) :: t
-  def start({port, guarded}, options \\ []) do
+  @spec start([:inet.port_number()], keyword) :: t
+  def start([port, guarded, proxy] = ports, options \\ []) do
     allocators = System.get_env("SIPPET_VM_FLAGS", @allocators)
     flags = @flags ++ schedulers() ++ for flag <- String.split(allocators), do: to_charlist(flag)
     peer = Machine.start(:server, @limits, flags)
-    :ok = :peer.call(peer, __MODULE__, :serve, [port, guarded, options], 30_000)
+    :ok = :peer.call(peer, __MODULE__, :serve, [ports, options], 30_000)
 
     %__MODULE__{
       peer: peer,
       os_pid: List.to_string(:peer.call(peer, :os, :getpid, [])),
       address: {@loopback, port},
-      guarded: {@loopback, guarded}
+      guarded: {@loopback, guarded},
+      proxy: {@loopback, proxy}
     }
   end
 
@@ -80,6 +88,23 @@ defmodule Sippet.Robustness.Subject do
   def forget_peak(subject), do: File.write!("/proc/#{subject.os_pid}/clear_refs", "5")
 
   @doc """
+  Stops the whole BEAM for so many milliseconds, as a machine does that is suspended or moved.
+  """
+  @spec pause(t, non_neg_integer, (() -> term)) :: :ok
+  # `meanwhile` is called as soon as it stands still.
+  def pause(subject, ms, meanwhile) do
+    signal(subject, "STOP")
+    meanwhile.()
+    Process.sleep(ms)
+    signal(subject, "CONT")
+  end
+
+  defp signal(%{os_pid: os_pid}, name) do
+    {_output, 0} = System.cmd("kill", ["-#{name}", os_pid])
+    :ok
+  end
+
+  @doc """
   Datagrams that the kernel dropped since the socket was opened, as its buffer was full.
   """
   @spec dropped_by_kernel(t) :: non_neg_integer
@@ -97,15 +122,14 @@ defmodule Sippet.Robustness.Subject do
   ## In the other BEAM
 
   @doc false
-  def serve(port, guarded, options) do
+  def serve([port, guarded, proxy], options) do
     {:ok, _started} = Application.ensure_all_started(:sippet)
     # What is loaded later takes memory and atoms.
     for application <- [:kernel, :stdlib, :elixir, :logger, :crypto, :sippet],
         module <- Application.spec(application, :modules),
         do: Code.ensure_loaded(module)
 
-    lines = :counters.new(1, [])
-    :persistent_term.put(__MODULE__, lines)
+    Tally.new()
     :ok = :logger.add_handler(__MODULE__, __MODULE__, %{})
     for id <- :logger.get_handler_ids(), id != __MODULE__, do: :logger.remove_handler(id)
 
@@ -114,7 +138,12 @@ defmodule Sippet.Robustness.Subject do
       {Sippet, [name: @stack, core: Core] ++ options},
       {UDP, name: @stack, port: port, address: "127.0.0.1", retry: 200},
       {Sippet, name: @guarded, core: Guarded},
-      {UDP, name: @guarded, port: guarded, address: "127.0.0.1", retry: 200}
+      {UDP, name: @guarded, port: guarded, address: "127.0.0.1", retry: 200},
+      %{
+        id: @proxy,
+        start: {ForkingProxy, :start_link, [[name: @proxy, port: proxy, timer_c: @timer_c]]},
+        type: :supervisor
+      }
     ]
 
     # Whoever asks for this is gone soon.
@@ -128,25 +157,24 @@ defmodule Sippet.Robustness.Subject do
 
   @doc false
   # A handler of `:logger`: what is logged is counted, lest writing it is what is measured.
-  def log(_event, _config), do: :counters.add(:persistent_term.get(__MODULE__), 1, 1)
+  def log(_event, _config), do: Tally.add(:line)
 
   @doc false
   def counts(stack \\ @stack) do
-    lines = :counters.get(:persistent_term.get(__MODULE__), 1)
-    Map.merge(Sippet.stats(stack), %{log_lines: lines})
+    Map.merge(Sippet.stats(stack), %{log_lines: Tally.get(:line)})
   end
+
+  @doc false
+  def answers, do: %{responses: Tally.get(:response), errors: Tally.get(:error)}
 
   @doc false
   # What must be the same before and after: what a stack may leak.
   def holdings do
     stack = Stack.fetch!(@stack)
-    {rows, index, merges} = :ets.lookup_element(stack.board, Shelf, 2)
 
     %{
       transactions: Sippet.stats(@stack).transactions,
-      registered: Registry.count(@stack),
-      dialogs: Registry.count(Dialogs.name(@stack)),
-      shelf: for(table <- [rows, index, merges], do: :ets.info(table, :size)),
+      held: Transactions.held(stack),
       transports: length(Stack.transports(stack)),
       processes: length(Process.list()),
       ports: length(Port.list()),
@@ -193,16 +221,67 @@ defmodule Sippet.Robustness.Subject do
   end
 
   @doc false
-  def kill_transactions do
-    pids = Registry.select(@stack, [{{:_, :"$1", :_}, [], [:"$1"]}])
-    for pid <- pids, do: Process.exit(pid, :kill)
-    length(pids)
+  # The keys of all transactions, and of those that nothing will ever end.
+  def transactions do
+    stack = Stack.fetch!(@stack)
+    keys = Transactions.keys(stack)
+    {keys, for(key <- keys, undue?(Transactions.info(stack, key)), do: key)}
+  end
+
+  defp undue?(nil), do: false
+
+  # RFC3261§17.1.1.2 - an INVITE that got a provisional response waits for as long as its core does
+  defp undue?(%{machine: Client.Invite, state: :proceeding}), do: false
+  defp undue?(%{due: due}), do: not is_integer(due)
+
+  @doc false
+  # Kills all workers of the stack at once, so often.
+  def kill_workers(times) do
+    for _ <- 1..times, {[Sippet, WorkerSupervisor, _name], pid} <- tree() do
+      Process.exit(pid, :kill)
+    end
+
+    :ok
   end
 
   @doc false
+  # Sends so many requests to an address, INVITE and OPTIONS in turn.
+  def send_requests(count, {ip, port}) do
+    {:ok, {own, own_port}} = UDP.sockname(@stack)
+    own = {text(own), own_port}
+
+    for number <- 1..count do
+      method = if rem(number, 2) == 0, do: :invite, else: :options
+
+      :ok =
+        Sippet.send(@stack, request(method, %URI{scheme: "sip", host: text(ip), port: port}, own))
+    end
+
+    :ok
+  end
+
+  defp request(method, uri, {host, port}) do
+    method
+    |> Message.build_request(uri)
+    |> Message.put_header(:via, [
+      {{2, 0}, :udp, {host, port}, %{"branch" => Message.create_branch()}}
+    ])
+    |> Message.put_header(
+      :from,
+      {"", %URI{scheme: "sip", host: host, port: port}, %{"tag" => Message.create_tag()}}
+    )
+    |> Message.put_header(:to, {"", uri, %{}})
+    |> Message.put_header(:call_id, Message.create_call_id())
+    |> Message.put_header(:cseq, {1, method})
+    |> Message.put_header(:contact, [{"", %URI{scheme: "sip", host: host, port: port}, %{}}])
+  end
+
+  defp text(ip), do: ip |> :inet.ntoa() |> List.to_string()
+
+  @doc false
   def close_socket do
-    [%{handle: %{socket: socket}}] = Stack.transports(Stack.fetch!(@stack))
-    :socket.close(socket)
+    [%{handle: %{receiver: receiver}}] = Stack.transports(Stack.fetch!(@stack))
+    :erlang.port_close(receiver)
   end
 
   @doc false

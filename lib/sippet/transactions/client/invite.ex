@@ -52,162 +52,130 @@ defmodule Sippet.Transactions.Client.Invite do
   the core to say, by a CANCEL.
   """
 
-  @behaviour :gen_statem
+  @behaviour Sippet.Transactions.Machine
 
-  alias Sippet.Message
-  alias Sippet.Message.RequestLine
-  alias Sippet.Transactions.{Machine, Packet}
+  import Sippet.Transactions.Machine, only: [passed?: 2]
 
-  # RFC3261§8.1.1.6
-  @max_forwards 70
+  alias Sippet.Transactions.{Machine, Timers}
+
+  #   {:calling, invite, a_at, a_interval, b_at, cancelled_at}
+  #   {:proceeding, invite, cancelled_at}
+  #   {:completed, ack, d_at}
+  #   {:accepted, m_at}
 
   @impl true
-  def callback_mode, do: [:state_functions, :state_enter]
+  def start(invite, now, timers) do
+    {a_at, interval} =
+      case Timers.first(:a, timers) do
+        :never -> {:never, nil}
+        interval -> {now + interval, interval}
+      end
+
+    {{:calling, invite, a_at, interval, Timers.at(:b, now, timers), :never}, [{:send, invite}]}
+  end
 
   @impl true
-  def init(seed), do: Machine.init(seed, :calling)
+  def due({:calling, _invite, a_at, _interval, b_at, cancelled_at}),
+    do: a_at |> Machine.earlier(b_at) |> Machine.earlier(cancelled_at)
 
-  @doc false
-  def calling(type, event, data)
+  def due({:proceeding, _invite, cancelled_at}), do: cancelled_at
+  def due({:completed, _ack, d_at}), do: d_at
+  def due({:accepted, m_at}), do: m_at
 
-  def calling(:enter, _state, data),
-    do: {:keep_state_and_data, Machine.timer(data, :b, :state_timeout)}
+  @impl true
+  def handle(state, event, now, timers)
+  def handle(_state, :terminate, _now, _timers), do: {:terminated, :terminated, []}
 
-  def calling(:internal, :start, data), do: send_invite(data)
+  ## Calling
+
+  def handle({:calling, _, _, _, b_at, cancelled_at}, :due, now, _timers)
+      when passed?(b_at, now) or passed?(cancelled_at, now),
+      do: Machine.fail(:timeout, :timeout)
+
   # RFC3261§17.1.1.2 - retransmitted at intervals that double
-  def calling({:timeout, :a}, :a, data), do: send_invite(data)
-  def calling(:state_timeout, :b, data), do: Machine.fail(data, :timeout, :timeout)
-
-  def calling(:cast, {event, reason}, data) when event in [:error, :unreachable],
-    do: Machine.fail(data, reason, :transport_error)
-
-  def calling(:cast, {:response, response}, data),
-    do: response(class(response), response, data)
-
-  def calling(type, event, data), do: cancellable(type, event, :calling, data)
-
-  @doc false
-  def proceeding(type, event, data)
-  def proceeding(:enter, _state, _data), do: :keep_state_and_data
-
-  def proceeding(:cast, {:response, response}, data),
-    do: response(class(response), response, data)
-
-  def proceeding(:cast, {:error, reason}, data),
-    do: Machine.fail(data, reason, :transport_error)
-
-  def proceeding(type, event, data), do: cancellable(type, event, :proceeding, data)
-
-  @doc false
-  def completed(type, event, data)
-  def completed(:enter, _state, data), do: Machine.wait_out(data, :d)
-  def completed(:state_timeout, :d, data), do: Machine.stop(data, :normal)
-
-  def completed(:cast, {:response, response}, data) do
-    # RFC6026§7.2 - the responses that are repeated here are those from 300 to 699
-    if class(response) == :rejected, do: acknowledge(data), else: :keep_state_and_data
+  def handle({:calling, invite, a_at, interval, b_at, cancelled_at}, :due, now, timers)
+      when passed?(a_at, now) do
+    interval = Timers.next(:a, interval, timers)
+    {{:calling, invite, now + interval, interval, b_at, cancelled_at}, [{:send, invite}]}
   end
 
-  def completed(:cast, {:error, reason}, data),
-    do: Machine.fail(data, reason, :transport_error)
-
-  def completed(type, event, data), do: Machine.common(type, event, :completed, data)
-
-  @doc false
-  def accepted(type, event, data)
-  def accepted(:enter, _state, data), do: Machine.wait_out(data, :m)
-  def accepted(:state_timeout, :m, data), do: Machine.stop(data, :normal)
-
-  def accepted(:cast, {:response, response}, data) do
-    # RFC6026§7.2 - every 2xx: the core acknowledges each, and other branches of a fork may answer too
-    if class(response) == :accepted,
-      do: {:keep_state, Machine.tell(data, :receive_response, response)},
-      else: :keep_state_and_data
-  end
-
-  def accepted(type, event, data), do: Machine.common(type, event, :accepted, data)
-
-  @doc false
-  defdelegate terminated(type, event, data), to: Machine
-
-  @impl true
-  defdelegate terminate(reason, state, data), to: Machine
-
-  defp send_invite(data) do
-    case Machine.transmit(data, data.packet) do
-      :ok ->
-        {data, timer} = Machine.repeating(data, :a)
-        {:keep_state, data, timer}
-
-      {:error, reason} ->
-        Machine.fail(data, reason, :transport_error)
-    end
-  end
+  def handle({:calling, _, _, _, _, _}, {event, reason}, _now, _timers)
+      when event in [:error, :unreachable],
+      do: Machine.fail(reason, :transport_error)
 
   # RFC3261§9.1 - a cancelled INVITE is over 64*T1 after the CANCEL: an old peer sends no 487
-  defp cancellable(:cast, :cancelled, _state, data),
-    do: {:keep_state_and_data, Machine.timer(data, :cancelled, {:timeout, :cancelled})}
-
-  defp cancellable({:timeout, :cancelled}, :cancelled, _state, data),
-    do: Machine.fail(data, :timeout, :timeout)
-
-  defp cancellable(type, event, state, data), do: Machine.common(type, event, state, data)
-
-  defp class(%Message{start_line: %{status_code: status}}) when status < 200, do: :provisional
-  defp class(%Message{start_line: %{status_code: status}}) when status < 300, do: :accepted
-  defp class(%Message{}), do: :rejected
-
-  defp response(:provisional, response, data) do
-    data = Machine.tell(data, :receive_response, response)
-    {:next_state, :proceeding, data, Machine.stop_timers(data, [:a])}
+  def handle({:calling, invite, a_at, interval, b_at, _}, :cancelled, now, timers) do
+    cancelled_at = Timers.at(:cancelled, now, timers)
+    {{:calling, invite, a_at, interval, b_at, cancelled_at}, []}
   end
 
-  defp response(:accepted, response, data) do
-    data = data |> Machine.tell(:receive_response, response) |> Machine.finished(nil)
-    {:next_state, :accepted, data, Machine.stop_timers(data, [:a, :cancelled])}
+  def handle({:calling, invite, _, _, _, cancelled_at}, {:response, status, _} = event, _, _)
+      when status < 200,
+      do: {{:proceeding, invite, cancelled_at}, [to_the_core(event)]}
+
+  def handle({:calling, invite, _, _, _, _}, {:response, _, _} = event, now, timers),
+    do: final(invite, event, now, timers)
+
+  def handle({:calling, _, _, _, _, _}, {:acknowledge, ack}, now, timers),
+    do: completed(ack, now, timers)
+
+  ## Proceeding
+
+  def handle({:proceeding, _, cancelled_at}, :due, now, _timers)
+      when passed?(cancelled_at, now),
+      do: Machine.fail(:timeout, :timeout)
+
+  def handle({:proceeding, _, _}, {:error, reason}, _now, _timers),
+    do: Machine.fail(reason, :transport_error)
+
+  def handle({:proceeding, invite, _}, :cancelled, now, timers),
+    do: {{:proceeding, invite, Timers.at(:cancelled, now, timers)}, []}
+
+  def handle({:proceeding, _, _} = state, {:response, status, _} = event, _now, _timers)
+      when status < 200,
+      do: {state, [to_the_core(event)]}
+
+  def handle({:proceeding, invite, _}, {:response, _, _} = event, now, timers),
+    do: final(invite, event, now, timers)
+
+  def handle({:proceeding, _, _}, {:acknowledge, ack}, now, timers),
+    do: completed(ack, now, timers)
+
+  ## Completed
+
+  def handle({:completed, _, d_at}, :due, now, _timers) when passed?(d_at, now),
+    do: {:terminated, :normal, []}
+
+  # RFC6026§7.2 - the responses that are repeated here are those from 300 to 699
+  def handle({:completed, ack, _} = state, {:response, status, _response}, _now, _timers)
+      when status >= 300,
+      do: {state, [{:send, ack}]}
+
+  def handle({:completed, _, _}, {:error, reason}, _now, _timers),
+    do: Machine.fail(reason, :transport_error)
+
+  ## Accepted
+
+  def handle({:accepted, m_at}, :due, now, _timers) when passed?(m_at, now),
+    do: {:terminated, :normal, []}
+
+  # RFC6026§7.2 - every 2xx: the core acknowledges each, and other branches of a fork may answer too
+  def handle({:accepted, _} = state, {:response, status, _} = event, _now, _timers)
+      when status in 200..299,
+      do: {state, [to_the_core(event)]}
+
+  def handle(state, _event, _now, _timers), do: {state, []}
+
+  defp final(_invite, {:response, status, _} = event, now, timers) when status < 300,
+    do: {{:accepted, Timers.at(:m, now, timers)}, [to_the_core(event), :finished]}
+
+  # The state is left when the ACK is made.
+  defp final(invite, {:response, _status, response} = event, _now, _timers) do
+    {{:proceeding, invite, :never}, [to_the_core(event), {:make_ack, invite, response}]}
   end
 
-  defp response(:rejected, response, data) do
-    packet = Packet.new(ack(data.packet.message, response))
-    data = Machine.tell(data, :receive_response, response)
+  defp completed(ack, now, timers),
+    do: {{:completed, ack, Timers.at(:d, now, timers)}, [{:send, ack}, :finished]}
 
-    case Machine.transmit(data, packet) do
-      :ok ->
-        data = Machine.finished(data, packet)
-        {:next_state, :completed, data, Machine.stop_timers(data, [:a, :cancelled])}
-
-      {:error, reason} ->
-        Machine.fail(data, reason, :transport_error)
-    end
-  end
-
-  defp acknowledge(data) do
-    case Machine.transmit(data, data.packet) do
-      :ok -> :keep_state_and_data
-      {:error, reason} -> Machine.fail(data, reason, :transport_error)
-    end
-  end
-
-  # RFC3261§17.1.1.3 - Request-URI, From, Call-ID, the number of CSeq, Route and the topmost Via, alone, are the
-  # INVITE's, To is the response's; it goes where the INVITE went
-  defp ack(%Message{start_line: %{request_uri: uri}, headers: headers} = invite, response) do
-    {number, _method} = headers.cseq
-
-    # RFC3261§22.1 - the ACK repeats the credentials of its INVITE
-    ack_headers =
-      headers
-      |> Map.take([:from, :call_id, :route, "Route", :authorization, :proxy_authorization])
-      |> Map.merge(%{
-        via: [hd(headers.via)],
-        to: response.headers.to,
-        cseq: {number, :ack},
-        max_forwards: @max_forwards
-      })
-
-    %Message{
-      start_line: RequestLine.new(:ack, uri),
-      headers: ack_headers,
-      target: invite.target
-    }
-  end
+  defp to_the_core({:response, _status, response}), do: {:tell, :receive_response, response}
 end

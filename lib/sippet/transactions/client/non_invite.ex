@@ -43,76 +43,74 @@ defmodule Sippet.Transactions.Client.NonInvite do
   Whatever else comes is ignored in every state.
   """
 
-  @behaviour :gen_statem
+  @behaviour Sippet.Transactions.Machine
 
-  alias Sippet.Message
-  alias Sippet.Transactions.Machine
+  import Sippet.Transactions.Machine, only: [passed?: 2]
+
+  alias Sippet.Transactions.{Machine, Timers}
+
+  #   {:trying, request, e_at, e_interval, f_at}
+  #   {:proceeding, request, e_at, f_at}
+  #   {:completed, k_at}
 
   @impl true
-  def callback_mode, do: [:state_functions, :state_enter]
+  def start(request, now, timers) do
+    {e_at, interval} =
+      case Timers.first(:e, timers) do
+        :never -> {:never, nil}
+        interval -> {now + interval, interval}
+      end
+
+    {{:trying, request, e_at, interval, Timers.at(:f, now, timers)}, [{:send, request}]}
+  end
 
   @impl true
-  def init(seed), do: Machine.init(seed, :trying)
+  def due({:trying, _request, e_at, _interval, f_at}), do: Machine.earlier(e_at, f_at)
+  def due({:proceeding, _request, e_at, f_at}), do: Machine.earlier(e_at, f_at)
+  def due({:completed, k_at}), do: k_at
 
-  @doc false
-  def trying(type, event, data)
+  @impl true
+  def handle(state, event, now, timers)
+  def handle(_state, :terminate, _now, _timers), do: {:terminated, :terminated, []}
+
+  def handle({:completed, k_at}, :due, now, _timers) when passed?(k_at, now),
+    do: {:terminated, :normal, []}
+
+  def handle({:completed, _} = state, _event, _now, _timers), do: {state, []}
 
   # Timer F runs on in proceeding.
-  def trying(:enter, _state, data),
-    do: {:keep_state_and_data, Machine.timer(data, :f, {:timeout, :f})}
+  def handle({:trying, _, _, _, f_at}, :due, now, _timers) when passed?(f_at, now),
+    do: Machine.fail(:timeout, :timeout)
 
-  def trying(:internal, :start, data), do: send_request(data)
+  def handle({:proceeding, _, _, f_at}, :due, now, _timers) when passed?(f_at, now),
+    do: Machine.fail(:timeout, :timeout)
+
   # RFC3261§17.1.2.2 - intervals double up to T2
-  def trying({:timeout, :e}, :e, data), do: send_request(data)
-  def trying(type, event, data), do: unanswered(type, event, :trying, data)
-
-  @doc false
-  def proceeding(type, event, data)
-  def proceeding(:enter, _state, _data), do: :keep_state_and_data
+  def handle({:trying, request, e_at, interval, f_at}, :due, now, timers)
+      when passed?(e_at, now) do
+    interval = Timers.next(:e, interval, timers)
+    {{:trying, request, now + interval, interval, f_at}, [{:send, request}]}
+  end
 
   # RFC3261§17.1.2.2 - after a provisional response the interval is T2
-  def proceeding({:timeout, :e}, :e, data),
-    do: send_request(%{data | interval: data.stack.options.t2})
+  def handle({:proceeding, request, e_at, f_at}, :due, now, {%{t2: t2}, _reliable?})
+      when passed?(e_at, now),
+      do: {{:proceeding, request, now + t2, f_at}, [{:send, request}]}
 
-  def proceeding(type, event, data), do: unanswered(type, event, :proceeding, data)
+  def handle(_unanswered, {event, reason}, _now, _timers) when event in [:error, :unreachable],
+    do: Machine.fail(reason, :transport_error)
 
-  @doc false
-  def completed(type, event, data)
-  def completed(:enter, _state, data), do: Machine.wait_out(data, :k)
-  def completed(:state_timeout, :k, data), do: Machine.stop(data, :normal)
-  def completed(type, event, data), do: Machine.common(type, event, :completed, data)
+  def handle({:trying, request, e_at, _, f_at}, {:response, status, response}, _now, _timers)
+      when status < 200,
+      do: {{:proceeding, request, e_at, f_at}, [{:tell, :receive_response, response}]}
 
-  @doc false
-  defdelegate terminated(type, event, data), to: Machine
+  def handle({:proceeding, _, _, _} = state, {:response, status, response}, _now, _timers)
+      when status < 200,
+      do: {state, [{:tell, :receive_response, response}]}
 
-  @impl true
-  defdelegate terminate(reason, state, data), to: Machine
-
-  defp send_request(data) do
-    case Machine.transmit(data, data.packet) do
-      :ok ->
-        {data, timer} = Machine.repeating(data, :e)
-        {:keep_state, data, timer}
-
-      {:error, reason} ->
-        Machine.fail(data, reason, :transport_error)
-    end
+  def handle(_unanswered, {:response, _status, response}, now, timers) do
+    {{:completed, Timers.at(:k, now, timers)}, [{:tell, :receive_response, response}, :finished]}
   end
 
-  defp unanswered({:timeout, :f}, :f, _state, data), do: Machine.fail(data, :timeout, :timeout)
-
-  defp unanswered(:cast, {event, reason}, _state, data) when event in [:error, :unreachable],
-    do: Machine.fail(data, reason, :transport_error)
-
-  defp unanswered(:cast, {:response, %Message{start_line: line} = response}, _state, data) do
-    data = Machine.tell(data, :receive_response, response)
-
-    if line.status_code < 200,
-      do: {:next_state, :proceeding, data},
-      else:
-        {:next_state, :completed, Machine.finished(data, nil),
-         Machine.stop_timers(data, [:e, :f])}
-  end
-
-  defp unanswered(type, event, state, data), do: Machine.common(type, event, state, data)
+  def handle(state, _event, _now, _timers), do: {state, []}
 end

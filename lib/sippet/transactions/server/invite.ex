@@ -54,197 +54,206 @@ defmodule Sippet.Transactions.Server.Invite do
   The time for an answer (the stack's `:answer_timeout`) starts anew with each 1xx from the core.
   """
 
-  @behaviour :gen_statem
+  @behaviour Sippet.Transactions.Machine
 
-  alias Sippet.Message
-  alias Sippet.Transactions.{Clock, Dialogs, Key, Machine, Packet, Timers}
+  import Sippet.Transactions.Machine, only: [passed?: 2]
+
+  alias Sippet.Transactions.{Machine, Timers}
+
+  # `told?` says whether the core knows that the last response could not be sent.
+  #
+  #   {:proceeding, trying_at, no_answer_at, last_provisional | nil, told?}
+  #   {:completed, response, to_tag, g_at, g_interval, h_at, told?}
+  #   {:confirmed, i_at}
+  #   {:accepted, l_at, acks, told?}
+  #
+  # `acks` are the 2xx by their To tags: `:acked`, `:awaited`, or repeated till then as `{octets, at, interval}`.
 
   @impl true
-  def callback_mode, do: [:state_functions, :state_enter]
-
-  @impl true
-  def init(seed), do: Machine.init(seed, :proceeding)
-
-  @doc false
-  def proceeding(type, event, data)
-  def proceeding(:enter, _state, _data), do: :keep_state_and_data
-
-  def proceeding(:internal, :start, data) do
-    timers = Machine.timer(data, :invite_trying, {:timeout, :trying}) ++ patience(data)
-    {:keep_state, Machine.hand_over(data), timers}
+  def start(_octets, now, timers) do
+    trying_at = Timers.at(:invite_trying, now, timers)
+    {{:proceeding, trying_at, Timers.at(:invite_no_answer, now, timers), nil, false}, []}
   end
+
+  @impl true
+  def due({:proceeding, trying_at, no_answer_at, _last, _told?}),
+    do: Machine.earlier(trying_at, no_answer_at)
+
+  def due({:completed, _response, _tag, g_at, _interval, h_at, _told?}),
+    do: Machine.earlier(g_at, h_at)
+
+  def due({:confirmed, i_at}), do: i_at
+
+  def due({:accepted, l_at, acks, _told?}) do
+    Enum.reduce(acks, l_at, fn
+      {_tag, {_octets, at, _interval}}, due -> Machine.earlier(at, due)
+      {_tag, _ack}, due -> due
+    end)
+  end
+
+  @impl true
+  def handle(state, event, now, timers)
+  def handle(_state, :terminate, _now, _timers), do: {:terminated, :terminated, []}
+
+  ## Proceeding
 
   # RFC3261§17.2.1 - 100, unless the core has answered within 200 ms
-  def proceeding({:timeout, :trying}, :invite_trying, data),
-    do: {:keep_state, Machine.answer(data, Machine.trying(data))}
+  def handle({:proceeding, trying_at, no_answer_at, last, told?}, :due, now, _timers)
+      when passed?(trying_at, now),
+      do: {{:proceeding, :never, no_answer_at, last, told?}, [{:make, 100}]}
 
-  def proceeding({:timeout, :answer}, :invite_no_answer, %{request: request} = data) do
-    Machine.abandon(data)
-    data = Machine.tell(data, :receive_error, :no_answer)
-    {:keep_state, data, [{:next_event, :cast, {:answer, Machine.error(request)}}]}
+  def handle({:proceeding, trying_at, no_answer_at, last, told?}, :due, now, _timers)
+      when passed?(no_answer_at, now) do
+    {{:proceeding, trying_at, :never, last, told?},
+     [:abandon, {:tell, :receive_error, :no_answer}, {:make, 500}]}
   end
 
-  def proceeding(:cast, {:request, %Message{start_line: %{method: :invite}}}, data) do
-    if data.packet, do: {:keep_state, Machine.repeat(data)}, else: :keep_state_and_data
+  def handle({:proceeding, _, no_answer_at, _last, _told?}, {:trying, octets}, _now, _timers),
+    do: {{:proceeding, :never, no_answer_at, octets, false}, [{:send, octets}]}
+
+  def handle({:proceeding, _, _, last, _} = state, {:request, :invite}, _now, _timers)
+      when last != nil,
+      do: {state, [{:send, last}]}
+
+  def handle({:proceeding, _, _, _, _}, {:answer, status, _tag, octets}, now, timers)
+      when status < 200 do
+    no_answer_at = Timers.at(:invite_no_answer, now, timers)
+    {{:proceeding, :never, no_answer_at, octets, false}, [{:send, octets}]}
   end
-
-  def proceeding(:cast, {:answer, packet}, data), do: answer(class(packet), packet, data)
-
-  # Nothing was sent yet: the 2xx is sent now, and repeated by the state that this leads to.
-  def proceeding(:cast, {:repeat, packet} = repeat, data) do
-    {:next_state, :accepted, data, actions} = answer(:accepted, packet, data)
-    {:next_state, :accepted, data, actions ++ [{:next_event, :cast, repeat}]}
-  end
-
-  def proceeding(:cast, {:error, reason}, data),
-    do: {:keep_state, Machine.undelivered(data, reason)}
-
-  def proceeding(type, event, data), do: Machine.common(type, event, :proceeding, data)
-
-  @doc false
-  def completed(type, event, data)
-
-  def completed(:enter, _state, data) do
-    {data, timer_g} = Machine.repeating(data, :g)
-    {:keep_state, data, timer_g ++ Machine.timer(data, :h, :state_timeout)}
-  end
-
-  def completed({:timeout, :g}, :g, data) do
-    {data, timer_g} = data |> Machine.repeat() |> Machine.repeating(:g)
-    {:keep_state, data, timer_g}
-  end
-
-  # RFC3261§17.2.1 - no ACK came: the core has to know
-  def completed(:state_timeout, :h, data), do: Machine.fail(data, :no_ack, :timeout)
-
-  def completed(:cast, {:request, %Message{start_line: %{method: :invite}}}, data),
-    do: {:keep_state, Machine.repeat(data)}
-
-  def completed(:cast, {:request, %Message{start_line: %{method: :ack}} = ack}, data) do
-    if ours?(ack, data),
-      do: {:next_state, :confirmed, Machine.finished(data, nil), Machine.stop_timers(data, [:g])},
-      else: :keep_state_and_data
-  end
-
-  def completed(:cast, {:error, reason}, data),
-    do: {:keep_state, Machine.undelivered(data, reason)}
-
-  def completed(type, event, data), do: Machine.common(type, event, :completed, data)
-
-  @doc false
-  def confirmed(type, event, data)
-  def confirmed(:enter, _state, data), do: Machine.wait_out(data, :i)
-  def confirmed(:state_timeout, :i, data), do: Machine.stop(data, :normal)
-  def confirmed(type, event, data), do: Machine.common(type, event, :confirmed, data)
-
-  @doc false
-  def accepted(type, event, data)
-  def accepted(:enter, _state, data), do: Machine.wait_out(data, :l)
-
-  def accepted(:state_timeout, :l, data) do
-    if Enum.any?(data.acks, fn {_tag, ack} -> ack == :repeated end),
-      do: Machine.fail(data, :no_ack, :timeout),
-      else: Machine.stop(data, :normal)
-  end
-
-  # RFC6026§7.1 - an ACK that comes by the INVITE's branch is none of the transaction's
-  def accepted(:cast, {:request, %Message{start_line: %{method: :ack}} = ack}, data) do
-    data = Machine.tell(data, :receive_request, ack, nil)
-    {:keep_state, data, [{:next_event, :cast, {:acked, Dialogs.id(ack)}}]}
-  end
-
-  def accepted(:cast, {:acked, {:ack, _call_id, _from_tag, tag, _number} = id}, data)
-      when is_map_key(data.acks, tag) do
-    Dialogs.forget(data.stack, id)
-    data = %{data | acks: %{data.acks | tag => :acked}}
-    timers = Machine.stop_timers(data, [{:repeat, tag}])
-    {:keep_state, data, [{{:timeout, :shelve}, 0, :shelve} | timers]}
-  end
-
-  def accepted(:cast, {:answer, packet}, data) do
-    # RFC6026§7.1 - the core may pass its 2xx again, or that of another branch
-    if class(packet) == :accepted,
-      do: {:keep_state, send_2xx(%{await_ack(data, packet) | told?: false}, packet)},
-      else: :keep_state_and_data
-  end
-
-  def accepted(:cast, {:repeat, packet}, data), do: data |> await_ack(packet) |> repeat(packet)
-
-  def accepted({:timeout, {:repeat, tag}}, {packet, interval}, data) do
-    interval = Timers.next(:repeat, data.stack.options, interval)
-    {:keep_state, send_2xx(data, packet), repeat_timer(data, tag, packet, interval)}
-  end
-
-  def accepted(:cast, {:error, reason}, data),
-    do: {:keep_state, Machine.undelivered(data, reason)}
-
-  def accepted(type, event, data), do: Machine.common(type, event, :accepted, data)
-
-  @doc false
-  defdelegate terminated(type, event, data), to: Machine
-
-  @impl true
-  defdelegate terminate(reason, state, data), to: Machine
-
-  defp patience(data), do: Machine.timer(data, :invite_no_answer, {:timeout, :answer})
-
-  defp class(%Packet{message: %{start_line: %{status_code: status}}}) when status < 200,
-    do: :provisional
-
-  defp class(%Packet{message: %{start_line: %{status_code: status}}}) when status < 300,
-    do: :accepted
-
-  defp class(%Packet{}), do: :rejected
-
-  defp answer(:provisional, packet, data) do
-    timers = Machine.stop_timers(data, [:trying]) ++ patience(data)
-    {:keep_state, Machine.answer(data, packet), timers}
-  end
-
-  defp answer(:accepted, packet, data) do
-    data = data |> await_ack(packet) |> Machine.answer(packet) |> Machine.finished(nil)
-    {:next_state, :accepted, data, Machine.stop_timers(data, [:trying, :answer])}
-  end
-
-  defp answer(:rejected, packet, data) do
-    data = data |> Machine.answer(packet) |> Machine.finished(packet)
-    data = %{data | tag: to_tag(packet)}
-    {:next_state, :completed, data, Machine.stop_timers(data, [:trying, :answer])}
-  end
-
-  # RFC3261§17.2.3 - an RFC 2543 branch does not tell the ACK of this response from others; the To tag does
-  defp ours?(ack, data),
-    do: not Key.rfc2543?(data.key) or Key.tag(ack.headers[:to]) == data.tag
-
-  defp to_tag(%Packet{message: response}), do: Key.tag(response.headers[:to])
 
   # The ACK may come before the core asks for repetition: it is awaited from the first 2xx on.
-  defp await_ack(data, packet) do
-    tag = to_tag(packet)
+  def handle({:proceeding, _, _, _, _}, {:answer, status, tag, octets}, now, timers)
+      when status < 300 do
+    {{:accepted, Timers.at(:l, now, timers), [{tag, :awaited}], false},
+     [{:send, octets}, {:await_ack, tag}, :finished]}
+  end
 
-    if is_map_key(data.acks, tag) do
-      data
-    else
-      Dialogs.await(data.stack, packet.message)
-      %{data | acks: Map.put(data.acks, tag, :awaited)}
+  def handle({:proceeding, _, _, _, _}, {:answer, _status, tag, octets}, now, timers) do
+    {g_at, interval} = repetition(:g, now, timers)
+    h_at = Timers.at(:h, now, timers)
+    {{:completed, octets, tag, g_at, interval, h_at, false}, [{:send, octets}, :finished]}
+  end
+
+  # Nothing was sent yet: the 2xx is sent now, and repeated by the state that this leads to.
+  def handle({:proceeding, _, _, _, _}, {:repeat, tag, octets}, now, timers) do
+    {{:accepted, Timers.at(:l, now, timers), [{tag, repeated(octets, now, timers)}], false},
+     [{:send, octets}, {:await_ack, tag}, :finished]}
+  end
+
+  def handle({:proceeding, trying_at, at, last, false}, {:error, reason}, _now, _timers),
+    do: {{:proceeding, trying_at, at, last, true}, [{:tell, :receive_error, reason}]}
+
+  ## Completed
+
+  # RFC3261§17.2.1 - no ACK came: the core has to know
+  def handle({:completed, _, _, _, _, h_at, _}, :due, now, _timers) when passed?(h_at, now),
+    do: Machine.fail(:no_ack, :timeout)
+
+  def handle({:completed, octets, tag, g_at, interval, h_at, told?}, :due, now, timers)
+      when passed?(g_at, now) do
+    interval = Timers.next(:g, interval, timers)
+    {{:completed, octets, tag, now + interval, interval, h_at, told?}, [{:send, octets}]}
+  end
+
+  def handle({:completed, octets, _, _, _, _, _} = state, {:request, :invite}, _now, _timers),
+    do: {state, [{:send, octets}]}
+
+  # RFC3261§17.2.3 - an RFC 2543 branch does not tell the ACK of this response from others; the To tag does
+  def handle({:completed, _, tag, _, _, _, _}, {:ack, tag, _request}, now, timers),
+    do: {{:confirmed, Timers.at(:i, now, timers)}, []}
+
+  def handle({:completed, _, _, _, _, _, _}, {:ack, :any, _request}, now, timers),
+    do: {{:confirmed, Timers.at(:i, now, timers)}, []}
+
+  def handle({:completed, octets, tag, at, ms, h_at, false}, {:error, reason}, _now, _timers),
+    do: {{:completed, octets, tag, at, ms, h_at, true}, [{:tell, :receive_error, reason}]}
+
+  ## Confirmed
+
+  def handle({:confirmed, i_at}, :due, now, _timers) when passed?(i_at, now),
+    do: {:terminated, :normal, []}
+
+  ## Accepted
+
+  def handle({:accepted, l_at, acks, _told?}, :due, now, _timers) when passed?(l_at, now) do
+    case Enum.any?(acks, &match?({_tag, {_octets, _at, _interval}}, &1)) do
+      true -> Machine.fail(:no_ack, :timeout)
+      false -> {:terminated, :normal, []}
     end
   end
 
   # RFC3261§13.3.1.4 - from T1, doubled up to T2, until the ACK comes, over any transport
-  defp repeat(data, packet) do
-    tag = to_tag(packet)
+  def handle({:accepted, l_at, acks, told?}, :due, now, timers) do
+    {acks, sends} =
+      Enum.map_reduce(acks, [], fn
+        {tag, {octets, at, interval}}, sends when at <= now ->
+          interval = Timers.next(:repeat, interval, timers)
+          {{tag, {octets, now + interval, interval}}, [{:send, octets} | sends]}
 
-    if data.acks[tag] == :awaited do
-      first = Timers.first(:repeat, data.stack.options, data.transport.reliable?)
-      timer = repeat_timer(data, tag, Packet.slim(packet, data.transport), first)
-      {:keep_state, %{data | acks: %{data.acks | tag => :repeated}}, timer}
-    else
-      {:keep_state, data}
+        ack, sends ->
+          {ack, sends}
+      end)
+
+    {{:accepted, l_at, acks, told?}, sends}
+  end
+
+  # RFC6026§7.1 - an ACK that comes by the INVITE's branch is none of the transaction's
+  def handle({:accepted, _, _, _} = state, {:ack, _tag, request}, now, timers) do
+    tag = Sippet.Transactions.Key.tag(request.headers[:to])
+    {state, actions} = handle(state, {:acked, tag}, now, timers)
+    {state, [{:tell_stray, request} | actions]}
+  end
+
+  def handle({:accepted, l_at, acks, told?} = state, {:acked, tag}, _now, _timers) do
+    case List.keymember?(acks, tag, 0) do
+      true ->
+        {{:accepted, l_at, List.keyreplace(acks, tag, 0, {tag, :acked}), told?},
+         [{:forget_ack, tag}]}
+
+      false ->
+        {state, []}
     end
   end
 
-  defp repeat_timer(data, tag, packet, interval),
-    do: Clock.set(data.stack, {:timeout, {:repeat, tag}}, interval, {packet, interval})
+  # RFC6026§7.1 - the core may pass its 2xx again, or that of another branch
+  def handle({:accepted, l_at, acks, _told?}, {:answer, status, tag, octets}, _now, _timers)
+      when status in 200..299 do
+    {acks, actions} = awaiting(acks, tag)
+    {{:accepted, l_at, acks, false}, [{:send, octets} | actions]}
+  end
 
-  defp send_2xx(data, packet), do: %{Machine.repeat(%{data | packet: packet}) | packet: nil}
+  def handle({:accepted, l_at, acks, told?}, {:repeat, tag, octets}, now, timers) do
+    {acks, actions} = awaiting(acks, tag)
+
+    acks =
+      if {tag, :awaited} in acks,
+        do: List.keyreplace(acks, tag, 0, {tag, repeated(octets, now, timers)}),
+        else: acks
+
+    {{:accepted, l_at, acks, told?}, actions}
+  end
+
+  def handle({:accepted, l_at, acks, false}, {:error, reason}, _now, _timers),
+    do: {{:accepted, l_at, acks, true}, [{:tell, :receive_error, reason}]}
+
+  def handle(state, _event, _now, _timers), do: {state, []}
+
+  defp awaiting(acks, tag) do
+    case List.keymember?(acks, tag, 0) do
+      true -> {acks, []}
+      false -> {[{tag, :awaited} | acks], [{:await_ack, tag}]}
+    end
+  end
+
+  defp repeated(octets, now, timers) do
+    {at, interval} = repetition(:repeat, now, timers)
+    {octets, at, interval}
+  end
+
+  defp repetition(name, now, timers) do
+    case Timers.first(name, timers) do
+      :never -> {:never, nil}
+      interval -> {now + interval, interval}
+    end
+  end
 end

@@ -51,99 +51,82 @@ defmodule Sippet.Transactions.Server.NonInvite do
   each response, and ends nothing (RFC 3261 §17.2.4 as of RFC 6026 §8.8).
   """
 
-  @behaviour :gen_statem
+  @behaviour Sippet.Transactions.Machine
 
-  alias Sippet.Transactions.{Machine, Packet}
+  import Sippet.Transactions.Machine, only: [passed?: 2]
 
-  @impl true
-  def callback_mode, do: [:state_functions, :state_enter]
+  alias Sippet.Transactions.{Machine, Timers}
 
-  @impl true
-  def init(seed), do: Machine.init(seed, :trying)
-
-  @doc false
-  def trying(type, event, data)
-  def trying(:enter, _state, _data), do: :keep_state_and_data
-
-  # The time for an answer runs on in proceeding.
-  def trying(:internal, :start, data) do
-    timers =
-      Machine.timer(data, :trying, {:timeout, :trying}) ++
-        Machine.timer(data, :no_answer, {:timeout, :answer})
-
-    {:keep_state, Machine.hand_over(data), timers}
-  end
-
-  # RFC4320§4.1 - 100, as the client repeats its request every T2 now
-  def trying({:timeout, :trying}, :trying, data), do: provisional(Machine.trying(data), data)
-
-  # RFC4320§4.1 - over a reliable transport at any time, over others not before
-  def trying(
-        :cast,
-        {:answer, %Packet{message: %{start_line: %{status_code: 100}}} = packet},
-        data
-      ) do
-    if data.transport.reliable?, do: provisional(packet, data), else: :keep_state_and_data
-  end
-
-  def trying(type, event, data), do: unanswered(type, event, :trying, data)
-
-  @doc false
-  def proceeding(type, event, data)
-  def proceeding(:enter, _state, _data), do: :keep_state_and_data
-  def proceeding(:cast, {:request, _request}, data), do: {:keep_state, Machine.repeat(data)}
-
-  def proceeding(
-        :cast,
-        {:answer, %Packet{message: %{start_line: %{status_code: 100}}} = packet},
-        data
-      ),
-      do: {:keep_state, Machine.answer(data, packet)}
-
-  def proceeding(:cast, {:error, reason}, data),
-    do: {:keep_state, Machine.undelivered(data, reason)}
-
-  def proceeding(type, event, data), do: unanswered(type, event, :proceeding, data)
-
-  @doc false
-  def completed(type, event, data)
-  def completed(:enter, _state, data), do: Machine.wait_out(data, :j)
-  def completed(:state_timeout, :j, data), do: Machine.stop(data, :normal)
-  def completed(:cast, {:request, _request}, data), do: {:keep_state, Machine.repeat(data)}
-
-  def completed(:cast, {:error, reason}, data),
-    do: {:keep_state, Machine.undelivered(data, reason)}
-
-  def completed(type, event, data), do: Machine.common(type, event, :completed, data)
-
-  @doc false
-  defdelegate terminated(type, event, data), to: Machine
+  # `told?` says whether the core knows that the last response could not be sent.
+  #
+  #   {:trying, trying_at, no_answer_at}
+  #   {:proceeding, provisional, no_answer_at, told?}
+  #   {:completed, response, j_at, told?}
 
   @impl true
-  defdelegate terminate(reason, state, data), to: Machine
+  def start(_octets, now, timers),
+    do: {{:trying, Timers.at(:trying, now, timers), Timers.at(:no_answer, now, timers)}, []}
 
-  defp provisional(packet, data),
-    do:
-      {:next_state, :proceeding, Machine.answer(data, packet),
-       Machine.stop_timers(data, [:trying])}
+  @impl true
+  def due({:trying, trying_at, no_answer_at}), do: Machine.earlier(trying_at, no_answer_at)
+  def due({:proceeding, _provisional, no_answer_at, _told?}), do: no_answer_at
+  def due({:completed, _response, j_at, _told?}), do: j_at
+
+  @impl true
+  def handle(state, event, now, timers)
+  def handle(_state, :terminate, _now, _timers), do: {:terminated, :terminated, []}
 
   # RFC4320§4.2 - an answer that comes too late for the client is none
-  defp unanswered({:timeout, :answer}, :no_answer, _state, data) do
-    Machine.abandon(data)
-    Machine.stop(data, :timeout)
-  end
+  def handle({:trying, _, no_answer_at}, :due, now, _timers) when passed?(no_answer_at, now),
+    do: {:terminated, :timeout, [:abandon]}
 
-  defp unanswered(:cast, {:answer, packet}, _state, data),
-    do: answer(packet.message.start_line.status_code, packet, data)
+  def handle({:proceeding, _, no_answer_at, _}, :due, now, _timers)
+      when passed?(no_answer_at, now),
+      do: {:terminated, :timeout, [:abandon]}
 
-  defp unanswered(type, event, state, data), do: Machine.common(type, event, state, data)
+  # RFC4320§4.1 - 100, as the client repeats its request every T2 now
+  def handle({:trying, trying_at, no_answer_at}, :due, now, _timers)
+      when passed?(trying_at, now),
+      do: {{:trying, :never, no_answer_at}, [{:make, 100}]}
+
+  def handle({:trying, _, no_answer_at}, {:trying, octets}, _now, _timers),
+    do: {{:proceeding, octets, no_answer_at, false}, [{:send, octets}]}
+
+  # RFC4320§4.1 - over a reliable transport at any time, over others not before
+  def handle({:trying, _, no_answer_at}, {:answer, 100, _tag, octets}, _now, {_options, true}),
+    do: {{:proceeding, octets, no_answer_at, false}, [{:send, octets}]}
+
+  def handle({:proceeding, _, no_answer_at, _}, {:answer, 100, _tag, octets}, _now, _timers),
+    do: {{:proceeding, octets, no_answer_at, false}, [{:send, octets}]}
 
   # RFC4320§4.1, §4.2 - no provisional response but 100, and no 408
-  defp answer(status, _packet, _data) when status < 200 or status == 408,
-    do: :keep_state_and_data
+  def handle(state, {:answer, status, _tag, _octets}, _now, _timers)
+      when status < 200 or status == 408,
+      do: {state, []}
 
-  defp answer(_status, packet, data) do
-    data = data |> Machine.answer(packet) |> Machine.finished(packet)
-    {:next_state, :completed, data, Machine.stop_timers(data, [:trying, :answer])}
-  end
+  def handle({:trying, _, _}, {:answer, _status, _tag, octets}, now, timers),
+    do: completed(octets, now, timers)
+
+  def handle({:proceeding, _, _, _}, {:answer, _status, _tag, octets}, now, timers),
+    do: completed(octets, now, timers)
+
+  def handle({:proceeding, octets, _, _} = state, {:request, _method}, _now, _timers),
+    do: {state, [{:send, octets}]}
+
+  def handle({:proceeding, octets, at, false}, {:error, reason}, _now, _timers),
+    do: {{:proceeding, octets, at, true}, [{:tell, :receive_error, reason}]}
+
+  def handle({:completed, _, j_at, _}, :due, now, _timers) when passed?(j_at, now),
+    do: {:terminated, :normal, []}
+
+  def handle({:completed, octets, _, _} = state, {:request, _method}, _now, _timers),
+    do: {state, [{:send, octets}]}
+
+  def handle({:completed, octets, j_at, false}, {:error, reason}, _now, _timers),
+    do: {{:completed, octets, j_at, true}, [{:tell, :receive_error, reason}]}
+
+  def handle(state, _event, _now, _timers), do: {state, []}
+
+  defp completed(octets, now, timers),
+    do: {{:completed, octets, Timers.at(:j, now, timers), false}, [{:send, octets}, :finished]}
 end

@@ -2,25 +2,21 @@ defmodule Sippet.Transports.UDP.Server do
   @moduledoc false
   # The process that owns the socket, registers it with the stack, and takes the datagrams.
   #
-  # It reads while it is registered. A read that finds nothing leaves a select: the socket's message wakes the
-  # process. After `batch` reads the process sends itself `:read`, so that the mailbox gets its turn. What the stack has
-  # no room for is held, and nothing read: the socket's buffer is where datagrams wait.
+  # It reads while it is registered: it has the socket send it `batch` datagrams, and asks for more when these are with the
+  # stack. What the stack has no room for is held, and no more is asked for: the socket's buffer is where datagrams wait.
   #
   # Whatever its mailbox holds and whatever the stack does, the process lives: a socket that is lost takes its port,
   # and the NAT bindings of all who talk to it, along.
 
   use GenServer
 
-  alias Sippet.{Stack, Telemetry}
+  alias Sippet.{Stack, Telemetry, Transport}
   alias Sippet.Transports.STUN
   alias Sippet.Transports.UDP.Socket
 
   # Waits before another try to register, in ms: doubled from the first to the last.
   @first_wait 10
   @last_wait 1_000
-
-  # How long reading rests after an error that the socket gives no reason for, in ms.
-  @rest 10
 
   # How long reading rests while the stack has enough to do, in ms.
   @busy 1
@@ -32,13 +28,15 @@ defmodule Sippet.Transports.UDP.Server do
   defstruct [
     :options,
     socket: nil,
-    # The monitor of the stack's board, while registered.
-    board: nil,
+    # The monitor of the port that reads.
+    receiver: nil,
+    # The monitor of the stack's registrations, while registered.
+    registrations: nil,
     wait: @first_wait,
-    # The reference of the select that is pending.
-    select: nil,
-    # Where from and what came last, if the stack had no room for it.
-    held: nil,
+    # Whether datagrams come by themselves: as many as were asked for are not here yet.
+    reading?: false,
+    # What came and is not with the stack yet.
+    held: :queue.new(),
     # The monitor of the process that tells the stack what can't be reached, and what it shall be told next.
     teller: nil,
     unreachable: %{}
@@ -57,7 +55,7 @@ defmodule Sippet.Transports.UDP.Server do
 
   defp open(%{options: options} = state) do
     with {:ok, socket} <- Socket.open(options.family, options.ip, options.port, options),
-         do: {:ok, %{state | socket: socket}}
+         do: {:ok, %{state | socket: socket, receiver: Port.monitor(socket.receiver)}}
   end
 
   defp open_later(%{options: options} = state, reason) do
@@ -76,10 +74,15 @@ defmodule Sippet.Transports.UDP.Server do
   defp register(state) do
     if registered?(state) do
       Kernel.send(self(), :read)
-      %{state | board: Process.monitor(Stack.Board.name(state.options.name)), wait: @first_wait}
+
+      %{
+        state
+        | registrations: Process.monitor(Transport.Registrations.name(state.options.name)),
+          wait: @first_wait
+      }
     else
       Process.send_after(self(), :register, state.wait)
-      %{state | board: nil, wait: min(2 * state.wait, @last_wait)}
+      %{state | registrations: nil, wait: min(2 * state.wait, @last_wait)}
     end
   end
 
@@ -89,7 +92,7 @@ defmodule Sippet.Transports.UDP.Server do
 
     case Sippet.register_transport(options.name, :udp, false, how) do
       :ok -> true
-      # The board was restarted, and kept its list.
+      # It was restarted, and kept its list.
       {:error, :already_registered} -> listed?(options.name)
     end
   catch
@@ -114,19 +117,23 @@ defmodule Sippet.Transports.UDP.Server do
   def handle_cast(message, state), do: {:noreply, unexpected(state, message)}
 
   @impl true
-  def handle_info({:"$socket", _socket, :select, ref}, %{select: ref} = state) when ref != nil,
-    do: woken(%{state | select: nil})
+  # The driver leaves room behind the octets, and who keeps a part would keep it all.
+  def handle_info({:udp, receiver, ip, port, data}, %{socket: %{receiver: receiver}} = state),
+    do: {:noreply, arrived(state, {ip, port}, :binary.copy(data))}
 
-  # The socket was closed behind our back: the next read tells.
-  def handle_info({:"$socket", _socket, :abort, {ref, _reason}}, %{select: ref} = state)
-      when ref != nil,
-      do: read(%{state | select: nil})
+  def handle_info({:udp_passive, receiver}, %{socket: %{receiver: receiver}} = state),
+    do: {:noreply, read(%{state | reading?: false})}
 
-  # A select that was cancelled while its message was under way.
-  def handle_info({:"$socket", socket, _event, _info}, %{socket: %{socket: socket}} = state),
-    do: {:noreply, state}
+  def handle_info({:udp_error, receiver, reason}, %{socket: %{receiver: receiver}} = state),
+    do: {:noreply, failed_read(state, reason)}
 
-  def handle_info(:read, state), do: read(state)
+  def handle_info(:errors, %{socket: %Socket{}} = state), do: {:noreply, errors(state)}
+
+  # It was closed behind our back.
+  def handle_info({:DOWN, ref, :port, _port, _reason}, %{receiver: ref} = state),
+    do: {:stop, {:socket, :closed}, state}
+
+  def handle_info(:read, state), do: {:noreply, read(state)}
 
   def handle_info(:open, %{socket: nil} = state) do
     case open(state) do
@@ -135,11 +142,12 @@ defmodule Sippet.Transports.UDP.Server do
     end
   end
 
-  def handle_info(:register, %{board: nil, socket: %Socket{}} = state),
+  def handle_info(:register, %{registrations: nil, socket: %Socket{}} = state),
     do: {:noreply, register(state)}
 
-  def handle_info({:DOWN, ref, :process, _pid, _reason}, %{board: ref} = state) when ref != nil,
-    do: {:noreply, register(%{state | board: nil})}
+  def handle_info({:DOWN, ref, :process, _pid, _reason}, %{registrations: ref} = state)
+      when ref != nil,
+      do: {:noreply, register(%{state | registrations: nil})}
 
   def handle_info({:DOWN, ref, :process, _pid, _reason}, %{teller: ref} = state) when ref != nil,
     do: {:noreply, tell(%{state | teller: nil})}
@@ -154,72 +162,59 @@ defmodule Sippet.Transports.UDP.Server do
 
   ## Reading
 
-  # What woke the process may be ICMP errors alone, when a sender has been told of them already.
-  defp woken(%{board: nil} = state), do: {:noreply, state}
-
-  defp woken(%{socket: socket} = state) do
-    case Socket.read(socket) do
-      {:wait, info} ->
-        Socket.cancel(socket, info)
-        {_count, state} = errors(state)
-        read(state)
-
-      result ->
-        took(result, state, state.options.batch)
-    end
+  # Behind what is held, or while nobody is there to take it, it waits too.
+  defp arrived(%{held: held, registrations: registrations} = state, remote, data) do
+    if registrations == nil or not :queue.is_empty(held),
+      do: %{state | held: :queue.in({remote, data}, held)},
+      else: take(state, remote, data)
   end
 
-  defp read(%{board: board, select: select} = state) when board == nil or select != nil,
-    do: {:noreply, state}
-
-  defp read(%{held: {remote, data}} = state),
-    do: took({:ok, remote, data}, %{state | held: nil}, state.options.batch)
-
-  defp read(state), do: read(state, state.options.batch)
-
-  defp read(state, 0) do
-    Kernel.send(self(), :read)
-    {:noreply, state}
+  defp take(%{options: %{largest: largest}} = state, remote, data)
+       when byte_size(data) > largest do
+    dropped(state, :truncated, byte_size(data), remote)
+    state
   end
 
-  defp read(state, left), do: took(Socket.read(state.socket), state, left)
-
-  defp took({:ok, remote, data}, state, left) do
+  defp take(state, remote, data) do
     case datagram(state, remote, data) do
-      :busy -> {:noreply, hold(state, remote, data)}
-      :ok -> read(state, left - 1)
+      :ok ->
+        state
+
+      :busy ->
+        Process.send_after(self(), :read, @busy)
+        %{state | held: :queue.in_r({remote, data}, state.held)}
     end
   end
 
-  defp took({:cut, remote, size}, state, left) do
-    dropped(state, :truncated, size, remote)
-    read(state, left - 1)
+  defp read(%{registrations: nil} = state), do: state
+
+  defp read(%{held: held} = state) do
+    case :queue.out(held) do
+      {{:value, {remote, data}}, rest} ->
+        case take(%{state | held: rest}, remote, data) do
+          %{held: ^rest} = state -> read(state)
+          busy -> busy
+        end
+
+      {:empty, _held} ->
+        ask(state)
+    end
   end
 
-  defp took({:wait, {:select_info, _call, ref}}, state, _left),
-    do: {:noreply, %{state | select: ref}}
+  defp ask(%{reading?: true} = state), do: state
 
-  defp took({:error, reason}, state, _left) when reason in [:closed, :ebadf],
-    do: {:stop, {:socket, reason}, state}
-
-  defp took({:error, reason}, state, left) do
-    {count, state} = errors(state)
-
-    # An ICMP error may be told by a read although its entry was taken with those before it.
-    if count > 0 or Socket.pending?(reason),
-      do: read(state, left - 1),
-      else: rest(state, reason)
+  defp ask(state) do
+    case Socket.read(state.socket, state.options.batch) do
+      :ok -> %{state | reading?: true}
+      # The port's end is told by its monitor.
+      {:error, _closed} -> state
+    end
   end
 
-  defp rest(state, reason) do
-    failed(state, reason)
-    Process.send_after(self(), :read, @rest)
-    {:noreply, state}
-  end
-
-  defp hold(state, remote, data) do
-    Process.send_after(self(), :read, @busy)
-    %{state | held: {remote, data}}
+  # What a read is told of is an ICMP error, or one of the system's.
+  defp failed_read(state, reason) do
+    unless Socket.pending?(reason), do: failed(state, reason)
+    errors(state)
   end
 
   defp datagram(state, remote, data) do
@@ -255,8 +250,10 @@ defmodule Sippet.Transports.UDP.Server do
   ## ICMP errors
 
   defp errors(state) do
-    {count, unreachable} = Socket.errors(state.socket)
-    {count, tell(Enum.reduce(unreachable, state, &note/2))}
+    {left, unreachable} = Socket.errors(state.socket)
+    # The mailbox gets its turn.
+    if left == :more, do: Kernel.send(self(), :errors)
+    tell(Enum.reduce(unreachable, state, &note/2))
   end
 
   defp note({destination, reason}, %{unreachable: noted} = state)

@@ -1,21 +1,27 @@
 defmodule Sippet.Transports.UDP.Socket do
   @moduledoc false
-  # A UDP socket of the `:socket` module: opening, one read, one send, and the ICMP errors.
+  # A UDP socket: opening, sending, the turns of reading, and the ICMP errors.
   #
-  # `:socket` and not `:gen_udp`, since only it hands out the socket's error queue, where Linux says which
-  # destination an ICMP error is about (and a read costs less: see bench/udp.exs).
+  # Two descriptors of one socket. The driver of `:gen_udp` reads: the scheduler polls its descriptor itself, which spares
+  # a datagram the way by the poll thread (bench/udp.exs). `:socket` sends, and hands out the error queue, where Linux says
+  # which destination an ICMP error is about.
+  #
+  # `:socket.close/1` makes a descriptor blocking before it closes it, and that is shared: the driver would then hold its
+  # scheduler. So nothing here closes the socket. Both descriptors end with the process that has opened them, where OTP
+  # leaves that be.
 
   alias Sippet.Address
 
-  @enforce_keys [:socket, :family, :owner, :names, :largest]
-  defstruct [:socket, :family, :owner, :names, :largest]
+  @enforce_keys [:receiver, :socket, :family, :owner, :names, :errors_told]
+  defstruct @enforce_keys
 
   @type t :: %__MODULE__{
+          receiver: :gen_udp.socket(),
           socket: :socket.socket(),
           family: :inet | :inet6,
           owner: pid,
           names: :ets.tid(),
-          largest: pos_integer
+          errors_told: :atomics.atomics_ref()
         }
   @type remote :: {:inet.ip_address(), :inet.port_number()}
 
@@ -36,9 +42,6 @@ defmodule Sippet.Transports.UDP.Socket do
   # So often a send is tried against errors that belong to earlier ones. It is an own one that comes each time.
   @attempts 10
 
-  # How long a sender waits for room in the socket's buffer, in ms: T1, after which a datagram is as good as lost.
-  @patience 500
-
   # Less than this is not asked for as a buffer of the system's.
   @least_room 65_536
 
@@ -51,30 +54,32 @@ defmodule Sippet.Transports.UDP.Socket do
   @spec open(:inet | :inet6, :inet.ip_address(), :inet.port_number(), map) ::
           {:ok, t} | {:error, term}
   def open(family, ip, port, options) do
-    with {:ok, socket} <- :socket.open(family, :dgram, :udp) do
-      ask_room(socket, :rcvbuf, options.recbuf)
-      ask_room(socket, :sndbuf, options.sndbuf)
-      ask_errors(socket, level(family))
+    # One octet more than is wanted: who fills it was cut.
+    receiving = [:binary, family, ip: ip, active: false, buffer: options.largest + 1]
 
-      with :ok <- v6_only(socket, family),
-           :ok <- :socket.bind(socket, %{family: family, addr: ip, port: port}) do
-        {:ok, new(socket, family, options.largest)}
-      else
-        error ->
-          :socket.close(socket)
-          error
+    with {:ok, receiver} <- :gen_udp.open(port, receiving ++ v6_only(family)) do
+      {:ok, descriptor} = :inet.getfd(receiver)
+      # A descriptor of its own: each is closed by who has it.
+      how = %{domain: family, type: :dgram, protocol: :udp, dup: true}
+
+      with {:ok, socket} <- :socket.open(descriptor, how) do
+        ask_room(socket, :rcvbuf, options.recbuf)
+        ask_room(socket, :sndbuf, options.sndbuf)
+        ask_errors(socket, level(family))
+        {:ok, new(receiver, socket, family)}
       end
     end
   end
 
-  defp new(socket, family, largest) do
+  defp new(receiver, socket, family) do
     %__MODULE__{
+      receiver: receiver,
       socket: socket,
       family: family,
       owner: self(),
       # Which names a send resolved to which addresses. The table ends with the process, as the socket does.
       names: :ets.new(__MODULE__, [:ordered_set, :public]),
-      largest: largest
+      errors_told: :atomics.new(1, [])
     }
   end
 
@@ -92,8 +97,8 @@ defmodule Sippet.Transports.UDP.Socket do
   end
 
   # One socket for each family, side by side on the same port.
-  defp v6_only(socket, :inet6), do: :socket.setopt(socket, {:ipv6, :v6only}, true)
-  defp v6_only(_socket, :inet), do: :ok
+  defp v6_only(:inet6), do: [ipv6_v6only: true]
+  defp v6_only(:inet), do: []
 
   defp level(:inet), do: :ip
   defp level(:inet6), do: :ipv6
@@ -104,51 +109,35 @@ defmodule Sippet.Transports.UDP.Socket do
   end
 
   @doc """
-  Takes one datagram, or says that a select message with this reference will come. Of a datagram that is too large it
-  is told where it came from, and how much of it was read.
+  Has the owner get so many datagrams as `{:udp, receiver, ip, port, octets}`, and `{:udp_passive, receiver}` behind them.
   """
-  @spec read(t) ::
-          {:ok, remote, binary}
-          | {:cut, remote, pos_integer}
-          | {:wait, :socket.select_info()}
-          | {:error, term}
-  def read(%__MODULE__{socket: socket, largest: largest}) do
-    # One octet more than is wanted: who fills it was cut.
-    case :socket.recvfrom(socket, largest + 1, [], :nowait) do
-      # What comes is a part of the whole buffer, and so would be what the parser leaves uncopied.
-      {:ok, {source, data}} when byte_size(data) <= largest ->
-        {:ok, remote(source), :binary.copy(data)}
+  @spec read(t, pos_integer) :: :ok | {:error, term}
+  def read(%__MODULE__{receiver: receiver}, count),
+    do: :inet.setopts(receiver, active: count)
 
-      {:ok, {source, data}} ->
-        {:cut, remote(source), byte_size(data)}
+  @doc """
+  Empties the queue of ICMP errors, or takes a good part of it: which of them say that a destination cannot be reached,
+  and whether there may be more.
+  """
+  @spec errors(t) :: {:empty | :more, [{remote, atom}]}
+  def errors(%__MODULE__{} = socket) do
+    :atomics.put(socket.errors_told, 1, 0)
+    errors(socket, @most_errors, [])
+  end
 
-      {:select, info} ->
-        {:wait, info}
+  defp errors(_socket, 0, unreachable), do: {:more, unreachable}
 
-      {:error, reason} ->
-        {:error, reason}
+  defp errors(socket, left, unreachable) do
+    case :socket.recvmsg(socket.socket, 0, 0, [:errqueue], 0) do
+      {:ok, message} -> errors(socket, left - 1, unreachable(message) ++ unreachable)
+      {:error, _empty} -> {:empty, unreachable}
     end
   end
 
-  defp remote(%{addr: ip, port: port}), do: {ip, port}
-
-  @spec cancel(t, :socket.select_info()) :: :ok | {:error, term}
-  def cancel(%__MODULE__{socket: socket}, info), do: :socket.cancel(socket, info)
-
-  @doc """
-  Empties the queue of ICMP errors, or takes a good part of it: how many there were, and which of them say that a
-  destination cannot be reached.
-  """
-  @spec errors(t) :: {non_neg_integer, [{remote, atom}]}
-  def errors(%__MODULE__{} = socket), do: errors(socket, 0, [])
-
-  defp errors(_socket, @most_errors, unreachable), do: {@most_errors, unreachable}
-
-  defp errors(socket, count, unreachable) do
-    case :socket.recvmsg(socket.socket, 0, 0, [:errqueue], 0) do
-      {:ok, message} -> errors(socket, count + 1, unreachable(message) ++ unreachable)
-      {:error, _empty} -> {count, unreachable}
-    end
+  # As long as an error is in the queue the descriptor is polled in vain. A sender that is told of it is the only one who
+  # is: it tells the owner, `:errors`, and once is enough.
+  defp tell_errors(%__MODULE__{owner: owner, errors_told: told}) do
+    if :atomics.exchange(told, 1, 1) == 0, do: Kernel.send(owner, :errors)
   end
 
   @doc """
@@ -203,8 +192,10 @@ defmodule Sippet.Transports.UDP.Socket do
   def send(%__MODULE__{}, {_host, _port}, _octets), do: {:error, :einval}
 
   defp attempt(socket, destination, data, attempts) do
-    case :socket.sendto(socket.socket, data, destination, [], patience(socket)) do
+    # A socket that is full is waited for by nobody here.
+    case :socket.sendto(socket.socket, data, destination, [], 0) do
       {:error, reason} when reason in @pending and attempts > 1 ->
+        tell_errors(socket)
         attempt(socket, destination, data, attempts - 1)
 
       # A full queue of the device: nobody hears of it but who asked for ICMP errors. It is one more lost datagram.
@@ -218,8 +209,6 @@ defmodule Sippet.Transports.UDP.Socket do
         result
     end
   end
-
-  defp patience(%__MODULE__{owner: owner}), do: if(owner == self(), do: 0, else: @patience)
 
   defp address(ip, _port, %{family: :inet}) when tuple_size(ip) == 4, do: {:ok, ip}
   defp address(ip, _port, %{family: :inet6}) when tuple_size(ip) == 8, do: {:ok, ip}

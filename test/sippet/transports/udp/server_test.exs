@@ -108,7 +108,9 @@ defmodule Sippet.Transports.UDP.ServerTest do
 
       garbage = "flood" <> :crypto.strong_rand_bytes(400)
       for _ <- 1..20_000, do: :gen_udp.send(peer, @loopback, port, garbage)
-      assert {:message_queue_len, 0} = Process.info(udp, :message_queue_len)
+      # A batch of them at most has left the kernel.
+      assert {:message_queue_len, waiting} = Process.info(udp, :message_queue_len)
+      assert waiting <= 100
 
       Kernel.send(udp, :go)
       assert arrives?(peer, port, 1_000)
@@ -148,7 +150,7 @@ defmodule Sippet.Transports.UDP.ServerTest do
     test "ends with its socket", %{name: name} do
       udp = start_udp(name)
       ref = Process.monitor(udp)
-      :ok = :socket.close(transport(name, udp).handle.socket)
+      :erlang.port_close(transport(name, udp).handle.receiver)
       assert_receive {:DOWN, ^ref, :process, ^udp, {:socket, :closed}}
     end
 

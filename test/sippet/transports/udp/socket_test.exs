@@ -56,4 +56,37 @@ defmodule Sippet.Transports.UDP.SocketTest do
                []
     end
   end
+
+  describe "the end of a socket's process" do
+    unless File.dir?("/proc/self/fdinfo"), do: @tag(skip: "the system has no /proc")
+
+    test "leaves the description non-blocking, by which a driver may still read" do
+      test = self()
+      options = %{recbuf: 65_536, sndbuf: 65_536, largest: 65_507}
+
+      {owner, ref} =
+        spawn_monitor(fn ->
+          {:ok, socket} = Socket.open(:inet, {127, 0, 0, 1}, 0, options)
+          {:ok, descriptor} = :inet.getfd(socket.receiver)
+          send(test, {:descriptor, descriptor})
+          Process.sleep(:infinity)
+        end)
+
+      assert_receive {:descriptor, descriptor}
+      {:ok, other} = :socket.open(descriptor, %{domain: :inet, type: :dgram, protocol: :udp})
+      {:ok, kept} = :socket.getopt(other, {:otp, :fd})
+      assert nonblocking?(kept)
+
+      Process.exit(owner, :kill)
+      assert_receive {:DOWN, ^ref, :process, ^owner, :killed}
+      Process.sleep(20)
+      assert nonblocking?(kept)
+      :ok = :socket.close(other)
+    end
+
+    defp nonblocking?(descriptor) do
+      [_, flags] = Regex.run(~r/flags:\s+(\d+)/, File.read!("/proc/self/fdinfo/#{descriptor}"))
+      Bitwise.band(String.to_integer(flags, 8), 0o4000) != 0
+    end
+  end
 end

@@ -131,13 +131,27 @@ defmodule Sippet.Transports.UDP.TrafficTest do
 
       trace(udp)
       assert send_by(transport, {@loopback, second}, "anybody?") == :ok
-      assert_receive {:trace, ^udp, :receive, {:"$socket", _, :select, _}}
+      assert_receive {:trace, ^udp, :receive, {:udp_error, _, :econnrefused}}
       settle(udp)
       refute_received {:unreachable, {@loopback, ^second}, _reason}
       Kernel.send(teller, :go)
       assert_receive {:unreachable, {@loopback, ^second}, :econnrefused}
       assert_receive {:waiting, teller}
       Kernel.send(teller, :go)
+    end
+
+    unless :socket.is_supported(:options, :ip, :recverr),
+      do: @tag(skip: "the system tells no ICMP errors")
+
+    test "RFC3261§18.4 tells each of many, whoever hears of it first", %{transport: transport} do
+      closed = for _ <- 1..30, do: closed_port(@loopback)
+
+      closed
+      |> Task.async_stream(&send_by(transport, {@loopback, &1}, "anybody?"), max_concurrency: 30)
+      |> Enum.each(&assert &1 == {:ok, :ok})
+
+      for port <- Enum.uniq(closed),
+          do: assert_receive({:unreachable, {@loopback, ^port}, :econnrefused})
     end
 
     test "resolves none in the process that receives", %{transport: transport, from: from} do

@@ -1,4 +1,4 @@
-defmodule Sippet.Stack.Board do
+defmodule Sippet.Transport.Registrations do
   @moduledoc false
   # Keeps the lists of a stack's transports and of its taps: who registers is watched, who dies is taken off. The
   # lists themselves lie in the supervisor's table, so a restart of this process loses none.
@@ -12,10 +12,10 @@ defmodule Sippet.Stack.Board do
   def start_link(stack), do: GenServer.start_link(__MODULE__, stack, name: name(stack.name))
 
   @doc """
-  The registered name of a stack's board. Stacks are named by programmers, so the atom is theirs too.
+  The registered name of a stack's registrations. Stacks are named by programmers, so the atom is theirs too.
   """
   @spec name(atom) :: atom
-  def name(stack), do: Module.concat(stack, Board)
+  def name(stack), do: Module.concat(stack, Registrations)
 
   @spec register(atom, Transport.t()) :: :ok | {:error, :already_registered}
   def register(stack, %Transport{} = transport),
@@ -32,7 +32,10 @@ defmodule Sippet.Stack.Board do
 
   @impl true
   def init(stack) do
+    # A courier that ends is no end of this process; it ends with this one.
+    Process.flag(:trap_exit, true)
     for transport <- Stack.transports(stack), do: Process.monitor(transport.pid)
+    Stack.put_transports(stack, Enum.map(Stack.transports(stack), &with_courier/1))
     for tap <- Stack.taps(stack), do: Process.monitor(tap.pid)
     {:ok, stack}
   end
@@ -46,7 +49,7 @@ defmodule Sippet.Stack.Board do
       {:reply, {:error, :already_registered}, stack}
     else
       Process.monitor(transport.pid)
-      Stack.put_transports(stack, alive ++ [transport])
+      Stack.put_transports(stack, alive ++ [with_courier(transport)])
       {:reply, :ok, stack}
     end
   end
@@ -61,6 +64,14 @@ defmodule Sippet.Stack.Board do
     Stack.put_taps(stack, without(stack, tap.pid))
     {:reply, :ok, stack}
   end
+
+  # A transport of the 1.0 kind is waited for by a process that exists for it.
+  defp with_courier(%Transport{module: nil} = transport) do
+    {:ok, courier} = Transport.Courier.start_link(transport.pid)
+    %{transport | handle: courier}
+  end
+
+  defp with_courier(transport), do: transport
 
   defp without(stack, pid), do: Enum.reject(Stack.taps(stack), &(&1.pid == pid))
 
@@ -78,6 +89,18 @@ defmodule Sippet.Stack.Board do
   def handle_info({:DOWN, _ref, :process, pid, _reason}, stack) do
     Stack.put_transports(stack, Enum.reject(Stack.transports(stack), &(&1.pid == pid)))
     Stack.put_taps(stack, without(stack, pid))
+    {:noreply, stack}
+  end
+
+  def handle_info({:EXIT, courier, _reason}, stack) do
+    transports =
+      for transport <- Stack.transports(stack) do
+        if transport.handle == courier and Process.alive?(transport.pid),
+          do: with_courier(transport),
+          else: transport
+      end
+
+    Stack.put_transports(stack, transports)
     {:noreply, stack}
   end
 

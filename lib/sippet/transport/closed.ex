@@ -1,4 +1,4 @@
-defmodule Sippet.Transport.Gone do
+defmodule Sippet.Transport.Closed do
   @moduledoc false
   # Stands for a transport that has ended, where something is still to be sent by it.
 

@@ -1,0 +1,73 @@
+defmodule Sippet.Core.CallbackRunner do
+  @moduledoc false
+  # Runs a callback of the core in a process of its own.
+
+  alias Sippet.{Stack, Telemetry}
+
+  @type callback :: :receive_request | :receive_response | :receive_error
+
+  @typedoc """
+  A module, what it knows the transaction by, and the ordinal number of the callback: `begin?/2` says whether the request is still to
+  be begun with, `returned/3` is told that the core has returned. Both get the stack's name first.
+  """
+  @type turn :: {module, term, pos_integer}
+
+  @doc """
+  Starts a callback; the caller is told of its end by `{:DOWN, ref, …}`.
+
+  With a `turn` a request is begun with once: the process that is not the first ends with `{:shutdown, :begun}`. That the
+  core has returned is told besides: a monitor of a process that has ended already can't tell a good end from a crash.
+  """
+  @spec start(Stack.t(), callback, term, struct | nil, turn | nil) :: {pid, reference}
+  def start(stack, callback, argument, key, turn \\ nil),
+    do: spawn_monitor(__MODULE__, :run, [stack.name, callback, argument, key, turn])
+
+  @doc false
+  # The exit reason is what the transaction learns; what was raised is told here, where the rate is limited.
+  @spec run(atom, callback, term, term, turn | nil) :: :ok | no_return
+  def run(name, callback, argument, key, nil) do
+    with stack when stack != nil <- Stack.find(name),
+         do: call(stack, Stack.core(stack), callback, argument, key)
+
+    :ok
+  end
+
+  def run(name, callback, argument, key, {module, transaction, nth}) do
+    # A request without a key is an ACK, which may come more than once.
+    if callback == :receive_request and key != nil and not module.begin?(name, transaction),
+      do: exit({:shutdown, :begun})
+
+    run(name, callback, argument, key, nil)
+    module.returned(name, transaction, nth)
+  end
+
+  defp call(stack, core, callback, argument, key) do
+    # A module that is not loaded yet exports nothing.
+    if Code.ensure_loaded?(core) and function_exported?(core, callback, 3),
+      do: apply(core, callback, [argument, key, stack.name]),
+      else: apply(core, callback, [argument, key])
+  catch
+    kind, reason ->
+      failed(stack, callback, kind, reason, __STACKTRACE__)
+      exit({:shutdown, :core_failed})
+  end
+
+  @doc """
+  Ends a callback, as nothing can come of it any more. It counts as a failure of the core.
+  """
+  @spec abandon(Stack.t(), pid, callback) :: :ok
+  def abandon(stack, pid, callback) do
+    Process.exit(pid, :kill)
+    failed(stack, callback, :exit, :timeout, [])
+  end
+
+  defp failed(stack, callback, kind, reason, stacktrace) do
+    Telemetry.emit(stack, :core_failed, %{system_time: System.system_time()}, fn ->
+      %{callback: callback, kind: kind, reason: reason, stacktrace: stacktrace}
+    end)
+
+    Stack.log(stack, :error, fn ->
+      "#{callback} of the core failed: " <> Exception.format(kind, reason, stacktrace)
+    end)
+  end
+end

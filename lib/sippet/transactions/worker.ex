@@ -1,0 +1,190 @@
+defmodule Sippet.Transactions.Worker do
+  @moduledoc false
+  # Works on the transactions of its calls: takes the messages of the network, gives them to the router, tells machines
+  # what happened, and looks at rows when their time has come. It never waits: what may take its time is done by another
+  # process.
+  #
+  # All that it knows lies in the rows. Whoever kills it loses what lay in its mailbox, and no transaction.
+
+  use GenServer
+
+  import Sippet.Transactions.Rows, only: [row: 1]
+
+  alias Sippet.{Overload, Stack}
+  alias Sippet.Transactions.{Actions, Alarm, Clock, Deadlines, Rows, Workers}
+
+  # Milliseconds without a message, after which it gives back what a flood had it hold.
+  @rest 1_000
+
+  # Rows whose time has come that are looked at together: then what came meanwhile gets its turn.
+  @together 100
+
+  # A timer that is this late tells that the VM has paused, in ms. What came meanwhile still lies in the sockets: it is
+  # taken first, as long as @grace.
+  @late 1_000
+  @grace 200
+
+  @spec start_link({atom, pos_integer, Stack.t(), module}) :: GenServer.on_start()
+  def start_link({name, index, stack, router}) do
+    GenServer.start_link(__MODULE__, {index, stack, router}, name: name, hibernate_after: @rest)
+  end
+
+  @doc """
+  The index of the calling process, if it is a worker of this stack.
+  """
+  @spec index(Stack.t()) :: pos_integer | nil
+  def index(%Stack{name: name}) do
+    case Process.get(__MODULE__) do
+      {^name, index} -> index
+      _none -> nil
+    end
+  end
+
+  @impl true
+  def init({index, stack, router}) do
+    Process.put(__MODULE__, {stack.name, index})
+    Process.flag(:min_heap_size, 4_096)
+    # What waited for a predecessor is lost with it.
+    Workers.reset(stack.transactions.workers, index)
+    {:ok, {index, stack, router}, {:continue, :recover}}
+  end
+
+  @impl true
+  def handle_continue(:recover, {index, stack, _router} = worker) do
+    Overload.recover(stack, index)
+    Actions.recover(stack, index)
+    Alarm.set(stack, Deadlines.first(stack, index))
+    {:noreply, worker}
+  end
+
+  @impl true
+  def handle_info({:counted, message}, {index, stack, _router} = worker) do
+    take(message, worker)
+    Workers.taken(stack.transactions.workers, index)
+    {:noreply, worker}
+  end
+
+  def handle_info({:start, number, request}, {_index, stack, _router} = worker) do
+    # One that was killed before may have been told of it too: its successor has found the row by itself.
+    with row(state: nil) = row <- Rows.fetch(stack, number),
+         do: Actions.start(stack, row, request)
+
+    {:noreply, worker}
+  end
+
+  def handle_info({:answered, number}, {_index, stack, _router} = worker) do
+    with row when row != nil <- Rows.fetch(stack, number), do: Actions.answer(stack, row)
+    {:noreply, worker}
+  end
+
+  def handle_info({:DOWN, ref, :process, pid, reason}, {_index, stack, _router} = worker) do
+    case Process.delete({:callback, ref}) do
+      nil ->
+        Overload.done(stack, pid)
+
+      number ->
+        with row when row != nil <- Rows.fetch(stack, number),
+             do: Actions.returned(stack, row, reason)
+    end
+
+    {:noreply, worker}
+  end
+
+  # What lies in the mailbox came before the worker looks: it may be the answer whose time is over. So a look goes behind it.
+  def handle_info({:timeout, timer, :due}, worker) do
+    case Process.info(self(), :message_queue_len) do
+      {:message_queue_len, 0} -> look_once(timer, worker)
+      {:message_queue_len, _waiting} -> Kernel.send(self(), {:look, timer})
+    end
+
+    {:noreply, worker}
+  end
+
+  def handle_info({:look, timer}, worker) do
+    look_once(timer, worker)
+    {:noreply, worker}
+  end
+
+  def handle_info(message, worker) do
+    take(message, worker)
+    {:noreply, worker}
+  end
+
+  @impl true
+  def handle_call({:take, _octets, _remote, _transport} = message, _from, worker),
+    do: {:reply, take(message, worker), worker}
+
+  def handle_call({:run, fun}, _from, worker), do: {:reply, fun.(), worker}
+
+  # For a stack whose time stands still.
+  def handle_call(:due, _from, {index, stack, _router} = worker) do
+    due(stack, index, Clock.now(stack))
+    {:reply, :ok, worker}
+  end
+
+  def handle_call(:settle, _from, worker), do: {:reply, :ok, worker}
+  def handle_call(_unknown, _from, worker), do: {:noreply, worker}
+
+  @impl true
+  def handle_cast(_unknown, worker), do: {:noreply, worker}
+
+  # Another worker has found out of which call a message is.
+  defp take({:arrived, arrival}, {_index, stack, router}), do: router.arrived(stack, arrival)
+
+  defp take({:take, octets, remote, transport}, {_index, stack, router}),
+    do: router.take(stack, octets, remote, transport)
+
+  # Of a transaction of this worker's, by whomever.
+  defp take({:event, number, event}, {_index, stack, _router}) do
+    with row when row != nil <- Rows.fetch(stack, number), do: Actions.handle(stack, row, event)
+    :ok
+  end
+
+  # Anybody may send anything to a process.
+  defp take(_other, _worker), do: :ok
+
+  ## Time
+
+  defp look_once(timer, worker) do
+    case Alarm.take(timer) do
+      {:ok, at} -> look(at, worker)
+      # It was set anew.
+      :error -> :ok
+    end
+  end
+
+  defp look(at, {index, stack, _router}) do
+    now = Clock.now(stack)
+
+    case Process.get(:grace) do
+      nil when now - at > @late -> grace(stack, now + @grace)
+      # What was taken meanwhile has set the timer anew.
+      until when is_integer(until) and now < until -> grace(stack, until)
+      _over -> look_at_rows(stack, index, now)
+    end
+  end
+
+  defp grace(stack, until) do
+    Process.put(:grace, until)
+    Alarm.set(stack, until)
+  end
+
+  defp look_at_rows(stack, index, now) do
+    Process.delete(:grace)
+
+    case due(stack, index, now) do
+      @together -> Alarm.set(stack, now)
+      _all -> Alarm.set(stack, Deadlines.first(stack, index))
+    end
+  end
+
+  defp due(stack, index, now) do
+    entries = Deadlines.take(stack, index, now, @together)
+
+    for {at, number} <- entries,
+        row when row != nil <- [Rows.fetch(stack, number)],
+        do: Actions.due(stack, row, at, now)
+
+    length(entries)
+  end
+end
