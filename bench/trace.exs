@@ -6,7 +6,8 @@
 Code.require_file("support.exs", __DIR__)
 
 defmodule Bench.Trace do
-  alias Sippet.Stack.{Board, Tap}
+  alias Sippet.Stack.Tap
+  alias Sippet.Transport.Registrations
 
   @remote {:udp, {192, 0, 2, 7}, 5060}
   @rounds 9
@@ -63,7 +64,7 @@ defmodule Bench.Trace do
     trace = trace(max_messages: 1)
     deliver(text)
     %{full?: true} = Sippet.Trace.info(trace)
-    :sys.get_state(Board.name(:bench))
+    :sys.get_state(Registrations.name(:bench))
     trace
   end
 end

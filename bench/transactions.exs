@@ -2,10 +2,10 @@
 #
 #     MIX_ENV=prod mix run bench/transactions.exs [--quick]
 #
-# Memory is `:erlang.memory(:total)` before and after so many transactions, divided: what holds the key, the octets
-# of the response, the process and all else there is. Finished ones lie in a table; all others are processes, measured when
-# they have been without work for a second. The cost of a transaction is the processor's time in all of the VM from the
-# octets of its request to those of its response, the core's callback included, without router and sockets.
+# Memory is `:erlang.memory(:total)` before and after so many transactions, divided: the row with its octets, its
+# deadlines, and all else there is. The octets of the request, which are 4xx here, are in it. The cost of a transaction is
+# the processor's time in all of the VM from the octets of its request to those of its response, the core's callback
+# included, without router and sockets.
 
 defmodule Bench.Transport do
   @behaviour Sippet.Transport
@@ -26,10 +26,11 @@ defmodule Bench.Core do
 
     case request.start_line.request_uri.userinfo do
       "hang" -> :ok
+      "work" -> Process.sleep(:infinity)
       "ring" -> answer(stack, request, 180)
       "accept" -> answer(stack, request, 200)
       "reject" -> answer(stack, request, 486)
-      "accept-ack" -> acknowledge(stack, request, key, answer(stack, request, 200))
+      "repeat" -> repeat(stack, request)
       "reject-ack" -> acknowledge(stack, request, key, answer(stack, request, 486))
     end
   end
@@ -40,12 +41,15 @@ defmodule Bench.Core do
     response
   end
 
+  defp repeat(stack, request),
+    do: :ok = Transactions.retransmit_2xx(stack, answer(stack, request, 200))
+
   # By the branch of the INVITE it is sure to come behind the response.
   defp acknowledge(stack, request, key, response) do
     ack = %{request | start_line: %{request.start_line | method: :ack}}
 
-    :ok =
-      Transactions.receive_request(stack, Message.put_header(ack, :to, response.headers.to), key)
+    ack = Message.put_header(ack, :to, response.headers.to)
+    Bench.Transactions.until_taken(fn -> Transactions.receive_request(stack, ack, key) end)
   end
 
   def receive_response(_response, _key, _stack), do: :ok
@@ -54,68 +58,66 @@ end
 
 defmodule Bench.Transactions do
   alias Sippet.{Message, Stack, Transactions, Transport}
-  alias Sippet.Transactions.Client
+  alias Sippet.Transactions.{Client, Server}
 
   @destination {{127, 0, 0, 1}, 5060}
 
-  # So many processes do not do without hibernation: Sippet.Transactions.Directory.
-  @rest 1_300
-
-  # Machine, state, where it is then, and how one comes there.
+  # Machine, state, and how one comes there.
   @states [
-    {"server, INVITE", "proceeding", :process, {:server, :invite, "ring"}},
-    {"server, INVITE", "completed", :process, {:server, :invite, "reject"}},
-    {"server, INVITE", "confirmed", :shelf, {:server, :invite, "reject-ack"}},
-    {"server, INVITE", "accepted, ACK awaited", :process, {:server, :invite, "accept"}},
-    {"server, INVITE", "accepted, ACK came", :shelf, {:server, :invite, "accept-ack"}},
-    {"server, other", "trying", :process, {:server, :options, "hang"}},
-    {"server, other", "completed", :shelf, {:server, :options, "accept"}},
-    {"client, INVITE", "calling", :process, {:client, :invite, nil}},
-    {"client, INVITE", "proceeding", :process, {:client, :invite, 180}},
-    {"client, INVITE", "completed", :shelf, {:client, :invite, 486}},
-    {"client, INVITE", "accepted", :shelf, {:client, :invite, 200}},
-    {"client, other", "trying", :process, {:client, :options, nil}},
-    {"client, other", "proceeding", :process, {:client, :options, 100}},
-    {"client, other", "completed", :shelf, {:client, :options, 200}}
+    {"server, INVITE", "proceeding", {:server, :invite, "ring"}},
+    {"server, INVITE", "completed", {:server, :invite, "reject"}},
+    {"server, INVITE", "confirmed", {:server, :invite, "reject-ack"}},
+    {"server, INVITE", "accepted, ACK awaited", {:server, :invite, "repeat"}},
+    {"server, INVITE", "accepted", {:server, :invite, "accept"}},
+    {"server, other", "trying", {:server, :options, "hang"}},
+    {"server, other", "trying, the callback at work", {:server, :options, "work"}},
+    {"server, other", "completed", {:server, :options, "accept"}},
+    {"client, INVITE", "calling", {:client, :invite, nil}},
+    {"client, INVITE", "proceeding", {:client, :invite, 180}},
+    {"client, INVITE", "completed", {:client, :invite, 486}},
+    {"client, INVITE", "accepted", {:client, :invite, 200}},
+    {"client, other", "trying", {:client, :options, nil}},
+    {"client, other", "proceeding", {:client, :options, 100}},
+    {"client, other", "completed", {:client, :options, 200}}
   ]
 
-  def memory(processes, rows) do
+  def memory(count) do
     IO.puts("\n### Memory of a transaction in each state, in octets\n")
-    IO.puts("| machine | state | kept as | octets |\n|---|---|---|---|")
+    request = byte_size(request(:invite, "ring", 1))
+    IO.puts("The INVITE has #{request} octets, which are counted where they are kept.\n")
+    IO.puts("| machine | state | octets |\n|---|---|---|")
 
-    for {machine, state, where, how} <- @states do
-      count = if where == :process, do: processes, else: rows
-      kept = if where == :process, do: "process", else: "row of a table"
-      IO.puts("| #{machine} | #{state} | #{kept} | #{octets(where, how, count)} |")
-    end
+    for {machine, state, how} <- @states,
+        do: IO.puts("| #{machine} | #{state} | #{octets(how, count)} |")
   end
 
-  defp octets(where, how, count) do
+  defp octets(how, count) do
     # Nothing ends and nothing is repeated before all are counted.
     {stack, supervisor} = start(t1: 60_000, t4: 60_000)
+    work? = match?({:server, _method, "work"}, how)
     for n <- 1..100, do: one(how, stack, -n)
-    settle(where, stack, 100)
+    settle(stack, 100, work?)
     before = total()
     for n <- 1..count, do: one(how, stack, n)
-    settle(where, stack, 100 + count)
+    settle(stack, 100 + count, work?)
     octets = round((total() - before) / count)
-    Supervisor.stop(supervisor)
+    stop(supervisor, stack)
     octets
   end
 
-  # Each size has the transactions of the one before, and the time is that of others, which come, wait and expire.
+  # Each size has the transactions of the one before, and the time is that of others, which come, are answered, and are
+  # ended.
   def scale(sizes, measured) do
     IO.puts("\n### The cost of a transaction while so many others are live\n")
     IO.puts("| live | µs for OPTIONS → 200 | to the first | octets each |\n|---|---|---|---|")
-    {stack, supervisor} = start(t1: 50, t4: 60_000)
-    lasting = %{stack | options: %{stack.options | t1: 60_000}}
+    {stack, supervisor} = start(t1: 60_000, t4: 60_000)
     how = {:server, :options, "accept"}
-    for n <- 1..2_000, do: one(how, stack, -n)
+    micros(how, stack, measured, "warm")
     empty = total()
 
     Enum.reduce(sizes, {0, nil}, fn size, {live, first} ->
-      for n <- (live + 1)..size, do: one(how, lasting, n)
-      settle(:shelf, stack, size)
+      for n <- (live + 1)..size, do: one(how, stack, n)
+      settle(stack, size)
       octets = round((total() - empty) / size)
       best = Enum.min(for round <- 1..3, do: micros(how, stack, measured, size * 10 + round))
       first = first || best
@@ -123,13 +125,16 @@ defmodule Bench.Transactions do
       {size, first}
     end)
 
-    Supervisor.stop(supervisor)
+    stop(supervisor, stack)
   end
 
   defp micros(how, stack, count, run) do
+    live = Transactions.count(stack)
     {before, _since} = :erlang.statistics(:runtime)
-    for n <- 1..count, do: one(how, stack, "#{run}-#{n}", n)
-    wait(fn -> Registry.count(stack.name) == 0 end)
+    keys = for n <- 1..count, do: one(how, stack, "#{run}-#{n}", n)
+    settle(stack, live + count)
+    for key <- keys, do: Transactions.terminate(stack, key)
+    settle(stack, live)
     {now, _since} = :erlang.statistics(:runtime)
     (now - before) * 1_000 / count
   end
@@ -151,24 +156,41 @@ defmodule Bench.Transactions do
         Map.new(times)
       )
 
-    stack = Stack.create(:bench, options)
+    stack = Stack.create(:bench, options, Transactions.create(:bench))
     Stack.put_transports(stack, [transport()])
 
     {:ok, supervisor} =
-      Supervisor.start_link(Transactions.children(stack), strategy: :one_for_one)
+      Supervisor.start_link([{Transactions.WorkerSupervisor, {stack, Sippet.Router}}],
+        strategy: :one_for_one
+      )
 
     {stack, supervisor}
   end
 
-  defp settle(:shelf, stack, count) do
-    wait(fn ->
-      Transactions.Shelf.count(stack) >= count and Registry.count(stack.name) == 0
-    end)
+  defp stop(supervisor, stack) do
+    Supervisor.stop(supervisor)
+    for pid <- Process.list(), callback?(pid), do: Process.exit(pid, :kill)
+    for table <- :ets.all(), :ets.info(table, :owner) == self(), do: :ets.delete(table)
+    :persistent_term.erase({Stack, stack.name})
   end
 
-  defp settle(:process, stack, count) do
-    wait(fn -> Registry.count(stack.name) == count end)
-    Process.sleep(@rest)
+  # All have come, and no callback of theirs runs, but where it shall.
+  defp settle(stack, count, work? \\ false) do
+    wait(fn -> Transactions.count(stack) == count end)
+    if work?, do: Process.sleep(1_000), else: rest(stack)
+  end
+
+  defp rest(stack) do
+    Transactions.settle(stack)
+    wait(fn -> Enum.all?(Process.list(), &(not callback?(&1))) end)
+    Transactions.settle(stack)
+  end
+
+  defp callback?(pid) do
+    case Process.info(pid, :initial_call) do
+      {:initial_call, {Sippet.Core.CallbackRunner, _function, _arity}} -> true
+      _other -> false
+    end
   end
 
   # One that never comes would be a defect, and no reason to wait for ever.
@@ -180,9 +202,8 @@ defmodule Bench.Transactions do
     end
   end
 
-  # The machines are left alone: a collection would wake those that hibernate.
   defp total do
-    :erlang.garbage_collect()
+    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
     Process.sleep(200)
     :erlang.memory(:total)
   end
@@ -193,6 +214,7 @@ defmodule Bench.Transactions do
     request = Message.parse!(request(method, user, id))
     :ok = Transactions.start_server(stack, request, transport(), @destination)
     throttle(stack, n)
+    Server.Key.new(request)
   end
 
   defp one({:client, method, status}, stack, id, n) do
@@ -201,10 +223,19 @@ defmodule Bench.Transactions do
 
     if status do
       response = Message.to_response(request, status)
-      :ok = Transactions.receive_response(stack, response, Client.Key.new(response))
+      key = Client.Key.new(response)
+      until_taken(fn -> Transactions.receive_response(stack, response, key) end)
     end
 
     throttle(stack, n)
+  end
+
+  # A worker takes so many from others and no more.
+  def until_taken(give) do
+    with {:error, :busy} <- give.() do
+      Process.sleep(1)
+      until_taken(give)
+    end
   end
 
   # A generator that runs ahead of what it loads would measure its own queue.
@@ -246,10 +277,10 @@ end
 
 case System.argv() do
   ["--quick"] ->
-    Bench.Transactions.memory(1_000, 5_000)
+    Bench.Transactions.memory(5_000)
     Bench.Transactions.scale([5_000, 10_000, 20_000], 2_000)
 
   [] ->
-    Bench.Transactions.memory(5_000, 20_000)
+    Bench.Transactions.memory(20_000)
     Bench.Transactions.scale([125_000, 250_000, 500_000], 10_000)
 end

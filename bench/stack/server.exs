@@ -26,7 +26,8 @@ end
     name: :bench,
     core: Bench.Answer,
     max_requests: :infinity,
-    max_pending: :infinity
+    max_pending: :infinity,
+    max_pending_bytes: :infinity
   )
 
 {:ok, _} = Sippet.Transports.UDP.start_link(name: :bench, port: 15_060, address: "127.0.0.1")
