@@ -281,7 +281,8 @@ defmodule Sippet.Robustness.Subject do
   @doc false
   def close_socket do
     [%{handle: %{receiver: receiver}}] = Stack.transports(Stack.fetch!(@stack))
-    :erlang.port_close(receiver)
+    true = :erlang.port_close(receiver)
+    :ok
   end
 
   @doc false
