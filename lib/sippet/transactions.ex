@@ -63,7 +63,7 @@ defmodule Sippet.Transactions do
         id: id,
         worker: Actions.worker_of(stack, request),
         machine: client(request.start_line.method),
-        octets: IO.iodata_to_binary(Message.to_iodata(request)),
+        octets: Message.to_string(request),
         transport: Actions.kept_transport(stack, transport),
         destination: destination(host, port),
         target: if(transport.module == nil, do: target(request)),
@@ -138,7 +138,7 @@ defmodule Sippet.Transactions do
   def start_server(stack, request, transport, {host, port}, source \\ nil, origin \\ nil) do
     key = Server.Key.new(request)
     id = Rows.id(key)
-    {octets, remote} = origin || {IO.iodata_to_binary(Message.to_iodata(request)), nil}
+    {octets, remote} = origin || {Message.to_string(request), nil}
 
     row =
       row(
@@ -248,7 +248,7 @@ defmodule Sippet.Transactions do
   @spec send_response(Stack.t(), Message.response()) :: :ok | {:error, :no_transaction}
   def send_response(stack, %Message{start_line: %StatusLine{status_code: status}} = response) do
     tag = Key.own(Key.tag(response.headers[:to]))
-    answer(stack, response, {:answer, status, tag, octets(response)})
+    answer(stack, response, {:answer, status, tag, Message.to_string(response)})
   end
 
   @doc """
@@ -263,14 +263,12 @@ defmodule Sippet.Transactions do
            headers: %{cseq: {_number, :invite}, to: to}
          }
          when status in 200..299 <- response do
-      answer(stack, response, {:repeat, Key.own(Key.tag(to)), octets(response)})
+      answer(stack, response, {:repeat, Key.own(Key.tag(to)), Message.to_string(response)})
     else
       _other ->
         raise ArgumentError, "expected a 2xx response to an INVITE, got: #{inspect(response)}"
     end
   end
-
-  defp octets(message), do: IO.iodata_to_binary(Message.to_iodata(message))
 
   defp answer(stack, response, event) do
     case answered(stack, response) do

@@ -88,19 +88,16 @@ defmodule Sippet.Transactions.Actions do
 
   defp step(stack, before, row, []), do: settle(stack, before, row)
 
-  defp step(stack, before, row, [{event, name} | events]) when is_tuple(event) do
+  defp step(stack, before, row, [event | events]) do
+    {event, name} = unnamed(event)
     {row, more} = transition(stack, row, event, name)
     step(stack, before, row, more ++ events)
   catch
     {:terminated, row, reason} -> terminate(stack, row, reason)
   end
 
-  defp step(stack, before, row, [event | events]) do
-    {row, more} = transition(stack, row, event, nil)
-    step(stack, before, row, more ++ events)
-  catch
-    {:terminated, row, reason} -> terminate(stack, row, reason)
-  end
+  defp unnamed({event, _name} = named) when is_tuple(event), do: named
+  defp unnamed(event), do: {event, nil}
 
   defp carry_on(stack, before, row, actions) do
     {row, events} = carry_all(stack, row, actions, nil)
@@ -119,10 +116,10 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp timers(stack, row(transport: transport)),
-    do: {stack.options, reliable?(stack, transport)}
+    do: {stack.options, reliable?(transport)}
 
-  defp reliable?(_stack, {_pid, _protocol, reliable?, _place}), do: reliable?
-  defp reliable?(_stack, %Transport{reliable?: reliable?}), do: reliable?
+  defp reliable?({_pid, _protocol, reliable?, _place}), do: reliable?
+  defp reliable?(%Transport{reliable?: reliable?}), do: reliable?
 
   ## What a machine asks for
 
@@ -147,26 +144,26 @@ defmodule Sippet.Transactions.Actions do
     do: {tell(stack, row, :receive_request, request, nil), []}
 
   defp carry(_stack, row, {:make, 100}, _name),
-    do: {row, [{:trying, octets(trying(row))}]}
+    do: {row, [{:trying, Message.to_string(trying(row))}]}
 
   defp carry(_stack, row, {:make, status}, _name) do
     response = Message.to_response(request(row), status)
-    {row, [{:answer, status, Key.own(Key.tag(response.headers.to)), octets(response)}]}
+    {row, [{:answer, status, Key.own(Key.tag(response.headers.to)), Message.to_string(response)}]}
   end
 
   defp carry(_stack, row, {:make_ack, invite, response}, _name),
-    do: {row, [{:acknowledge, octets(ack(Message.parse!(invite), response))}]}
+    do: {row, [{:acknowledge, Message.to_string(ack(Message.parse!(invite), response))}]}
 
   defp carry(stack, row, {:await_ack, tag}, name) when name != nil do
     Rows.name(stack, name, row(row, :number))
-    names = [{name_hash(stack, tag), name_hash(stack, name)} | row(row, :names)]
+    names = [{Rows.hash(stack, tag), Rows.hash(stack, name)} | row(row, :names)]
     {row(row, names: names), []}
   end
 
   defp carry(_stack, row, {:await_ack, _tag}, nil), do: {row, []}
 
   defp carry(stack, row, {:forget_ack, tag}, _name) do
-    tag = name_hash(stack, tag)
+    tag = Rows.hash(stack, tag)
     {forgotten, kept} = Enum.split_with(row(row, :names), &match?({^tag, _hash}, &1))
     for {_tag, hash} <- forgotten, do: Rows.unname(stack, hash, row(row, :number))
     {row(row, names: kept), []}
@@ -183,8 +180,6 @@ defmodule Sippet.Transactions.Actions do
     Rows.finish(stack, row)
     {row(row, octets: nil, remote: nil, answer: nil), []}
   end
-
-  defp name_hash(stack, name), do: Rows.hash(stack, name)
 
   defp transmit(stack, row(destination: destination) = row, octets) do
     key = key(row)
@@ -203,8 +198,6 @@ defmodule Sippet.Transactions.Actions do
     with row(worker: worker, number: number) <- Rows.find(stack, key),
          do: Workers.send(stack, worker, {:event, number, {:error, reason}})
   end
-
-  defp octets(message), do: IO.iodata_to_binary(Message.to_iodata(message))
 
   # RFC3261§17.2.1, §8.2.6.1 - the seconds from the request to this response are added to its Timestamp
   defp trying(row(started: started) = row) do

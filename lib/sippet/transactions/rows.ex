@@ -348,16 +348,11 @@ defmodule Sippet.Transactions.Rows do
   @spec begin?(atom, turn_of) :: boolean
   def begin?(name, {number, started}) do
     %Stack{transactions: %{rows: tables}} = Stack.fetch!(name)
-    position = row(:begun) + 1
 
-    with true <- same?(tables, number, started),
-         [0, 1] <- :ets.update_counter(tables.rows, number, [{position, 0}, {position, 1, 1, 1}]) do
-      :ets.update_element(tables.rows, number, {row(:runner) + 1, self()})
-    else
-      # The transaction has ended meanwhile, or its number is another's now.
-      false -> true
-      _begun -> false
-    end
+    # The transaction may have ended meanwhile, and its number be another's now.
+    not same?(tables, number, started) or
+      (first?(tables, number, row(:begun)) and
+         :ets.update_element(tables.rows, number, {row(:runner) + 1, self()}))
   rescue
     ArgumentError -> true
   end
@@ -387,15 +382,18 @@ defmodule Sippet.Transactions.Rows do
   """
   @spec claim_answer(Stack.t(), hash, term) :: boolean
   def claim_answer(%Stack{transactions: %{rows: tables}}, number, answer) do
-    position = row(:claimed) + 1
-
-    case :ets.update_counter(tables.rows, number, [{position, 0}, {position, 1, 1, 1}]) do
-      [0, 1] -> :ets.update_element(tables.rows, number, {row(:answer) + 1, answer})
-      _claimed -> false
-    end
+    first?(tables, number, row(:claimed)) and
+      :ets.update_element(tables.rows, number, {row(:answer) + 1, answer})
   rescue
     # The transaction has ended.
     ArgumentError -> false
+  end
+
+  # Sets a flag of a row: whether it was not set before.
+  defp first?(tables, number, flag) do
+    position = flag + 1
+    [before, 1] = :ets.update_counter(tables.rows, number, [{position, 0}, {position, 1, 1, 1}])
+    before == 0
   end
 
   ## Second names
