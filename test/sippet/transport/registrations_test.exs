@@ -19,9 +19,9 @@ defmodule Sippet.Transport.RegistrationsTest do
     end
 
     @impl true
-    def handle_call({:send_message, message, host, port, _key}, _from, test) do
-      send(test, {:called, message.start_line.method, host, port})
-      {:reply, :ok, test}
+    def handle_call({:send_message, message, host, port, _key}, from, test) do
+      send(test, {:called, message.start_line.method, host, port, from})
+      {:noreply, test}
     end
   end
 
@@ -33,10 +33,31 @@ defmodule Sippet.Transport.RegistrationsTest do
       %{stack: Stack.fetch!(name), transport: transport}
     end
 
+    test "waits, so that nobody else does", %{stack: stack} do
+      assert post(stack) == :ok
+      assert post(stack) == :ok
+      assert_receive {:called, :options, "192.0.2.1", 5060, from}, 3_000
+      # The second one waits behind the first.
+      refute_received {:called, _method, _host, _port, _from}
+      GenServer.reply(from, :ok)
+      assert_receive {:called, :options, "192.0.2.1", 5060, _from}, 3_000
+    end
+
+    test "ends with the registrations, and begins with them", %{stack: stack} do
+      before = courier(stack)
+      ref = Process.monitor(before)
+      kill(Process.whereis(Transport.Registrations.name(stack.name)))
+      assert_receive {:DOWN, ^ref, :process, ^before, _reason}, 3_000
+      wait_until(fn -> courier(stack) != before and Process.alive?(courier(stack)) end)
+      stop_supervised!(Legacy)
+      wait_until(fn -> Stack.transports(stack) == [] end)
+      assert Process.alive?(Process.whereis(Transport.Registrations.name(stack.name)))
+    end
+
     test "is replaced when it was killed", %{stack: stack} do
       kill_courier(stack)
       assert post(stack) == :ok
-      assert_receive {:called, :options, "192.0.2.1", 5060}, 3_000
+      assert_receive {:called, :options, "192.0.2.1", 5060, _from}, 3_000
     end
 
     test "is replaced when it was killed after the registrations", %{stack: stack} do
@@ -44,7 +65,7 @@ defmodule Sippet.Transport.RegistrationsTest do
       wait_until(fn -> Process.whereis(Transport.Registrations.name(stack.name)) != nil end)
       kill_courier(stack)
       assert post(stack) == :ok
-      assert_receive {:called, :options, "192.0.2.1", 5060}, 3_000
+      assert_receive {:called, :options, "192.0.2.1", 5060, _from}, 3_000
     end
 
     test "ends with the transport", %{stack: stack} do
