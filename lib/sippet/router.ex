@@ -46,10 +46,10 @@ defmodule Sippet.Router do
   alias Sippet.Core.CallbackRunner
   alias Sippet.Message
   alias Sippet.Message.{RequestLine, Validator}
-  alias Sippet.Router.{Event, NextHop, Remote, Source, StatelessResponse}
+  alias Sippet.Router.{NextHop, Remote, Source, StatelessResponse}
   alias Sippet.{Overload, ParseError, Stack, Telemetry, Transactions, Transport}
   alias Sippet.Message.Via
-  alias Sippet.Stack.Tap
+  alias Sippet.Stack.{Events, Tap}
   alias Sippet.Transactions.{Actions, Client, Server, Worker, Workers}
   alias Sippet.Transport.Delivery
 
@@ -97,7 +97,7 @@ defmodule Sippet.Router do
           "expected {protocol, address, port} as the remote of a message, got: #{inspect(remote)}"
         end)
 
-        Event.dropped(stack, :malformed_remote, byte_size(data), remote)
+        Events.dropped(stack, :malformed_remote, byte_size(data), remote)
     end
   end
 
@@ -166,7 +166,7 @@ defmodule Sippet.Router do
         response(stack, response, byte_size(data), remote)
 
       {:error, %ParseError{reason: :empty_message}} ->
-        Event.dropped(stack, :keep_alive, byte_size(data), remote)
+        Events.dropped(stack, :keep_alive, byte_size(data), remote)
 
       {:error, error} ->
         unparsed(stack, error, byte_size(data), remote, transport)
@@ -178,18 +178,18 @@ defmodule Sippet.Router do
   defp response(stack, response, bytes, remote) do
     case Validator.validate(response) do
       :ok ->
-        Event.received(stack, response, bytes, remote)
+        Events.received(stack, response, bytes, remote)
         own(stack, response, {:response, response, bytes, remote}, bytes, remote)
 
       {:error, _text} ->
-        Event.dropped(stack, :malformed_response, bytes, remote)
+        Events.dropped(stack, :malformed_response, bytes, remote)
     end
   end
 
   defp dispatch_response(stack, response, bytes, remote) do
     case Transactions.receive_response(stack, response, Client.Key.new(response)) do
       :ok -> :ok
-      {:error, :busy} -> Event.dropped(stack, :busy, bytes, remote)
+      {:error, :busy} -> Events.dropped(stack, :busy, bytes, remote)
       :error -> stray(stack, response, bytes, remote)
     end
   end
@@ -200,7 +200,7 @@ defmodule Sippet.Router do
 
     if Overload.room?(stack, source),
       do: detached(stack, :receive_response, response, bytes, source),
-      else: Event.dropped(stack, :overload, bytes, remote)
+      else: Events.dropped(stack, :overload, bytes, remote)
   end
 
   # RFC3261§13.2.2.4 - a 2xx is acknowledged by the core, each time that it comes
@@ -209,7 +209,7 @@ defmodule Sippet.Router do
        do: unbidden(stack, :receive_response, response, bytes, remote)
 
   defp stray(stack, _response, bytes, remote),
-    do: Event.dropped(stack, :stray_response, bytes, remote)
+    do: Events.dropped(stack, :stray_response, bytes, remote)
 
   # What no transaction asked for, and gets no answer, may come without end.
   defp unbidden(stack, callback, message, bytes, remote) do
@@ -217,7 +217,7 @@ defmodule Sippet.Router do
 
     case Overload.admit(stack, source, :ack) do
       :ok -> detached(stack, callback, message, bytes, source)
-      {:error, _reason} -> Event.dropped(stack, :overload, bytes, remote)
+      {:error, _reason} -> Events.dropped(stack, :overload, bytes, remote)
     end
   end
 
@@ -231,7 +231,7 @@ defmodule Sippet.Router do
 
       # RFC3261§8.2.6.2 - without a Via no answer finds its way
       :error ->
-        Event.dropped(stack, :malformed_request, byte_size(data), remote)
+        Events.dropped(stack, :malformed_request, byte_size(data), remote)
     end
   end
 
@@ -243,7 +243,7 @@ defmodule Sippet.Router do
     cond do
       Worker.index(stack) == index -> arrived(stack, arrival)
       Workers.post(stack, index, {:arrived, arrival}) == :ok -> :ok
-      true -> Event.dropped(stack, :busy, bytes, remote)
+      true -> Events.dropped(stack, :busy, bytes, remote)
     end
   end
 
@@ -255,7 +255,7 @@ defmodule Sippet.Router do
   defp judge(stack, request, data, remote, transport) do
     case Validator.validate(request) do
       :ok ->
-        Event.received(stack, request, byte_size(data), remote)
+        Events.received(stack, request, byte_size(data), remote)
         dispatch_request(stack, request, data, remote, transport)
 
       {:error, text} ->
@@ -264,7 +264,7 @@ defmodule Sippet.Router do
   end
 
   defp invalid(stack, %Message{start_line: line} = request, text, bytes, remote, transport) do
-    Event.refused(stack, text, bytes, remote)
+    Events.refused(stack, text, bytes, remote)
 
     cond do
       line.method in [:ack, :cancel] -> :ok
@@ -302,7 +302,7 @@ defmodule Sippet.Router do
        ) do
     case Transactions.receive_request(stack, ack, Server.Key.new(ack)) do
       :ok -> :ok
-      {:error, :busy} -> Event.dropped(stack, :busy, byte_size(data), remote)
+      {:error, :busy} -> Events.dropped(stack, :busy, byte_size(data), remote)
       :error -> acknowledged(stack, ack, byte_size(data), remote)
     end
   end
@@ -312,7 +312,7 @@ defmodule Sippet.Router do
 
     case Transactions.receive_request(stack, request, key) do
       :ok -> :ok
-      {:error, :busy} -> Event.dropped(stack, :busy, byte_size(data), remote)
+      {:error, :busy} -> Events.dropped(stack, :busy, byte_size(data), remote)
       :error -> new(stack, request, key, data, remote, transport)
     end
   end
@@ -324,7 +324,7 @@ defmodule Sippet.Router do
         detached(stack, :receive_request, ack, bytes, Overload.source(stack, remote))
 
       StatelessResponse.acknowledged?(ack) ->
-        Event.dropped(stack, :refusal_ack, bytes, remote)
+        Events.dropped(stack, :refusal_ack, bytes, remote)
 
       true ->
         unbidden(stack, :receive_request, ack, bytes, remote)
@@ -384,7 +384,7 @@ defmodule Sippet.Router do
 
   # A transport that has not registered cannot be answered through.
   defp start(stack, _request, _source, data, remote, nil),
-    do: Event.dropped(stack, :no_transport, byte_size(data), remote)
+    do: Events.dropped(stack, :no_transport, byte_size(data), remote)
 
   # A callback outside of any transaction.
   defp detached(stack, callback, argument, bytes, source) do
@@ -395,7 +395,7 @@ defmodule Sippet.Router do
   ## Answers without a transaction
 
   defp reject(stack, request, reason, bytes, remote, transport) do
-    Event.rejected(stack, request, reason, bytes, remote)
+    Events.rejected(stack, request, reason, bytes, remote)
 
     # RFC3261§8.2.7 - without a state nothing is answered to a CANCEL, and never to an ACK
     unless request.start_line.method in [:ack, :cancel],
@@ -414,15 +414,15 @@ defmodule Sippet.Router do
   defp answer(stack, request, response, bytes, remote, transport) do
     if Overload.answer?(stack, remote),
       do: respond(stack, response.(request), remote, transport),
-      else: Event.dropped(stack, :unanswered, bytes, remote)
+      else: Events.dropped(stack, :unanswered, bytes, remote)
   end
 
   defp unparsed(stack, error, bytes, remote, transport) do
-    Event.refused(stack, error, bytes, remote)
+    Events.refused(stack, error, bytes, remote)
 
     if Overload.answer?(stack, remote),
       do: answer_unparsed(stack, error, remote, transport),
-      else: Event.dropped(stack, :unanswered, bytes, remote)
+      else: Events.dropped(stack, :unanswered, bytes, remote)
   end
 
   defp answer_unparsed(_stack, _error, _remote, nil), do: :ok

@@ -1,0 +1,44 @@
+defmodule Sippet.Stack.Events do
+  @moduledoc false
+  # The events of messages that come in: as telemetry, and in the log where a stack begins to refuse requests.
+
+  alias Sippet.{Message, Overload, Stack, Telemetry}
+  alias Sippet.Message.Via
+
+  @spec received(Stack.t(), Message.t(), non_neg_integer, Via.remote()) :: :ok
+  def received(stack, message, bytes, remote) do
+    Telemetry.emit(stack, :message_received, %{bytes: bytes}, fn ->
+      %{message: message, remote: remote}
+    end)
+  end
+
+  @spec refused(Stack.t(), term, non_neg_integer, Via.remote()) :: :ok
+  def refused(stack, error, bytes, remote) do
+    Telemetry.emit(stack, :message_refused, %{bytes: bytes}, fn ->
+      %{error: error, remote: remote}
+    end)
+  end
+
+  @spec rejected(
+          Stack.t(),
+          Message.request(),
+          Overload.reason(),
+          non_neg_integer,
+          Via.remote()
+        ) :: :ok
+  def rejected(stack, request, reason, bytes, remote) do
+    Telemetry.reject(stack, reason, %{bytes: bytes}, fn ->
+      %{reason: reason, request: request, remote: remote}
+    end)
+
+    if Overload.begins?(stack, reason),
+      do: Stack.log(stack, :warning, fn -> "new requests are refused: #{reason}" end)
+  end
+
+  @spec dropped(Stack.t(), atom, non_neg_integer, term) :: :ok
+  def dropped(stack, reason, bytes, remote) do
+    Telemetry.emit(stack, :message_dropped, %{bytes: bytes}, fn ->
+      %{reason: reason, remote: remote}
+    end)
+  end
+end
