@@ -46,7 +46,7 @@ defmodule Sippet.Router do
   alias Sippet.Core.CallbackRunner
   alias Sippet.Message
   alias Sippet.Message.{RequestLine, Validator}
-  alias Sippet.Router.{NextHop, Remote, Source, StatelessResponse}
+  alias Sippet.Router.{NextHop, Remote, StatelessResponse}
   alias Sippet.{Overload, ParseError, Stack, Telemetry, Transactions, Transport}
   alias Sippet.Message.Via
   alias Sippet.Stack.{Events, Tap}
@@ -366,7 +366,7 @@ defmodule Sippet.Router do
   defp admit(stack, _request, source), do: Overload.admit(stack, source, :new)
 
   defp start(stack, request, source, data, remote, %Transport{} = transport) do
-    destination = Source.response_destination(stack, request, remote, transport.reliable?)
+    destination = response_destination(stack, request, remote, transport)
     origin = {data, remote}
 
     case Transactions.start_server(stack, request, transport, destination, source, origin) do
@@ -435,8 +435,17 @@ defmodule Sippet.Router do
   end
 
   defp respond(stack, response, remote, transport) do
-    destination = Source.response_destination(stack, response, remote, transport.reliable?)
+    destination = response_destination(stack, response, remote, transport)
     deliver(stack, transport, destination, response)
+  end
+
+  defp response_destination(%Stack{options: options}, message, remote, transport) do
+    Via.response_destination(
+      message.headers.via,
+      remote,
+      transport.reliable?,
+      options.obey_maddr
+    )
   end
 
   defp deliver(stack, transport, destination, response) do

@@ -1,6 +1,7 @@
 defmodule Sippet.Message.Via do
   @moduledoc false
-  # The topmost Via: the stack that received a request stamps it with the source, and finds the source there again.
+  # The topmost Via: the stack that received a request stamps it with the source, finds the source there again, and
+  # sends the responses where it says.
 
   alias Sippet.{Address, Digits}
 
@@ -44,11 +45,44 @@ defmodule Sippet.Message.Via do
   end
 
   @doc """
+  Returns the host and port to which the responses to a stamped request are sent.
+
+  On a reliable transport that is the connection by which the request came in. On an unreliable one it is the source
+  address: `received` is it, or the sent-by equals it. A `maddr` that is another address would make the stack send to
+  whom the sender names. It is obeyed for multicast, and for unicast where `obey_maddr?` is true.
+  """
+  @spec response_destination([t], remote, reliable? :: boolean, obey_maddr? :: boolean) ::
+          {:inet.ip_address() | String.t(), :inet.port_number()}
+  # RFC3261§18.2.2 - on a reliable transport by the connection that the request came in by
+  def response_destination(_vias, {_protocol, ip, port}, true, _obey_maddr?), do: {ip, port}
+
+  def response_destination([via | _], {_protocol, ip, _source_port}, false, obey_maddr?) do
+    {_version, _via_protocol, {_host, port}, params} = via
+
+    case params do
+      %{"maddr" => maddr} -> {maddr(maddr, ip, obey_maddr?), port}
+      # RFC3581§4 - the port is the one that the stamp has put there
+      %{} -> {ip, rport(params, port)}
+    end
+  end
+
+  defp maddr(text, ip, obey?) do
+    case {Address.parse(text), Address.host(text)} do
+      {{:ok, address}, _host} -> if obey? or multicast?(address), do: address, else: ip
+      {:error, {:ok, host}} -> if obey?, do: host, else: ip
+      {:error, :error} -> ip
+    end
+  end
+
+  defp multicast?({first, _, _, _}), do: first in 224..239
+  defp multicast?({first, _, _, _, _, _, _, _}), do: first in 0xFF00..0xFFFF
+
+  @doc """
   Returns protocol, host and port: `received` instead of the sent-by's host, `rport` instead of
   its port. A value that names neither is passed over: it came back from the network, and may not
-  be the one that was stamped.
+  be the one that was stamped. A response that belongs to no transaction is sent there.
   """
-  # RFC3261§18.2.2, RFC3581§4
+  # RFC3261§18.2.2, RFC3581§4 - `maddr` is left out, as above
   @spec remote(t) :: {atom | String.t(), String.t(), :inet.port_number()}
   def remote({_version, protocol, {host, port}, params}),
     do: {protocol, received(params, host), rport(params, port)}

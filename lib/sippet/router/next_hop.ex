@@ -3,8 +3,7 @@ defmodule Sippet.Router.NextHop do
   # Where a request goes, and by which of the stack's transports.
 
   alias Sippet.{Address, Message, Stack, Transport}
-  alias Sippet.Message.Route
-  alias Sippet.Router.Source
+  alias Sippet.Message.{Route, Via}
 
   # RFC3261§18.1.1 - a request within 200 octets of the path MTU, or over 1300 where that is not known, goes by a
   # congestion controlled transport.
@@ -33,7 +32,7 @@ defmodule Sippet.Router.NextHop do
   @spec route_response(Stack.t(), Message.response()) ::
           {:ok, Transport.t(), Transport.destination()} | {:error, :no_transport}
   def route_response(stack, response) do
-    {protocol, host, port} = response.target || Source.via_destination(response)
+    {protocol, host, port} = response.target || Via.remote(hd(response.headers.via))
 
     case choose(Stack.transports(stack), protocol, host, response) do
       %Transport{} = transport when port > 0 -> {:ok, transport, {host, port}}

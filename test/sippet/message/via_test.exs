@@ -1,8 +1,7 @@
-defmodule Sippet.Router.SourceTest do
+defmodule Sippet.Message.ViaTest do
   use ExUnit.Case, async: true
 
   alias Sippet.Message.Via
-  alias Sippet.Router.Source
 
   @remote {:udp, {192, 0, 2, 7}, 4321}
 
@@ -17,9 +16,9 @@ defmodule Sippet.Router.SourceTest do
 
   defp via(host, params), do: {{2, 0}, :udp, {host, 5060}, params}
 
-  defp destination(host, params, options \\ %{}, reliable? \\ false) do
-    request = %{headers: %{via: Via.stamp([via(host, params)], @remote)}}
-    Source.response_destination(%{options: options}, request, @remote, reliable?)
+  defp destination(host, params, obey_maddr? \\ false, reliable? \\ false) do
+    vias = Via.stamp([via(host, params)], @remote)
+    Via.response_destination(vias, @remote, reliable?, obey_maddr?)
   end
 
   describe "RFC3261§18.2.1 received" do
@@ -82,14 +81,13 @@ defmodule Sippet.Router.SourceTest do
     end
 
     test "is the connection's other end on a reliable transport" do
-      assert destination("a", %{"maddr" => "203.0.113.9"}, %{}, true) == {{192, 0, 2, 7}, 4321}
+      assert destination("a", %{"maddr" => "203.0.113.9"}, false, true) == {{192, 0, 2, 7}, 4321}
     end
 
     test "is a unicast maddr only where an option says so" do
       assert destination("a", %{"maddr" => "203.0.113.9"}) == {{192, 0, 2, 7}, 5060}
-      obey = %{obey_maddr: true}
-      assert destination("a", %{"maddr" => "203.0.113.9"}, obey) == {{203, 0, 113, 9}, 5060}
-      assert destination("a", %{"maddr" => "host.example"}, obey) == {"host.example", 5060}
+      assert destination("a", %{"maddr" => "203.0.113.9"}, true) == {{203, 0, 113, 9}, 5060}
+      assert destination("a", %{"maddr" => "host.example"}, true) == {"host.example", 5060}
     end
 
     test "is a multicast maddr" do
@@ -99,8 +97,8 @@ defmodule Sippet.Router.SourceTest do
 
     test "is the source where the maddr names no host" do
       for maddr <- ["", "\xFF\xFE", "a b", String.duplicate("9", 60_000)],
-          options <- [%{}, %{obey_maddr: true}] do
-        assert destination("a", %{"maddr" => maddr}, options) == {{192, 0, 2, 7}, 5060}
+          obey_maddr? <- [false, true] do
+        assert destination("a", %{"maddr" => maddr}, obey_maddr?) == {{192, 0, 2, 7}, 5060}
       end
 
       assert {{0xFF02, _, _, _, _, _, _, _}, 5060} = destination("a", %{"maddr" => "[ff02::1]"})
