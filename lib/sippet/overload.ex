@@ -4,12 +4,12 @@ defmodule Sippet.Overload do
   #
   # Limited are the requests in a second, and those that are pending: whose server transaction is not finished, or whose
   # callback still runs. Of these both the number and the octets are limited, as a request may be of 64 KB. (The limit of
-  # all transactions is the transactions' own.) Each is shared out among the sources, see `Sippet.Overload.Sources`. What
+  # all transactions is the transactions' own.) Each is shared out among the sources, see `Sippet.Overload.FairShare`. What
   # belongs to a transaction in progress never comes here.
   #
   # The stack is a `Sippet.Stack`, which lies above this module.
 
-  alias Sippet.Overload.{Rate, Sources}
+  alias Sippet.Overload.{FairShare, Rate}
 
   @enforce_keys [:salt, :requests, :answers, :pending, :octets, :ledger, :state]
   defstruct @enforce_keys
@@ -26,8 +26,8 @@ defmodule Sippet.Overload do
           salt: binary,
           requests: Rate.t(),
           answers: Rate.t(),
-          pending: Sources.t(),
-          octets: Sources.t(),
+          pending: FairShare.t(),
+          octets: FairShare.t(),
           ledger: :ets.tid(),
           state: :atomics.atomics_ref()
         }
@@ -68,8 +68,8 @@ defmodule Sippet.Overload do
       salt: :crypto.strong_rand_bytes(8),
       requests: Rate.new(),
       answers: Rate.new(),
-      pending: Sources.new(),
-      octets: Sources.new(),
+      pending: FairShare.new(),
+      octets: FairShare.new(),
       ledger: :ets.new(__MODULE__, [:public, write_concurrency: true]),
       state: state
     }
@@ -81,13 +81,13 @@ defmodule Sippet.Overload do
 
   ## Admission
 
-  @spec source(map, tuple) :: Sources.source()
-  def source(%{overload: %__MODULE__{salt: salt}}, remote), do: Sources.locate(remote, salt)
+  @spec source(map, tuple) :: FairShare.source()
+  def source(%{overload: %__MODULE__{salt: salt}}, remote), do: FairShare.locate(remote, salt)
 
   @doc """
   Whether the stack takes a new request. One that it takes counts for this second.
   """
-  @spec admit(map, Sources.source(), class) :: :ok | {:error, reason}
+  @spec admit(map, FairShare.source(), class) :: :ok | {:error, reason}
   def admit(%{overload: overload, options: options}, source, class) do
     share = @shares[class]
 
@@ -109,14 +109,14 @@ defmodule Sippet.Overload do
   @doc """
   Whether the core may be given something more that is not counted as a request.
   """
-  @spec room?(map, Sources.source()) :: boolean
+  @spec room?(map, FairShare.source()) :: boolean
   def room?(%{overload: overload, options: options}, source),
     do: pending?(overload, options, source, @shares.ack)
 
   # Whether one more may be pending. How large that is does not matter: what is over the limit is one message.
   defp pending?(overload, options, source, share) do
-    Sources.room?(overload.pending, source, options.max_pending, share) and
-      Sources.room?(overload.octets, source, options.max_pending_bytes, share)
+    FairShare.room?(overload.pending, source, options.max_pending, share) and
+      FairShare.room?(overload.octets, source, options.max_pending_bytes, share)
   end
 
   @doc """
@@ -141,22 +141,22 @@ defmodule Sippet.Overload do
   @doc """
   A request of `source`, of so many octets, is pending from now on, until `leave/3` with the same.
   """
-  @spec enter(map, Sources.source(), non_neg_integer) :: :ok
+  @spec enter(map, FairShare.source(), non_neg_integer) :: :ok
   def enter(%{overload: %__MODULE__{} = overload}, source, octets) do
-    Sources.add(overload.octets, source, octets)
-    Sources.add(overload.pending, source, 1)
+    FairShare.add(overload.octets, source, octets)
+    FairShare.add(overload.pending, source, 1)
   end
 
-  @spec leave(map, Sources.source(), non_neg_integer) :: :ok
+  @spec leave(map, FairShare.source(), non_neg_integer) :: :ok
   def leave(%{overload: %__MODULE__{} = overload}, source, octets) do
-    Sources.add(overload.octets, source, -octets)
-    Sources.add(overload.pending, source, -1)
+    FairShare.add(overload.octets, source, -octets)
+    FairShare.add(overload.pending, source, -1)
   end
 
   @doc """
   A process works on so many octets that came from `source`, until `done/2`. `worker` is told of its end by a monitor.
   """
-  @spec enter(map, pid, Sources.source(), non_neg_integer, worker :: term) :: :ok
+  @spec enter(map, pid, FairShare.source(), non_neg_integer, worker :: term) :: :ok
   def enter(%{overload: %__MODULE__{ledger: ledger}} = stack, pid, source, octets, worker) do
     :ets.insert(ledger, {pid, source, octets, worker})
     enter(stack, source, octets)
@@ -186,13 +186,13 @@ defmodule Sippet.Overload do
   end
 
   @spec pending(map) :: non_neg_integer
-  def pending(%{overload: %__MODULE__{pending: pending}}), do: max(Sources.total(pending), 0)
+  def pending(%{overload: %__MODULE__{pending: pending}}), do: max(FairShare.total(pending), 0)
 
   @doc """
   How many octets the pending requests came with.
   """
   @spec pending_bytes(map) :: non_neg_integer
-  def pending_bytes(%{overload: %__MODULE__{octets: octets}}), do: max(Sources.total(octets), 0)
+  def pending_bytes(%{overload: %__MODULE__{octets: octets}}), do: max(FairShare.total(octets), 0)
 
   ## Draining
 

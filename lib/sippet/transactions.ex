@@ -131,7 +131,7 @@ defmodule Sippet.Transactions do
           Message.request(),
           Transport.t(),
           Transport.destination(),
-          Overload.Sources.source() | nil,
+          Overload.FairShare.source() | nil,
           {octets :: binary, remote :: tuple} | nil
         ) ::
           :ok | {:error, :already_started | :overload}

@@ -1,4 +1,4 @@
-defmodule Sippet.Overload.Sources do
+defmodule Sippet.Overload.FairShare do
   @moduledoc false
   # Who uses how much of a limit, and whether it may have more: in a table of fixed size, whatever the number of sources.
   #
