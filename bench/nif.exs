@@ -8,9 +8,9 @@ Code.require_file("support.exs", __DIR__)
 Code.require_file("worst.exs", __DIR__)
 
 defmodule Bench.Nif do
-  alias Sippet.{Headers, Message, Parser, URI}
+  alias Sippet.{Headers, Message, Native, URI}
 
-  # The bounds in Sippet.Parser.
+  # The bounds in Sippet.Native.
   @normal 16_384
   @normal_values 8_192
   @largest 65_507
@@ -156,7 +156,7 @@ defmodule Bench.Nif do
   defp warm_up(inputs), do: Enum.each(1..20, fn _ -> Enum.each(inputs, &work/1) end)
 
   defp work(input) do
-    _framed = Parser.frame(input, 0)
+    _framed = Native.frame(input, 0)
 
     with {:ok, message} when rem(byte_size(input), 5) == 0 <- Message.parse(input),
          do: Message.to_iodata(message)

@@ -14,7 +14,7 @@ defmodule PublicModulesTest do
            )
 
   test "there are modules" do
-    assert Sippet in @modules and Sippet.Parser in @modules
+    assert Sippet in @modules and Sippet.Native in @modules
     assert Mix.Tasks.Compile.SippetNif in @modules
   end
 

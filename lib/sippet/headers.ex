@@ -25,8 +25,8 @@ defmodule Sippet.Headers do
   """
 
   alias Sippet.Headers.Table
+  alias Sippet.Native
   alias Sippet.ParseError
-  alias Sippet.Parser
   alias Sippet.Serializer
   alias Sippet.URI
 
@@ -142,7 +142,7 @@ defmodule Sippet.Headers do
   """
   @spec parse(String.t(), binary | [binary]) :: {:ok, term} | {:error, ParseError.t()}
   def parse(name, raw) do
-    case Parser.parse_header(shaped!(name).name, List.wrap(raw)) do
+    case Native.parse_header(shaped!(name).name, List.wrap(raw)) do
       {:ok, value} -> {:ok, value}
       {:error, error} -> {:error, ParseError.new(error)}
     end
@@ -178,7 +178,7 @@ defmodule Sippet.Headers do
   @spec elements(String.t(), binary | [binary]) ::
           [{:ok, term} | {:error, text :: binary, ParseError.t()}]
   def elements(name, raw) do
-    for element <- Parser.parse_elements(shaped!(name).name, List.wrap(raw)) do
+    for element <- Native.parse_elements(shaped!(name).name, List.wrap(raw)) do
       case element do
         {:ok, value} -> {:ok, value}
         {text, {:error, error}} -> {:error, text, ParseError.new(error)}

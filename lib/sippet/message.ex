@@ -59,8 +59,8 @@ defmodule Sippet.Message do
   alias Sippet.Message.Typed
   alias Sippet.Message.Validator
   alias Sippet.Message.Via
+  alias Sippet.Native
   alias Sippet.ParseError
-  alias Sippet.Parser
   alias Sippet.Serializer
   alias Sippet.URI
 
@@ -780,7 +780,7 @@ defmodule Sippet.Message do
   """
   @spec parse(iodata) :: {:ok, t} | {:error, ParseError.t()}
   def parse(data) do
-    case Parser.parse(IO.iodata_to_binary(data)) do
+    case Native.parse(IO.iodata_to_binary(data)) do
       {:request, method, uri, version, headers, body} ->
         line = %RequestLine{method: method, request_uri: uri, version: version}
         {:ok, %__MODULE__{start_line: line, headers: headers, body: body}}
@@ -836,7 +836,7 @@ defmodule Sippet.Message do
   defp split(<<"\n", rest::binary>>, _resume, messages), do: split(rest, 0, messages)
 
   defp split(buffer, resume, messages) do
-    case Parser.frame(buffer, resume) do
+    case Native.frame(buffer, resume) do
       {:complete, size} ->
         {message, rest} = :erlang.split_binary(buffer, size)
         split(rest, 0, [message | messages])

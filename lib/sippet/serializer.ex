@@ -4,7 +4,7 @@ defmodule Sippet.Serializer do
   # ArgumentErrors, as it's the programmer who hands in what can't be printed.
 
   alias Sippet.Headers.Table
-  alias Sippet.Parser
+  alias Sippet.Native
 
   @rows List.to_tuple(Table.rows())
 
@@ -32,7 +32,7 @@ defmodule Sippet.Serializer do
   The value of one header as it stands behind its name, in one line.
   """
   @spec value(Table.row(), term) :: binary
-  def value(%{name: name}, value), do: print({:value, Parser.row(name), value})
+  def value(%{name: name}, value), do: print({:value, Native.row(name), value})
 
   @doc """
   A `Sippet.URI` as text.
@@ -46,14 +46,14 @@ defmodule Sippet.Serializer do
   """
   @spec try_uri(struct) :: {:ok, binary} | :error
   def try_uri(uri) do
-    case Parser.print({:uri, uri}) do
+    case Native.print({:uri, uri}) do
       text when is_binary(text) -> {:ok, text}
       {:error, _refusal} -> :error
     end
   end
 
   defp print(part) do
-    case Parser.print(part) do
+    case Native.print(part) do
       text when is_binary(text) -> text
       {:error, refusal} -> raise ArgumentError, explain(refusal)
     end

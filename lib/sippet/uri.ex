@@ -51,8 +51,8 @@ defmodule Sippet.URI do
 
   """
 
+  alias Sippet.Native
   alias Sippet.ParseError
-  alias Sippet.Parser
   alias Sippet.Serializer
   alias Sippet.URI.Comparison
   alias Sippet.URI.Escape
@@ -300,7 +300,7 @@ defmodule Sippet.URI do
   def parse(%__MODULE__{} = uri), do: {:ok, uri}
 
   def parse(string) when is_binary(string) do
-    case Parser.parse_uri(string) do
+    case Native.parse_uri(string) do
       {:error, error} -> {:error, ParseError.new(error)}
       uri -> {:ok, uri}
     end

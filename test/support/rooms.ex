@@ -22,7 +22,7 @@ defmodule Sippet.Rooms do
     {"Sippet.Headers", "values of headers from text, and back", ~w(Headers)},
     {"Sippet.URI", "URIs, their parts and their comparison", ~w(URI)},
     {"Sippet.Serializer", "the NIF's door for what is printed", ~w(Serializer)},
-    {"Sippet.Parser", "the NIF", ~w(Parser)},
+    {"Sippet.Native", "the NIF", ~w(Native)},
     {"Headers.Table, Options, Secret, Address, Digits, ParseError", "what names nothing else",
      ~w(Headers.Table Headers.Vocabulary Options Secret Address Digits ParseError)}
   ]

@@ -85,7 +85,7 @@ defmodule Mix.Tasks.Compile.SippetNif do
       library: Path.join(app, "priv/native/sippet_nif" <> extension()),
       manifest: Path.join(Mix.Project.manifest_path(), "compile.sippet_nif"),
       target_dir: env("SIPPET_CARGO_TARGET_DIR") || target_dir(),
-      module: Sippet.Parser,
+      module: Sippet.Native,
       cargo: System.find_executable("cargo"),
       profile: env("SIPPET_CARGO_PROFILE") || "release",
       target: env("SIPPET_CARGO_TARGET"),

@@ -3,7 +3,7 @@ defmodule Sippet.DigestAuth.Algorithm do
   # The algorithms of RFC 7616 §6.1 by their names on the wire. One is a hash and whether its session variant is meant,
   # "-sess", which differs in A1 only.
 
-  alias Sippet.Parser
+  alias Sippet.Native
 
   @type hash :: :md5 | :sha256 | :sha512_256
   @type t :: {hash, session? :: boolean}
@@ -65,7 +65,7 @@ defmodule Sippet.DigestAuth.Algorithm do
   @spec hex(t, iodata) :: String.t()
   def hex({hash, _session?}, data), do: hash |> digest(data) |> Base.encode16(case: :lower)
 
-  defp digest(:sha512_256, data), do: Parser.sha512_256(data)
+  defp digest(:sha512_256, data), do: Native.sha512_256(data)
   defp digest(hash, data), do: :crypto.hash(hash, data)
 
   @doc """

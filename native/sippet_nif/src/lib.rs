@@ -1,4 +1,4 @@
-//! The door between the SIP parser and the BEAM: `Sippet.Parser` on the other side.
+//! The door between the SIP parser and the BEAM: `Sippet.Native` on the other side.
 //!
 //! It holds no grammar. What the parser found becomes terms of the documented shapes, errors become tuples.
 #![deny(unsafe_code)]
@@ -18,7 +18,7 @@ use sip_parser::{Element, Frame, HeaderId, Parser, Resume};
 use term::{Maker, Raw};
 use words::Words;
 
-rustler::init!("Elixir.Sippet.Parser", load = load);
+rustler::init!("Elixir.Sippet.Native", load = load);
 
 /// Refuses a library that was built from another table than its caller.
 fn load(env: Env<'_>, table_hash: Term<'_>) -> bool {

@@ -16,7 +16,7 @@ defmodule Sippet.Headers.TableTest do
   end
 
   test "agrees with the native library" do
-    assert Table.hash() == Sippet.Parser.table_hash()
+    assert Table.hash() == Sippet.Native.table_hash()
   end
 
   describe "find/1" do

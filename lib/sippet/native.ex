@@ -1,4 +1,4 @@
-defmodule Sippet.Parser do
+defmodule Sippet.Native do
   @moduledoc false
   # The Elixir side of the NIF door: plain terms in, plain terms out. Nobody but Sippet.Message, Sippet.URI,
   # Sippet.Headers and Sippet.DigestAuth comes here.
