@@ -1,6 +1,6 @@
 //! The character classes of the grammar, as one table of bits.
 
-use crate::blocks::{Block, any_of, in_range};
+use crate::simd::{Block, any_of, in_range};
 use wide::u8x16;
 
 /// A set of octets: one or more bits of [`TABLE`].

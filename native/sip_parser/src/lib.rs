@@ -34,7 +34,6 @@
 #[cfg(test)]
 extern crate self as sip_parser;
 
-mod blocks;
 mod chars;
 mod cursor;
 mod error;
@@ -46,6 +45,7 @@ mod message;
 mod params;
 mod salvage;
 mod shape;
+mod simd;
 mod start_line;
 mod table;
 mod tree;

@@ -1,10 +1,10 @@
 //! Header framing (RFC 3261 §7.3.1): from text to named lines, grouped by header.
 
-use crate::blocks;
 use crate::chars::Class;
 use crate::cursor::Cursor;
 use crate::error::{Error, Reason};
 use crate::limits;
+use crate::simd;
 use crate::table::{self, HeaderId, NameIndex, ROW_COUNT};
 use crate::tree::{Range, Span};
 use smallvec::SmallVec;
@@ -74,7 +74,7 @@ pub(crate) fn leading_line_ends(input: &[u8]) -> usize {
 #[inline]
 pub(crate) fn line_end(text: &[u8], from: usize, nul: &mut bool) -> Result<LineEnd, Error> {
     let mut at = from;
-    while let Some(found) = blocks::find_control(&text[at..]) {
+    while let Some(found) = simd::find_control(&text[at..]) {
         at += found;
         match (text[at], text.get(at + 1)) {
             (b'\r', Some(b'\n')) => {
@@ -302,7 +302,7 @@ struct Name {
 #[inline]
 fn name(index: &NameIndex, text: &[u8], start: usize) -> Result<Name, Error> {
     let line = &text[start..];
-    let length = blocks::find_octet(&line[..line.len().min(USUAL_NAME)], b':').unwrap_or(0);
+    let length = simd::find_octet(&line[..line.len().min(USUAL_NAME)], b':').unwrap_or(0);
     match index.find(&line[..length]) {
         Some(id) => Ok(Name {
             id: Some(id),

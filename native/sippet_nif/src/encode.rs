@@ -1,8 +1,8 @@
 //! From the syntax tree to the terms of the documented shapes.
 
 use crate::atoms::Atoms;
+use crate::literals::Literals;
 use crate::term::{Maker, Raw};
-use crate::words::Words;
 use rustler::{Error, NifResult};
 use sip_parser::{
     Date, HeaderId, Item, Message, Param, Range, Repeat, Span, StartLine, Text, Uri, UriId,
@@ -26,7 +26,7 @@ type Terms<'a, const N: usize> = SmallVec<[Raw<'a>; N]>;
 pub(crate) struct Encoder<'a, 't> {
     pub(crate) make: Maker<'a>,
     pub(crate) atoms: &'static Atoms,
-    pub(crate) words: Words<'a>,
+    pub(crate) literals: Literals<'a>,
     /// The text that spans point into.
     text: &'t [u8],
     /// The binary whose octets the text is, if it is one.
@@ -65,14 +65,14 @@ fn broken() -> Error {
 impl<'a, 't> Encoder<'a, 't> {
     pub(crate) fn new(
         make: Maker<'a>,
-        words: Words<'a>,
+        literals: Literals<'a>,
         text: &'t [u8],
         binary: Option<Raw<'a>>,
     ) -> Encoder<'a, 't> {
         Encoder {
             make,
             atoms: Atoms::get(),
-            words,
+            literals,
             text,
             binary,
         }
@@ -87,7 +87,7 @@ impl<'a, 't> Encoder<'a, 't> {
     ) -> NifResult<Raw<'a>> {
         let headers = self.headers(message)?;
         let body = match message.body() {
-            None | Some([]) => self.words.empty(),
+            None | Some([]) => self.literals.empty(),
             Some(body) => self.part(input, octets, message.body_offset(), body),
         };
         Ok(match message.start_line() {
@@ -157,7 +157,7 @@ impl<'a, 't> Encoder<'a, 't> {
     /// the rest as sent.
     fn name(&self, id: Option<HeaderId>, name: Span) -> Raw<'a> {
         if let Some(id) = id {
-            return self.words.name(id);
+            return self.literals.name(id);
         }
         let name = name.of(self.text);
         self.make.binary_with(name.len(), |octets| {
@@ -240,7 +240,7 @@ impl<'a, 't> Encoder<'a, 't> {
                 let params = match token68 {
                     Some(token) => self
                         .make
-                        .map(&[self.words.empty()], &[self.span(*token)])
+                        .map(&[self.literals.empty()], &[self.span(*token)])
                         .ok_or_else(broken)?,
                     None => params(range)?,
                 };
@@ -290,7 +290,7 @@ impl<'a, 't> Encoder<'a, 't> {
     }
 
     fn star(&self) -> Raw<'a> {
-        self.words
+        self.literals
             .find(b"*")
             .unwrap_or_else(|| self.make.binary(b"*"))
     }
@@ -342,7 +342,7 @@ impl<'a, 't> Encoder<'a, 't> {
         value: impl Fn(&Param) -> Raw<'a>,
     ) -> NifResult<Raw<'a>> {
         if params.is_empty() {
-            return Ok(self.words.empty_map());
+            return Ok(self.literals.empty_map());
         }
         let mut keys: Terms<'a, 16> = SmallVec::new();
         let mut values: Terms<'a, 16> = SmallVec::new();
@@ -425,7 +425,7 @@ impl<'a, 't> Encoder<'a, 't> {
 
     fn version(&self, (major, minor): (u16, u16)) -> Raw<'a> {
         if (major, minor) == (2, 0) {
-            return self.words.version_2_0();
+            return self.literals.version_2_0();
         }
         self.make.tuple(&[
             self.make.integer(major.into()),
@@ -453,7 +453,7 @@ impl<'a, 't> Encoder<'a, 't> {
             Some(binary) if text.len() > COPIED => {
                 self.part(binary, self.text.len(), span.start as usize, text)
             }
-            _ if text.is_empty() => self.words.empty(),
+            _ if text.is_empty() => self.literals.empty(),
             _ => self.make.binary(text),
         }
     }
@@ -468,11 +468,11 @@ impl<'a, 't> Encoder<'a, 't> {
         }
     }
 
-    /// Text that is likely one of the words.
+    /// Text that is likely one of the literals.
     #[inline]
     fn word(&self, span: Span) -> Raw<'a> {
         let text = span.of(self.text);
-        match self.words.find(text) {
+        match self.literals.find(text) {
             Some(word) => word,
             None => self.text(span, text),
         }

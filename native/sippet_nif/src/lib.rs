@@ -5,18 +5,18 @@
 
 mod atoms;
 mod encode;
+mod error;
+mod literals;
 mod print;
-mod refuse;
 mod term;
-mod words;
 
 use atoms::Atoms;
 use encode::Encoder;
+use literals::Literals;
 use rustler::{Binary, Env, Error, NifResult, Term};
 use sha2::{Digest, Sha512_256};
 use sip_parser::{Element, Frame, HeaderId, Parser, Resume};
 use term::{Maker, Raw};
-use words::Words;
 
 rustler::init!("Elixir.Sippet.Native", load = load);
 
@@ -28,9 +28,9 @@ fn load(env: Env<'_>, table_hash: Term<'_>) -> bool {
         .is_ok_and(|hash: u32| hash == sip_parser::TABLE_HASH)
 }
 
-fn words<'a>(make: Maker<'a>, literals: Term<'a>) -> NifResult<Words<'a>> {
+fn read_literals<'a>(make: Maker<'a>, literals: Term<'a>) -> NifResult<Literals<'a>> {
     let elements = make.elements(literals.into()).ok_or(Error::BadArg)?;
-    Words::new(elements).ok_or(Error::BadArg)
+    Literals::new(elements).ok_or(Error::BadArg)
 }
 
 #[rustler::nif]
@@ -46,20 +46,20 @@ fn parse_dirty<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> NifRe
 
 fn parse_message<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> NifResult<Term<'a>> {
     let make = Maker::new(env);
-    let words = words(make, literals)?;
+    let literals = read_literals(make, literals)?;
     let octets = input.as_slice();
     let whole = Raw::from(input.to_term(env));
     let mut parser = Parser::new();
     let raw = match parser.parse(octets) {
         Ok(message) => {
             let binary = (!message.is_unfolded()).then_some(whole);
-            Encoder::new(make, words, message.text(), binary).message(
+            Encoder::new(make, literals, message.text(), binary).message(
                 &message,
                 whole,
                 octets.len(),
             )?
         }
-        Err(error) => refuse::message(make, words, octets, error),
+        Err(error) => error::message(make, literals, octets, error),
     };
     Ok(make.term(env, raw))
 }
@@ -67,12 +67,12 @@ fn parse_message<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> Nif
 #[rustler::nif]
 fn parse_uri<'a>(env: Env<'a>, input: Binary<'a>, literals: Term<'a>) -> NifResult<Term<'a>> {
     let make = Maker::new(env);
-    let words = words(make, literals)?;
+    let literals = read_literals(make, literals)?;
     let octets = input.as_slice();
     let whole = Raw::from(input.to_term(env));
     let raw = match sip_parser::parse_uri(octets) {
-        Ok(uri) => Encoder::new(make, words, octets, Some(whole)).uri(&uri)?,
-        Err(error) => refuse::text(make, words, octets, error),
+        Ok(uri) => Encoder::new(make, literals, octets, Some(whole)).uri(&uri)?,
+        Err(error) => error::text(make, literals, octets, error),
     };
     Ok(make.term(env, raw))
 }
@@ -106,17 +106,17 @@ fn parse_lines<'a>(
     literals: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let make = Maker::new(env);
-    let words = words(make, literals)?;
+    let literals = read_literals(make, literals)?;
     let id = HeaderId::all().nth(row).ok_or(Error::BadArg)?;
     let lines: Vec<&[u8]> = values.iter().map(Binary::as_slice).collect();
     let mut parser = Parser::new();
     let raw = match parser.parse_values(id, &lines) {
         Ok(values) => {
-            let encoder = Encoder::new(make, words, values.text(), None);
+            let encoder = Encoder::new(make, literals, values.text(), None);
             let value = encoder.value(id, values.items(), &values)?;
             make.tuple(&[Atoms::get().ok.into(), value])
         }
-        Err(error) => refuse::text(make, words, &lines.concat(), error),
+        Err(error) => error::text(make, literals, &lines.concat(), error),
     };
     Ok(make.term(env, raw))
 }
@@ -150,12 +150,12 @@ fn parse_elements<'a>(
     literals: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let make = Maker::new(env);
-    let words = words(make, literals)?;
+    let literals = read_literals(make, literals)?;
     let id = HeaderId::all().nth(row).ok_or(Error::BadArg)?;
     let lines: Vec<&[u8]> = values.iter().map(Binary::as_slice).collect();
     let mut parser = Parser::new();
     let (values, elements) = parser.parse_each(id, &lines);
-    let encoder = Encoder::new(make, words, values.text(), None);
+    let encoder = Encoder::new(make, literals, values.text(), None);
     let elements: NifResult<Vec<Raw<'a>>> = elements
         .iter()
         .map(|element| match element {
@@ -165,7 +165,7 @@ fn parse_elements<'a>(
             }
             Element::Bad(span, error) => {
                 let text = span.of(values.text());
-                let refusal = refuse::text(make, words, text, *error);
+                let refusal = error::text(make, literals, text, *error);
                 Ok(make.tuple(&[make.binary(text), refusal]))
             }
         })
@@ -216,7 +216,7 @@ fn frame_first<'a>(
     literals: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let make = Maker::new(env);
-    let words = words(make, literals)?;
+    let literals = read_literals(make, literals)?;
     let atoms = Atoms::get();
     let octets = buffer.as_slice();
     let resume = unpacked(resume);
@@ -227,7 +227,7 @@ fn frame_first<'a>(
         Ok(Frame::Partial(resume)) => {
             make.tuple(&[atoms.partial.into(), make.long(packed(resume))])
         }
-        Err(error) => refuse::message(make, words, octets, error),
+        Err(error) => error::message(make, literals, octets, error),
     };
     Ok(make.term(env, raw))
 }

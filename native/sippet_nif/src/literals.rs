@@ -70,41 +70,41 @@ const FIRST: usize = 3;
 
 /// The caller's tuple: the empty binary, the empty map, the version 2.0, the names of the header table, then the words.
 #[derive(Clone, Copy)]
-pub(crate) struct Words<'a> {
-    literals: &'a [Raw<'a>],
+pub(crate) struct Literals<'a> {
+    terms: &'a [Raw<'a>],
     index: &'static Index,
 }
 
-impl<'a> Words<'a> {
+impl<'a> Literals<'a> {
     /// Takes the tuple; none where it is not as long as the tables say.
-    pub(crate) fn new(literals: &'a [Raw<'a>]) -> Option<Words<'a>> {
+    pub(crate) fn new(terms: &'a [Raw<'a>]) -> Option<Literals<'a>> {
         let index: &'static Index = &INDEX;
         let expected = FIRST + ROW_COUNT + index.words.len();
-        (literals.len() == expected).then_some(Words { literals, index })
+        (terms.len() == expected).then_some(Literals { terms, index })
     }
 
     /// The empty binary.
     #[inline]
     pub(crate) fn empty(self) -> Raw<'a> {
-        self.literals[0]
+        self.terms[0]
     }
 
     /// The map of no parameters.
     #[inline]
     pub(crate) fn empty_map(self) -> Raw<'a> {
-        self.literals[1]
+        self.terms[1]
     }
 
     /// `{2, 0}`
     #[inline]
     pub(crate) fn version_2_0(self) -> Raw<'a> {
-        self.literals[2]
+        self.terms[2]
     }
 
     /// A header's registered name.
     #[inline]
     pub(crate) fn name(self, id: HeaderId) -> Raw<'a> {
-        self.literals[FIRST + id.index()]
+        self.terms[FIRST + id.index()]
     }
 
     /// The literal of this text, if it is one of the words.
@@ -115,6 +115,6 @@ impl<'a> Words<'a> {
         }
         self.index
             .find(text)
-            .map(|number| self.literals[FIRST + ROW_COUNT + number])
+            .map(|number| self.terms[FIRST + ROW_COUNT + number])
     }
 }

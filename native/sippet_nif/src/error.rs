@@ -1,8 +1,8 @@
 //! `{:error, {reason, header, line, offset, excerpt, request}}`: what was wrong, and what an answer needs.
 
 use crate::atoms::Atoms;
+use crate::literals::Literals;
 use crate::term::{Maker, Raw};
-use crate::words::Words;
 use sip_parser::{Error, HeaderId, salvage};
 
 /// Octets of the offending text that an error carries.
@@ -13,7 +13,7 @@ const EXCERPT: usize = 80;
 #[cold]
 pub(crate) fn message<'a>(
     make: Maker<'a>,
-    words: Words<'a>,
+    literals: Literals<'a>,
     input: &[u8],
     error: Error,
 ) -> Raw<'a> {
@@ -26,7 +26,7 @@ pub(crate) fn message<'a>(
                 .iter()
                 // RFC3261§18.2.2 - one below the topmost Via must not take its place.
                 .filter(|(id, _)| salvage.topmost_via || *id != HeaderId::VIA)
-                .map(|(id, value)| make.tuple(&[words.name(*id), make.binary(value)]))
+                .map(|(id, value)| make.tuple(&[literals.name(*id), make.binary(value)]))
                 .collect();
             let method = atoms
                 .method(salvage.method)
@@ -38,18 +38,23 @@ pub(crate) fn message<'a>(
             make.tuple(&[method, uri, make.list(&lines)])
         }
     };
-    refusal(make, words, input, error, request)
+    refusal(make, literals, input, error, request)
 }
 
 /// The refusal of text that is no message.
 #[cold]
-pub(crate) fn text<'a>(make: Maker<'a>, words: Words<'a>, input: &[u8], error: Error) -> Raw<'a> {
-    refusal(make, words, input, error, Atoms::get().nil.into())
+pub(crate) fn text<'a>(
+    make: Maker<'a>,
+    literals: Literals<'a>,
+    input: &[u8],
+    error: Error,
+) -> Raw<'a> {
+    refusal(make, literals, input, error, Atoms::get().nil.into())
 }
 
 fn refusal<'a>(
     make: Maker<'a>,
-    words: Words<'a>,
+    literals: Literals<'a>,
     input: &[u8],
     error: Error,
     request: Raw<'a>,
@@ -57,7 +62,9 @@ fn refusal<'a>(
     let atoms = Atoms::get();
     let details = make.tuple(&[
         atoms.reason(error.reason).into(),
-        error.header.map_or(atoms.nil.into(), |id| words.name(id)),
+        error
+            .header
+            .map_or(atoms.nil.into(), |id| literals.name(id)),
         make.integer(error.line(input) as u32),
         make.integer(error.offset as u32),
         make.binary(error.excerpt(input, EXCERPT)),
