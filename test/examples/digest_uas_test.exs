@@ -1,8 +1,8 @@
 defmodule Examples.DigestUASTest do
   use Sippet.ExampleCase, async: true
 
-  # The far end is Sippet.Test's, and no puppet.
-  import Sippet.Puppet, only: []
+  # The far end is Sippet.Test's, and no scripted user agent.
+  import Sippet.ScriptedUserAgent, only: []
   import Sippet.Test
 
   alias Examples.DigestUAS

@@ -12,7 +12,11 @@ defmodule Examples.ForkingProxyTest do
     aor = "sip:#{user}@test.local"
 
     request =
-      Puppet.request(alice, :register, "sip:test.local", from: aor, to: aor, route: [route(proxy)])
+      ScriptedUserAgent.request(alice, :register, "sip:test.local",
+        from: aor,
+        to: aor,
+        route: [route(proxy)]
+      )
 
     send_request(alice, Message.put_header(request, :contact, contacts))
     assert_came(alice, {200, :register})
@@ -23,8 +27,8 @@ defmodule Examples.ForkingProxyTest do
   # A proxy, a caller, and as many called as there are q-values.
   defp scene(qs, options \\ []) do
     {_stack, proxy} = proxy(options)
-    {alice, _address} = start_stack(Puppet)
-    bobs = for _q <- qs, do: start_stack(Puppet)
+    {alice, _address} = start_stack(ScriptedUserAgent)
+    bobs = for _q <- qs, do: start_stack(ScriptedUserAgent)
 
     params = for q <- qs, do: if(q, do: %{"q" => q}, else: %{})
     addresses = for {_stack, address} <- bobs, do: address
@@ -33,7 +37,7 @@ defmodule Examples.ForkingProxyTest do
   end
 
   defp invite(alice, proxy),
-    do: Puppet.request(alice, :invite, "sip:bob@test.local", route: [route(proxy)])
+    do: ScriptedUserAgent.request(alice, :invite, "sip:bob@test.local", route: [route(proxy)])
 
   defp call(alice, proxy) do
     invite = send_request(alice, invite(alice, proxy))
@@ -51,7 +55,7 @@ defmodule Examples.ForkingProxyTest do
 
     test "calls between two SIPps, along the Record-Route" do
       {stack, proxy} = proxy()
-      {alice, _address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
       uas = SIPp.start(["-sn", "uas"], calls: 10)
       register(alice, proxy, [{uas.address, %{}}], "service")
 
@@ -65,7 +69,7 @@ defmodule Examples.ForkingProxyTest do
     test "re-INVITEs, with the user agent of the examples behind the proxy" do
       {_stack, proxy} = proxy()
       {_stack, address} = start_example(UserAgent, ring: 10)
-      {alice, _address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
       register(alice, proxy, [{address, %{}}], "service")
 
       result =
@@ -77,9 +81,15 @@ defmodule Examples.ForkingProxyTest do
     test "a caller that gives up" do
       {_stack, proxy} = proxy(domains: ["127.0.0.1"])
       {_stack, address} = start_example(UserAgent, ring: 60_000)
-      {alice, _address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
       aor = uri("service", proxy)
-      request = Puppet.request(alice, :register, "sip:127.0.0.1", to: aor, route: [route(proxy)])
+
+      request =
+        ScriptedUserAgent.request(alice, :register, "sip:127.0.0.1",
+          to: aor,
+          route: [route(proxy)]
+        )
+
       contact = {"", URI.parse!(uri("service", address)), %{}}
       request = Message.put_header(request, :contact, [contact])
 
@@ -101,7 +111,10 @@ defmodule Examples.ForkingProxyTest do
 
       call = fn uri, headers ->
         invite =
-          Puppet.request(alice, :invite, uri, to: "sip:bob@test.local", route: [route(proxy)])
+          ScriptedUserAgent.request(alice, :invite, uri,
+            to: "sip:bob@test.local",
+            route: [route(proxy)]
+          )
 
         send_request(alice, %{invite | headers: Map.merge(invite.headers, headers)})
       end
@@ -118,9 +131,9 @@ defmodule Examples.ForkingProxyTest do
 
     test "a loop is answered 482" do
       {_stack, proxy} = proxy()
-      {alice, _address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
       # To the proxy's own address, which is no domain of it: it sends to itself.
-      send_request(alice, Puppet.request(alice, :options, uri("bob", proxy)))
+      send_request(alice, ScriptedUserAgent.request(alice, :options, uri("bob", proxy)))
       assert_came(alice, {482, :options})
     end
 
@@ -154,14 +167,14 @@ defmodule Examples.ForkingProxyTest do
       sent = call(alice, proxy)
       got = assert_came(bob, :invite)
 
-      {host, port} = Puppet.local(bob)
+      {host, port} = ScriptedUserAgent.local(bob)
       assert {got.start_line.request_uri.host, got.start_line.request_uri.port} == {host, port}
       assert got.headers.max_forwards == 69
       refute Message.has_header?(got, :route)
       [{"", own, %{}}] = got.headers.record_route
       assert to_string(own) == route(proxy)
       assert [{{2, 0}, :udp, {_, _}, _}, {{2, 0}, :udp, sent_by, _}] = got.headers.via
-      assert sent_by == Puppet.local(alice)
+      assert sent_by == ScriptedUserAgent.local(alice)
 
       assert [alike(got), alike(sent)] |> Enum.uniq() |> length() == 1
     end
@@ -291,7 +304,7 @@ defmodule Examples.ForkingProxyTest do
 
     test "a place that can't be reached is a 503, and alone a 500" do
       {_stack, proxy} = proxy()
-      {alice, _address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
       {:ok, socket} = :gen_udp.open(0, ip: {127, 0, 0, 1})
       {:ok, port} = :inet.port(socket)
       :gen_udp.close(socket)
@@ -302,19 +315,19 @@ defmodule Examples.ForkingProxyTest do
 
     test "a 2xx that nobody waits for is forwarded by its Via" do
       {_stack, proxy} = proxy()
-      {alice, _address} = start_stack(Puppet)
-      {bob, _address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      {bob, _address} = start_stack(ScriptedUserAgent)
       {host, port} = {proxy |> elem(0) |> text(), elem(proxy, 1)}
-      request = Puppet.request(alice, :invite, "sip:bob@test.local")
+      request = ScriptedUserAgent.request(alice, :invite, "sip:bob@test.local")
 
       vias =
-        for sent_by <- [{host, port}, Puppet.local(alice)],
+        for sent_by <- [{host, port}, ScriptedUserAgent.local(alice)],
             do: {{2, 0}, :udp, sent_by, %{"branch" => Message.create_branch()}}
 
       late = request |> Message.put_header(:via, vias) |> Message.to_response(200)
       :ok = Sippet.forward(bob, late)
       assert [{_version, :udp, sent_by, _params}] = assert_came(alice, {200, :invite}).headers.via
-      assert sent_by == Puppet.local(alice)
+      assert sent_by == ScriptedUserAgent.local(alice)
 
       # What is not the proxy's own goes nowhere.
       [_own | others] = vias
@@ -335,8 +348,8 @@ defmodule Examples.ForkingProxyTest do
 
     test "holds little, however large it is" do
       {stack, proxy} = proxy()
-      {alice, _address} = start_stack(Puppet)
-      {bob, address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      {bob, address} = start_stack(ScriptedUserAgent)
       register(alice, proxy, [{address, %{}}])
 
       large =

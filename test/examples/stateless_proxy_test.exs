@@ -15,15 +15,15 @@ defmodule Examples.StatelessProxyTest do
   end
 
   defp invite(alice, {ip, port}, uri \\ "sip:bob@test.local"),
-    do: %{Puppet.request(alice, :invite, uri) | target: {:udp, text(ip), port}}
+    do: %{ScriptedUserAgent.request(alice, :invite, uri) | target: {:udp, text(ip), port}}
 
   # A proxy before two servers, and who calls.
   defp scene do
     # With this T1 a server waits 320 ms for an ACK.
-    {one, first} = start_stack(Puppet, t1: 5, t2: 40)
-    {other, second} = start_stack(Puppet, t1: 5, t2: 40)
+    {one, first} = start_stack(ScriptedUserAgent, t1: 5, t2: 40)
+    {other, second} = start_stack(ScriptedUserAgent, t1: 5, t2: 40)
     {stack, proxy} = proxy([first, second], [])
-    {alice, _address} = start_stack(Puppet)
+    {alice, _address} = start_stack(ScriptedUserAgent)
     {alice, proxy, stack, [one, other]}
   end
 
@@ -77,7 +77,7 @@ defmodule Examples.StatelessProxyTest do
       {server, got, key} = assert_came_to(servers, :invite)
       assert got.headers.max_forwards == 69
       assert [{_, :udp, _, _}, {_, :udp, sent_by, _}] = got.headers.via
-      assert sent_by == Puppet.local(alice)
+      assert sent_by == ScriptedUserAgent.local(alice)
       refute_receive {^alice, {:response, :invite, 100, _response, _key}}, 100
 
       reply(server, got, 180)
@@ -113,7 +113,7 @@ defmodule Examples.StatelessProxyTest do
 
     test "what is for another domain goes there" do
       {alice, proxy, _stack, _servers} = scene()
-      {bob, address} = start_stack(Puppet)
+      {bob, address} = start_stack(ScriptedUserAgent)
       send_request(alice, invite(alice, proxy, uri("bob", address)))
       refute Message.has_header?(assert_came(bob, :invite), :route)
     end
@@ -130,11 +130,11 @@ defmodule Examples.StatelessProxyTest do
 
     test "a response that is not the proxy's is dropped" do
       {alice, {ip, port}, _stack, [server, _other]} = scene()
-      request = Puppet.request(alice, :options, "sip:bob@test.local")
+      request = ScriptedUserAgent.request(alice, :options, "sip:bob@test.local")
 
       response = fn host ->
         vias =
-          for sent_by <- [{host, port}, Puppet.local(alice)],
+          for sent_by <- [{host, port}, ScriptedUserAgent.local(alice)],
               do: {{2, 0}, :udp, sent_by, %{"branch" => Message.create_branch()}}
 
         response = request |> Message.put_header(:via, vias) |> Message.to_response(200)

@@ -15,7 +15,7 @@ defmodule Examples.UserAgentTest do
 
   # A call whose ACK was sent.
   defp established(alice, address) do
-    invite = send_request(alice, Puppet.request(alice, :invite, uri("bob", address)))
+    invite = send_request(alice, ScriptedUserAgent.request(alice, :invite, uri("bob", address)))
     ok = assert_came(alice, {200, :invite})
     {:ok, dialog} = Dialog.uac(invite, ok)
     send_request(alice, Dialog.build_ack(dialog, ok))
@@ -52,20 +52,20 @@ defmodule Examples.UserAgentTest do
   describe "RFC3261§8.2" do
     test "an unknown method gets 405 with Allow, and what is required and unknown 420" do
       {_stack, address} = start_example(UserAgent)
-      {alice, _address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
 
-      send_request(alice, Puppet.request(alice, :subscribe, uri("bob", address)))
+      send_request(alice, ScriptedUserAgent.request(alice, :subscribe, uri("bob", address)))
       assert "INVITE" in assert_came(alice, {405, :subscribe}).headers.allow
 
-      invite = Puppet.request(alice, :invite, uri("bob", address))
+      invite = ScriptedUserAgent.request(alice, :invite, uri("bob", address))
       send_request(alice, Message.put_header(invite, :require, ["100rel"]))
       assert assert_came(alice, {420, :invite}).headers.unsupported == ["100rel"]
     end
 
     test "a body that is no SDP gets 415" do
       {_stack, address} = start_example(UserAgent)
-      {alice, _address} = start_stack(Puppet)
-      invite = Puppet.request(alice, :invite, uri("bob", address))
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      invite = ScriptedUserAgent.request(alice, :invite, uri("bob", address))
       invite = Message.put_header(invite, :content_type, {{"text", "plain"}, %{}})
       send_request(alice, %{invite | body: "hello"})
       assert assert_came(alice, {415, :invite}).headers.accept == [{{"application", "sdp"}, %{}}]
@@ -73,8 +73,8 @@ defmodule Examples.UserAgentTest do
 
     test "OPTIONS tells what is understood" do
       {_stack, address} = start_example(UserAgent)
-      {alice, _address} = start_stack(Puppet)
-      send_request(alice, Puppet.request(alice, :options, uri("bob", address)))
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      send_request(alice, ScriptedUserAgent.request(alice, :options, uri("bob", address)))
       response = assert_came(alice, {200, :options})
       assert "BYE" in response.headers.allow
       assert response.headers.accept == [{{"application", "sdp"}, %{}}]
@@ -82,8 +82,8 @@ defmodule Examples.UserAgentTest do
 
     test "the same INVITE by another path gets 482" do
       {_stack, address} = start_example(UserAgent, ring: 60_000)
-      {alice, _address} = start_stack(Puppet)
-      invite = send_request(alice, Puppet.request(alice, :invite, uri("bob", address)))
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      invite = send_request(alice, ScriptedUserAgent.request(alice, :invite, uri("bob", address)))
       assert_came(alice, {180, :invite})
       send_request(alice, invite)
       assert_came(alice, {482, :invite})
@@ -93,8 +93,8 @@ defmodule Examples.UserAgentTest do
   describe "RFC3261§12" do
     test "a request of no dialog gets 481" do
       {_stack, address} = start_example(UserAgent)
-      {alice, _address} = start_stack(Puppet)
-      bye = Puppet.request(alice, :bye, uri("bob", address))
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      bye = ScriptedUserAgent.request(alice, :bye, uri("bob", address))
       send_request(alice, bye)
       assert_came(alice, {481, :bye})
       send_request(alice, put_in(bye.headers.to, put_elem(bye.headers.to, 2, %{"tag" => "gone"})))
@@ -103,7 +103,7 @@ defmodule Examples.UserAgentTest do
 
     test "a request with an older number gets 500" do
       {_stack, address} = start_example(UserAgent, ring: 0)
-      {alice, _address} = start_stack(Puppet)
+      {alice, _address} = start_stack(ScriptedUserAgent)
       {dialog, _ok} = established(alice, address)
       {options, _dialog} = Dialog.build_request(dialog, :options)
       send_request(alice, put_in(options.headers.cseq, {0, :options}))
@@ -114,8 +114,8 @@ defmodule Examples.UserAgentTest do
 
     test "a BYE ends a call that still rings" do
       {stack, address} = start_example(UserAgent, ring: 60_000)
-      {alice, _address} = start_stack(Puppet)
-      invite = send_request(alice, Puppet.request(alice, :invite, uri("bob", address)))
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      invite = send_request(alice, ScriptedUserAgent.request(alice, :invite, uri("bob", address)))
       {:ok, early} = Dialog.uac(invite, assert_came(alice, {180, :invite}))
 
       {reinvite, early} = Dialog.build_request(early, :invite)
@@ -132,8 +132,8 @@ defmodule Examples.UserAgentTest do
 
     test "an INVITE without a Contact gets 400" do
       {stack, address} = start_example(UserAgent)
-      {alice, _address} = start_stack(Puppet)
-      invite = Puppet.request(alice, :invite, uri("bob", address))
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      invite = ScriptedUserAgent.request(alice, :invite, uri("bob", address))
       send_request(alice, Message.delete_header(invite, :contact))
       assert_came(alice, {400, :invite})
       assert_no_calls(stack)
@@ -143,8 +143,8 @@ defmodule Examples.UserAgentTest do
   describe "RFC3261§13.3.1.4" do
     test "a call whose ACK never comes is ended with a BYE" do
       {stack, address} = start_example(UserAgent, ring: 0, stack: [t1: 5, t2: 20])
-      {alice, _address} = start_stack(Puppet)
-      send_request(alice, Puppet.request(alice, :invite, uri("bob", address)))
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      send_request(alice, ScriptedUserAgent.request(alice, :invite, uri("bob", address)))
       ok = assert_came(alice, {200, :invite})
       bye = assert_came(alice, :bye)
       assert Dialog.id(bye) == Dialog.id(ok)

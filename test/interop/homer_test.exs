@@ -3,7 +3,7 @@ defmodule Sippet.Interop.HomerTest do
   # tshark, with a dissector that was written from HEP's description alone.
   use Sippet.Interop.Case, async: true
 
-  alias Sippet.Interop.{Answerer, Caller, Sipcapture, Witness}
+  alias Sippet.Interop.{Answerer, Caller, Sipcapture, Tshark}
   alias Sippet.Trace.HEP
 
   @agent 2001
@@ -64,7 +64,7 @@ defmodule Sippet.Interop.HomerTest do
   describe "tshark" do
     @script Path.expand("tshark/hep.lua", __DIR__)
 
-    @refused if Peers.missing(:tshark), do: nil, else: Witness.refused(@script, "hep")
+    @refused if Peers.missing(:tshark), do: nil, else: Tshark.refused(@script, "hep")
     if @refused, do: IO.puts("\nSKIPPED: tshark as Homer's collector: #{@refused}")
 
     @describetag Peers.tags(:tshark)
@@ -81,10 +81,10 @@ defmodule Sippet.Interop.HomerTest do
         {:ok, collector} = :gen_udp.open(0, ip: {127, 0, 0, 1}, active: false)
         {:ok, port} = :inet.port(collector)
         fields = Enum.map(@fields, &"hep.#{&1}")
-        witness = Witness.start([port], protocol: "hep", script: @script, more: fields)
+        tshark = Tshark.start([port], protocol: "hep", script: @script, more: fields)
         %{call_id: call_id} = sent = export(port, unquote(Macro.escape(ip)))
         for _ <- sent.messages, do: {:ok, _packet} = :gen_udp.recv(collector, 0, 5_000)
-        packets = Witness.packets(witness)
+        packets = Tshark.packets(tshark)
         assert %{sent: 6, failed: 0, missed: 0} = HEP.stats(sent.export)
 
         messages =

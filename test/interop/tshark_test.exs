@@ -2,7 +2,7 @@ defmodule Sippet.Interop.TsharkTest do
   use Sippet.Interop.Case, async: true
 
   alias Sippet.{Corpus, Message}
-  alias Sippet.Interop.{Answerer, Caller, Moody, RawPeer, Registrant, Registrar, Witness}
+  alias Sippet.Interop.{Answerer, Caller, MisbehavingCore, RawPeer, Registrant, Registrar, Tshark}
 
   @moduletag Peers.tags(:tshark)
 
@@ -12,13 +12,13 @@ defmodule Sippet.Interop.TsharkTest do
   # From the best to the worst.
   @severities [:none, :comment, :chat, :note, :warning, :error]
 
-  defp watch(stacks), do: Witness.start(for {_stack, {_ip, port}} <- stacks, do: port)
+  defp watch(stacks), do: Tshark.start(for {_stack, {_ip, port}} <- stacks, do: port)
 
   # All that these stacks sent is sound; and all that they count as sent was seen. Gives the start lines of each call,
   # without the Request-URI.
-  defp sent(witness, stacks) do
+  defp sent(tshark, stacks) do
     ports = for {_stack, {_ip, port}} <- stacks, do: port
-    packets = for packet <- Witness.packets(witness), packet.source in ports, do: packet
+    packets = for packet <- Tshark.packets(tshark), packet.source in ports, do: packet
     Enum.each(packets, &assert_sound/1)
 
     counts = for {stack, _address} <- stacks, do: Sippet.stats(stack).message_sent
@@ -37,7 +37,7 @@ defmodule Sippet.Interop.TsharkTest do
         ip = unquote(Macro.escape(ip))
         {caller, _address} = from = start_stack(Caller, ip: ip)
         {answerer, {_ip, port}} = to = start_stack(Answerer, ip: ip)
-        witness = watch([from, to])
+        tshark = watch([from, to])
 
         answered = Caller.call(caller, "bob", {text(ip), port})
         assert_receive {^caller, {:response, :bye, 200, _response, _key}}, 5_000
@@ -47,7 +47,7 @@ defmodule Sippet.Interop.TsharkTest do
         assert_receive {^caller, {:response, :invite, 487, _response, _key}}, 5_000
         assert [_request] = requests(answerer, :cancel, 1)
 
-        calls = sent(witness, [from, to])
+        calls = sent(tshark, [from, to])
         assert ["INVITE", 180, 200, "ACK", "BYE", 200] = calls[answered]
         assert ["INVITE", 486, "ACK"] = calls[refused]
         assert ["INVITE", 180, "CANCEL" | ending] = calls[cancelled]
@@ -61,7 +61,7 @@ defmodule Sippet.Interop.TsharkTest do
     test "is sound: the challenge, the credentials, and what becomes of them" do
       {registrant, _address} = from = start_stack(Registrant)
       {_registrar, {ip, port}} = to = start_stack(Registrar)
-      witness = watch([from, to])
+      tshark = watch([from, to])
 
       for {password, status} <- [{"secret", 200}, {"wrong", 403}] do
         Registrant.register(registrant, {text(ip), port}, password)
@@ -71,7 +71,7 @@ defmodule Sippet.Interop.TsharkTest do
       assert [
                ["REGISTER", 401, "REGISTER", 200],
                ["REGISTER", 401, "REGISTER", 403]
-             ] = witness |> sent([from, to]) |> Map.values() |> Enum.sort()
+             ] = tshark |> sent([from, to]) |> Map.values() |> Enum.sort()
     end
   end
 
@@ -89,12 +89,12 @@ defmodule Sippet.Interop.TsharkTest do
     # The core that raises is told of.
     @tag :capture_log
     test "is sound, whatever is refused" do
-      {_stack, address} = to = start_stack(Moody)
+      {_stack, address} = to = start_stack(MisbehavingCore)
       peer = RawPeer.open(address)
-      witness = watch([to])
+      tshark = watch([to])
 
       for {status, method, options} <- @refusals, do: RawPeer.ask(peer, method, status, options)
-      statuses = witness |> sent([to]) |> Map.values() |> Enum.concat() |> Enum.sort()
+      statuses = tshark |> sent([to]) |> Map.values() |> Enum.concat() |> Enum.sort()
       assert statuses == for({status, _method, _options} <- @refusals, do: status)
     end
   end
@@ -103,7 +103,7 @@ defmodule Sippet.Interop.TsharkTest do
     # Some are strange enough for tshark to complain: what is printed must not be worse than what came.
     test "is as sound when we print it as it came" do
       peer = RawPeer.open({@ipv4, Program.free_port()})
-      witness = watch([{:nobody, {@ipv4, peer.port}}])
+      tshark = watch([{:nobody, {@ipv4, peer.port}}])
 
       names =
         for folder <- ["clients", "rfc4475", "rfc5118"],
@@ -114,7 +114,7 @@ defmodule Sippet.Interop.TsharkTest do
           name
         end
 
-      pairs = witness |> Witness.packets() |> Enum.chunk_every(2)
+      pairs = tshark |> Tshark.packets() |> Enum.chunk_every(2)
       assert length(names) > 80 and length(pairs) == length(names)
 
       for {name, [came, printed]} <- Enum.zip(names, pairs) do
@@ -126,15 +126,15 @@ defmodule Sippet.Interop.TsharkTest do
     defp rank(%{severity: severity}), do: Enum.find_index(@severities, &(&1 == severity))
   end
 
-  describe "the witness" do
+  describe "tshark" do
     test "sees what is not sound" do
       peer = RawPeer.open({@ipv4, Program.free_port()})
-      witness = watch([{:nobody, {@ipv4, peer.port}}])
+      tshark = watch([{:nobody, {@ipv4, peer.port}}])
 
       for line <- ["No colon here", "Content-Length: many"],
           do: RawPeer.send(peer, RawPeer.request(peer, "OPTIONS", lines: [line]))
 
-      assert [%{severity: :error}, %{severity: :error}] = Witness.packets(witness)
+      assert [%{severity: :error}, %{severity: :error}] = Tshark.packets(tshark)
     end
   end
 end

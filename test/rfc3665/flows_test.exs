@@ -6,7 +6,7 @@ defmodule Sippet.RFC3665.FlowsTest do
 
   alias Examples.{ForkingProxy, Registrar}
   alias Sippet.{DigestAuth, Flow, Standstill, Transactions}
-  alias Sippet.Interop.{Events, Notebook, Party}
+  alias Sippet.Interop.{Endpoint, Events, Notebook}
 
   @alice "sip:alice@atlanta.example.com"
   @bob "sip:bob@biloxi.example.com"
@@ -67,7 +67,7 @@ defmodule Sippet.RFC3665.FlowsTest do
   ## The parties
 
   defp party(name, options \\ []) do
-    {stack, address} = start_stack(Puppet, [telemetry: Events] ++ options)
+    {stack, address} = start_stack(ScriptedUserAgent, [telemetry: Events] ++ options)
     {name, stack, address}
   end
 
@@ -115,7 +115,9 @@ defmodule Sippet.RFC3665.FlowsTest do
   end
 
   defp register(bob, proxy, address) do
-    register = Puppet.request(bob, :register, "sip:biloxi.example.com", from: @bob, to: @bob)
+    register =
+      ScriptedUserAgent.request(bob, :register, "sip:biloxi.example.com", from: @bob, to: @bob)
+
     contact = {"", URI.parse!(uri("bob", address)), %{}}
     {ip, port} = proxy
     register = Message.put_header(register, :contact, [contact])
@@ -126,7 +128,10 @@ defmodule Sippet.RFC3665.FlowsTest do
 
   defp invite(alice, route) do
     routes = if route, do: [route: [route]], else: []
-    alice |> Puppet.request(:invite, @bob, [from: @alice] ++ routes) |> Party.put_sdp(alice)
+
+    alice
+    |> ScriptedUserAgent.request(:invite, @bob, [from: @alice] ++ routes)
+    |> Endpoint.put_sdp(alice)
   end
 
   # The same request with credentials for the challenges, under the next number.
@@ -146,7 +151,7 @@ defmodule Sippet.RFC3665.FlowsTest do
   end
 
   # The answer has an SDP body, as a 200 to an INVITE has.
-  defp accept(bob, request), do: reply(bob, request, 200, &Party.put_sdp(&1, bob))
+  defp accept(bob, request), do: reply(bob, request, 200, &Endpoint.put_sdp(&1, bob))
 
   defp acknowledge(alice, invite, ok, credentials \\ []) do
     {:ok, dialog} = Dialog.uac(invite, ok)
@@ -177,7 +182,9 @@ defmodule Sippet.RFC3665.FlowsTest do
   end
 
   defp registration(bob, {ip, port}, headers) do
-    request = Puppet.request(bob, :register, "sip:ss2.biloxi.example.com", from: @bob, to: @bob)
+    request =
+      ScriptedUserAgent.request(bob, :register, "sip:ss2.biloxi.example.com", from: @bob, to: @bob)
+
     headers = Map.merge(Map.delete(request.headers, :contact), Map.new(headers))
     %{request | headers: headers, target: {:udp, text(ip), port}}
   end
@@ -298,15 +305,22 @@ defmodule Sippet.RFC3665.FlowsTest do
 
     {:ok, bobs} = Dialog.uas(got, response)
     {reinvite, _bobs} = Dialog.build_request(%{bobs | local_seq: 13}, :invite)
-    contact = Puppet.contact(bob, "bob")
-    reinvite = reinvite |> Message.put_header(:contact, [contact]) |> Party.put_sdp(bob)
+    contact = ScriptedUserAgent.contact(bob, "bob")
+    reinvite = reinvite |> Message.put_header(:contact, [contact]) |> Endpoint.put_sdp(bob)
     reinvite = send_request(bob, reinvite)
 
     got = assert_came(alice, :invite)
     {:ok, dialog} = Dialog.receive_request(dialog, got)
     # Her Contact, and not the one of the To.
-    contact = [Puppet.contact(alice, "alice")]
-    reply(alice, got, 200, &(&1 |> Party.put_sdp(alice) |> Message.put_header(:contact, contact)))
+    contact = [ScriptedUserAgent.contact(alice, "alice")]
+
+    reply(
+      alice,
+      got,
+      200,
+      &(&1 |> Endpoint.put_sdp(alice) |> Message.put_header(:contact, contact))
+    )
+
     acknowledge(bob, reinvite, assert_came(bob, {200, :invite}))
     assert_came(alice, :ack)
 

@@ -6,7 +6,7 @@ defmodule Sippet.Robustness.EnduranceTest do
 
   alias Sippet.Interop.RawPeer
   alias Sippet.Message
-  alias Sippet.Robustness.{Flooder, Proxy, Report, Subject}
+  alias Sippet.Robustness.{Flooder, Proxy, Report, StackUnderLoad}
 
   @moduletag :endurance
   @moduletag timeout: 180_000
@@ -25,17 +25,17 @@ defmodule Sippet.Robustness.EnduranceTest do
   @after_s 2
 
   setup_all do
-    subject = Subject.start(for(_ <- 1..3, do: Program.free_port()), options())
+    stack = StackUnderLoad.start(for(_ <- 1..3, do: Program.free_port()), options())
 
     # At rest is who has worked: code is loaded, heaps and tables have the size that some thousand requests take.
-    send_some(subject.address, [{"INVITE", "busy"}, {"OPTIONS", "bob"}], 4_000)
-    send_some(subject.guarded, [{"REGISTER", "1000"}, {"INVITE", "1000"}], 200)
+    send_some(stack.address, [{"INVITE", "busy"}, {"OPTIONS", "bob"}], 4_000)
+    send_some(stack.guarded, [{"REGISTER", "1000"}, {"INVITE", "1000"}], 200)
     Process.sleep(@recovery_ms)
 
     {:ok,
-     subject: subject,
-     idle: Subject.resident(subject, :now),
-     held: Subject.ask(subject, :holdings)}
+     stack: stack,
+     idle: StackUnderLoad.resident(stack, :now),
+     held: StackUnderLoad.ask(stack, :holdings)}
   end
 
   # Elixir terms, to try other limits by: the defaults are what is tested.
@@ -93,15 +93,15 @@ defmodule Sippet.Robustness.EnduranceTest do
     for {scenario, name, to, most} <- @large do
       @tag :floods
       @tag scenario: scenario
-      test name, %{subject: subject} = context do
+      test name, %{stack: stack} = context do
         {far, uri} = far_end()
         uri = if unquote(to) == :proxy, do: uri, else: "sip:ringing@127.0.0.1"
-        before = state(subject)
-        Subject.forget_peak(subject)
-        to = Map.fetch!(subject, unquote(to))
+        before = state(stack)
+        StackUnderLoad.forget_peak(stack)
+        to = Map.fetch!(stack, unquote(to))
         sent = Flooder.run(to, {:large, uri, @large_octets}, @large_count, div(@large_count, 5))
-        peak = Subject.resident(subject, :peak)
-        kept = Subject.resident(subject, :now)
+        peak = StackUnderLoad.resident(stack, :peak)
+        kept = StackUnderLoad.resident(stack, :now)
         # Some are held until nobody waits for them any more.
         {resting, remains} = rest(context)
         Process.exit(far, :kill)
@@ -113,7 +113,7 @@ defmodule Sippet.Robustness.EnduranceTest do
               Map.get(sent.answers, "180", 0),
               "INVITEs, of which some did not ring"
             ) ++
-            too_much(state(subject).atoms - before.atoms, 0, "new atoms") ++ remains
+            too_much(state(stack).atoms - before.atoms, 0, "new atoms") ++ remains
 
         each = Float.round((kept - context.idle) / @large_count, 1)
 
@@ -170,17 +170,17 @@ defmodule Sippet.Robustness.EnduranceTest do
 
   defp rung(_ack, calls), do: {[], calls}
 
-  defp flood(%{subject: subject} = context, name, kind, count, rate) do
-    before = state(subject)
-    Subject.forget_peak(subject)
-    flooder = Task.async(fn -> Flooder.run(subject.address, kind, count, rate) end)
+  defp flood(%{stack: stack} = context, name, kind, count, rate) do
+    before = state(stack)
+    StackUnderLoad.forget_peak(stack)
+    flooder = Task.async(fn -> Flooder.run(stack.address, kind, count, rate) end)
     # Until the flooder is there, and then as long as it takes, and a little longer.
     seconds = 2 + if(rate == :full, do: 12, else: div(count, rate)) + @after_s
-    calls = call(subject.address, "bob", @rate, @rate * seconds)
+    calls = call(stack.address, "bob", @rate, @rate * seconds)
     sent = Task.await(flooder, 120_000)
-    peak = Subject.resident(subject, :peak)
+    peak = StackUnderLoad.resident(stack, :peak)
     {resting, remains} = rest(context)
-    state = state(subject)
+    state = state(stack)
 
     wrong =
       unsuccessful(calls, @rate * seconds) ++
@@ -198,11 +198,11 @@ defmodule Sippet.Robustness.EnduranceTest do
 
   # Waits until memory is within 10 % of what it was and nothing is left: the memory then, in words, and what is wrong.
   defp rest(context, start \\ System.monotonic_time(:millisecond)) do
-    resident = Subject.resident(context.subject, :now)
+    resident = StackUnderLoad.resident(context.stack, :now)
 
     wrong =
       too_much(resident, div(context.idle * 11, 10), "KB resident") ++
-        left(context.subject, context.held)
+        left(context.stack, context.held)
 
     waited = System.monotonic_time(:millisecond) - start
 
@@ -225,11 +225,11 @@ defmodule Sippet.Robustness.EnduranceTest do
       "counted: #{Report.counts(counted)}"
   end
 
-  defp state(subject) do
+  defp state(stack) do
     %{
-      counts: Subject.ask(subject, :counts),
-      dropped: Subject.dropped_by_kernel(subject),
-      atoms: Subject.ask(subject, :atoms)
+      counts: StackUnderLoad.ask(stack, :counts),
+      dropped: StackUnderLoad.dropped_by_kernel(stack),
+      atoms: StackUnderLoad.ask(stack, :atoms)
     }
   end
 
@@ -246,22 +246,22 @@ defmodule Sippet.Robustness.EnduranceTest do
   describe "fault:" do
     @tag :faults
     @tag scenario: :kill
-    test "each process of the tree is killed", %{subject: subject} do
-      ways = subject |> Subject.ask(:tree) |> Enum.map(&elem(&1, 0))
+    test "each process of the tree is killed", %{stack: stack} do
+      ways = stack |> StackUnderLoad.ask(:tree) |> Enum.map(&elem(&1, 0))
       # What lies in tables of the stack's supervisor is not lost with those below it.
       {below, others} = Enum.split_with(ways, &match?([Sippet, _part | _rest], &1))
-      {outages, calls} = kill_each(subject, below)
-      {more, others_calls} = kill_each(subject, others)
+      {outages, calls} = kill_each(stack, below)
+      {more, others_calls} = kill_each(stack, others)
 
       # Those of calls end too soon to be met.
-      send_some(subject.address, [{"INVITE", "silent"}], 200)
-      {before, _undue} = Subject.ask(subject, :transactions)
-      :ok = Subject.ask(subject, :kill_workers, [10])
-      {afterwards, undue} = Subject.ask(subject, :transactions)
+      send_some(stack.address, [{"INVITE", "silent"}], 200)
+      {before, _undue} = StackUnderLoad.ask(stack, :transactions)
+      :ok = StackUnderLoad.ask(stack, :kill_workers, [10])
+      {afterwards, undue} = StackUnderLoad.ask(stack, :transactions)
       {slowest, longest} = Enum.max_by(outages ++ more, &elem(&1, 1))
 
       conclude(
-        subject,
+        stack,
         "`kill`: each of #{length(ways)} processes of the tree, under 100 calls/s",
         "answered again after at most #{longest} ms (#{slowest}); below the stack: #{during(calls)}; " <>
           "the stack and its transport: #{during(others_calls)}; all workers killed ten times: " <>
@@ -274,13 +274,13 @@ defmodule Sippet.Robustness.EnduranceTest do
     end
 
     # One after another under load; how long each was missing, and what became of the calls.
-    defp kill_each(subject, ways) do
-      load = load(subject, "bob", 100, 50 * (length(ways) + 4))
+    defp kill_each(stack, ways) do
+      load = load(stack, "bob", 100, 50 * (length(ways) + 4))
 
       outages =
         for way <- ways do
-          assert Subject.ask(subject, :kill, [way])
-          outage = outage(subject)
+          assert StackUnderLoad.ask(stack, :kill, [way])
+          outage = outage(stack)
           Process.sleep(max(500 - outage, 0))
           {Enum.map_join(way, "/", &inspect/1), outage}
         end
@@ -293,24 +293,24 @@ defmodule Sippet.Robustness.EnduranceTest do
 
     @tag :faults
     @tag scenario: :pause
-    test "the VM stands still while answers come", %{subject: subject} do
+    test "the VM stands still while answers come", %{stack: stack} do
       {:ok, socket} =
         :gen_udp.open(0, [:binary, active: false, ip: {127, 0, 0, 1}, recbuf: 4_194_304])
 
       {:ok, address} = :inet.sockname(socket)
-      before = Subject.ask(subject, :answers)
-      :ok = Subject.ask(subject, :send_requests, [100, address])
+      before = StackUnderLoad.ask(stack, :answers)
+      :ok = StackUnderLoad.ask(stack, :send_requests, [100, address])
       requests = take_requests(socket, %{}, 100)
-      Subject.pause(subject, @pause_ms, fn -> answer_all(socket, requests) end)
+      StackUnderLoad.pause(stack, @pause_ms, fn -> answer_all(socket, requests) end)
       # The time that what came is given before what is late.
       Process.sleep(2_000)
-      heard = Subject.ask(subject, :answers)
+      heard = StackUnderLoad.ask(stack, :answers)
       :gen_udp.close(socket)
       answered = heard.responses - before.responses
       failed = heard.errors - before.errors
 
       conclude(
-        subject,
+        stack,
         "`pause`: SIGSTOP for 40 s, while the answers to 100 requests lie in the socket",
         "#{answered} answers reached the core, #{failed} transactions failed",
         too_much(failed, 0, "transactions that failed") ++
@@ -336,19 +336,19 @@ defmodule Sippet.Robustness.EnduranceTest do
 
     @tag :faults
     @tag scenario: :socket
-    test "the socket is closed", %{subject: subject} do
-      load = load(subject, "bob", 100, 1_000)
+    test "the socket is closed", %{stack: stack} do
+      load = load(stack, "bob", 100, 1_000)
 
       outages =
         for _ <- 1..10 do
-          :ok = Subject.ask(subject, :close_socket)
-          outage = outage(subject)
+          :ok = StackUnderLoad.ask(stack, :close_socket)
+          outage = outage(stack)
           Process.sleep(300)
           outage
         end
 
       conclude(
-        subject,
+        stack,
         "`socket`: closed ten times under 100 calls/s",
         "answered again after at most #{Enum.max(outages)} ms; " <> during(SIPp.await(load))
       )
@@ -357,18 +357,18 @@ defmodule Sippet.Robustness.EnduranceTest do
     for what <- [:descriptors, :ports, :processes] do
       @tag :faults
       @tag scenario: what
-      test "no #{what} are left", %{subject: subject} do
-        load = load(subject, "bob", 50, 350)
-        taken = Subject.ask(subject, :exhaust, [unquote(what), 4_000])
+      test "no #{what} are left", %{stack: stack} do
+        load = load(stack, "bob", 50, 350)
+        taken = StackUnderLoad.ask(stack, :exhaust, [unquote(what), 4_000])
         transport = [Sippet.Transports.UDP]
-        if unquote(what) == :descriptors, do: Subject.ask(subject, :kill, [transport])
+        if unquote(what) == :descriptors, do: StackUnderLoad.ask(stack, :kill, [transport])
         start = System.monotonic_time(:millisecond)
         Process.sleep(4_000)
-        outage = outage(subject)
+        outage = outage(stack)
         elapsed = System.monotonic_time(:millisecond) - start - 4_000
 
         conclude(
-          subject,
+          stack,
           "`#{unquote(what)}`: none left for 4 s under 50 calls/s",
           "#{taken} taken; answered again #{max(elapsed, outage)} ms after they were given back; " <>
             during(SIPp.await(load))
@@ -378,10 +378,10 @@ defmodule Sippet.Robustness.EnduranceTest do
 
     @tag :faults
     @tag scenario: :network
-    test "half of the datagrams are lost, come twice, are overtaken", %{subject: subject} do
+    test "half of the datagrams are lost, come twice, are overtaken", %{stack: stack} do
       networks =
         for {name, faults} <- @networks do
-          {:ok, proxy} = Proxy.start_link(server: subject.address)
+          {:ok, proxy} = Proxy.start_link(server: stack.address)
           {near, _far} = Proxy.ports(proxy)
           :ok = Proxy.disturb(proxy, faults)
           {name, proxy, load(%{address: {{127, 0, 0, 1}, near}}, "direct", 50, 250)}
@@ -398,7 +398,7 @@ defmodule Sippet.Robustness.EnduranceTest do
       name =
         "`network`: half of the datagrams lost, doubled, overtaken, and a sixth each, at a time"
 
-      conclude(subject, name, Enum.join(happened, ". "))
+      conclude(stack, name, Enum.join(happened, ". "))
     end
   end
 
@@ -414,11 +414,11 @@ defmodule Sippet.Robustness.EnduranceTest do
              do: false,
              else: "tc netem is not available here, or there is no network namespace"
            )
-    test "tc netem loses, doubles and delays", %{subject: subject} do
+    test "tc netem loses, doubles and delays", %{stack: stack} do
       tc(~w(add dev lo root netem) ++ @netem)
-      calls = call(subject.address, "direct", 50, 250)
+      calls = call(stack.address, "direct", 50, 250)
       tc(~w(del dev lo root))
-      conclude(subject, "`netem`: #{Enum.join(@netem, " ")}", during(calls))
+      conclude(stack, "`netem`: #{Enum.join(@netem, " ")}", during(calls))
     end
   end
 
@@ -426,14 +426,14 @@ defmodule Sippet.Robustness.EnduranceTest do
     do: {_output, 0} = System.cmd("tc", ["qdisc" | arguments], stderr_to_stdout: true)
 
   # While a fault lasts calls may fail; once it is over none may. What is left of them is looked for at last.
-  defp conclude(subject, name, happened, wrong \\ []) do
-    afterwards = call(subject.address, "bob", 50, 100)
+  defp conclude(stack, name, happened, wrong \\ []) do
+    afterwards = call(stack.address, "bob", 50, 100)
 
     Report.row(
       name,
       happened,
       Report.calls(afterwards),
-      megabytes(Subject.resident(subject, :now)),
+      megabytes(StackUnderLoad.resident(stack, :now)),
       wrong ++ unsuccessful(afterwards, 100)
     )
   end
@@ -441,16 +441,16 @@ defmodule Sippet.Robustness.EnduranceTest do
   defp during(calls),
     do: "meanwhile #{calls.successful} calls succeeded, #{calls.failed} failed"
 
-  defp load(subject, user, rate, count) do
-    {ip, port} = subject.address
+  defp load(stack, user, rate, count) do
+    {ip, port} = stack.address
     remote = "#{:inet.ntoa(ip)}:#{port}"
     SIPp.start([remote | arguments(user, rate)], calls: count, limit: div(count, rate) + 40)
   end
 
   # How long until somebody is answered again, in ms.
-  defp outage(subject) do
+  defp outage(stack) do
     {:ok, socket} = :gen_udp.open(0, [:binary, active: false, ip: {127, 0, 0, 1}])
-    peer = %RawPeer{socket: socket, port: elem(:inet.port(socket), 1), to: subject.address}
+    peer = %RawPeer{socket: socket, port: elem(:inet.port(socket), 1), to: stack.address}
     start = System.monotonic_time(:millisecond)
     ask(peer, start + 20_000)
     :gen_udp.close(socket)
@@ -485,10 +485,10 @@ defmodule Sippet.Robustness.EnduranceTest do
              do: false,
              else: "sipvicious is not installed: script/robustness installs it"
            )
-    test "sipvicious scans, enumerates and cracks", %{subject: subject} do
-      before = guarded(subject)
-      {_ip, port} = subject.guarded
-      calls = load(subject, "bob", @rate, @rate * 20)
+    test "sipvicious scans, enumerates and cracks", %{stack: stack} do
+      before = guarded(stack)
+      {_ip, port} = stack.guarded
+      calls = load(stack, "bob", @rate, @rate * 20)
 
       map = sipvicious("svmap", ~w(-p #{port} -m OPTIONS 127.0.0.1))
       invites = sipvicious("svmap", ~w(-p #{port} -m INVITE 127.0.0.1))
@@ -498,7 +498,7 @@ defmodule Sippet.Robustness.EnduranceTest do
       weak = sipvicious("svcrack", ~w(-p #{port} -u 2000 -r 1200-1299 127.0.0.1))
 
       calls = SIPp.await(calls)
-      state = guarded(subject)
+      state = guarded(stack)
 
       counted =
         for {name, count} <- state.counts, do: {name, count - Map.get(before.counts, name, 0)}
@@ -523,24 +523,27 @@ defmodule Sippet.Robustness.EnduranceTest do
         "`sipvicious`: svmap, svwar, svcrack against digest",
         "counted: #{Report.counts(counted)}; the password 1234 was found, the good one not",
         Report.calls(calls),
-        megabytes(Subject.resident(subject, :now)),
+        megabytes(StackUnderLoad.resident(stack, :now)),
         wrong
       )
     end
   end
 
-  defp guarded(subject),
-    do: %{counts: Subject.ask(subject, :counts, [:guarded]), atoms: Subject.ask(subject, :atoms)}
+  defp guarded(stack),
+    do: %{
+      counts: StackUnderLoad.ask(stack, :counts, [:guarded]),
+      atoms: StackUnderLoad.ask(stack, :atoms)
+    }
 
   defp sipvicious(tool, arguments), do: Program.run(tool, arguments, limit: 30).output
 
   ## At last
 
   @tag :at_last
-  test "nothing is left, and 1,000 calls succeed", %{subject: subject} = context do
+  test "nothing is left, and 1,000 calls succeed", %{stack: stack} = context do
     {resting, remains} = rest(context)
-    counts = Subject.ask(subject, :counts)
-    calls = call(subject.address, "bob", 100, 1_000)
+    counts = StackUnderLoad.ask(stack, :counts)
+    calls = call(stack.address, "bob", 100, 1_000)
 
     Report.row(
       "at last: rest, then 1,000 calls at 100/s",
@@ -572,8 +575,8 @@ defmodule Sippet.Robustness.EnduranceTest do
   defp too_much(is, limit, _what) when is <= limit, do: []
   defp too_much(is, limit, what), do: ["#{is} #{what}, over #{limit}"]
 
-  defp left(subject, held) do
-    for {what, count} <- Subject.ask(subject, :holdings),
+  defp left(stack, held) do
+    for {what, count} <- StackUnderLoad.ask(stack, :holdings),
         count != held[what],
         do: "#{what}: #{inspect(held[what])} → #{inspect(count)}"
   end

@@ -6,7 +6,7 @@ defmodule Sippet.Robustness.FaultsTest do
   import Sippet.Interop.Case, only: [text: 1]
   import Sippet.Wait
 
-  alias Sippet.Interop.{Answerer, Caller, Events, Notebook, Party, Program}
+  alias Sippet.Interop.{Answerer, Caller, Endpoint, Events, Notebook, Program}
   alias Sippet.Robustness.Proxy
   alias Sippet.{Stack, Transactions}
   alias Sippet.Transactions.{Client, WorkerSupervisor}
@@ -125,7 +125,7 @@ defmodule Sippet.Robustness.FaultsTest do
       recover(context.caller, :socket)
 
       {_then, invite} = Notebook.fetch!(caller, call_id)
-      :ok = Sippet.send(caller, Party.cancel(invite))
+      :ok = Sippet.send(caller, Endpoint.cancel(invite))
       assert_receive {^caller, {:response, :invite, 487, _terminated, ^key}}, @patience
       Sippet.terminate(caller, key)
       assert_nothing_left(context)
@@ -208,7 +208,7 @@ defmodule Sippet.Robustness.FaultsTest do
       {_then, invite} = Notebook.fetch!(stack, call_id)
 
       if Transactions.alive?(Stack.fetch!(stack), Client.Key.new(invite)),
-        do: Sippet.send(stack, Party.cancel(invite))
+        do: Sippet.send(stack, Endpoint.cancel(invite))
     end
   end
 

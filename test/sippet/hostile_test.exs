@@ -5,7 +5,7 @@ defmodule Sippet.HostileTest do
 
   import ExUnit.CaptureLog
 
-  alias Sippet.Interop.{Events, Moody, Notebook, RawPeer}
+  alias Sippet.Interop.{Events, MisbehavingCore, Notebook, RawPeer}
   alias Sippet.{Message, Stack, URI}
 
   # The most that a datagram carries over IPv4: 65,535 less the headers of IP and UDP.
@@ -15,7 +15,9 @@ defmodule Sippet.HostileTest do
   @patience_ms 400
 
   setup context do
-    {stack, address} = start_stack(Moody, [telemetry: Events] ++ Map.get(context, :stack, []))
+    {stack, address} =
+      start_stack(MisbehavingCore, [telemetry: Events] ++ Map.get(context, :stack, []))
+
     peer = RawPeer.open(address)
     Notebook.put(stack, :peer, {"127.0.0.1", peer.port})
     %{stack: stack, peer: peer, parts: parts(stack)}

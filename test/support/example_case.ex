@@ -11,9 +11,9 @@ defmodule Sippet.ExampleCase do
     quote do
       import Sippet.ExampleCase
       import Sippet.Interop.Case
-      import Sippet.Puppet
+      import Sippet.ScriptedUserAgent
 
-      alias Sippet.{Dialog, Message, Puppet, SIPp, URI}
+      alias Sippet.{Dialog, Message, ScriptedUserAgent, SIPp, URI}
       alias Sippet.Interop.Peers
 
       @moduletag :interop

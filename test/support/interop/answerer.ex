@@ -5,7 +5,7 @@ defmodule Sippet.Interop.Answerer do
 
   use Sippet.Core
 
-  alias Sippet.Interop.{Notebook, Party}
+  alias Sippet.Interop.{Endpoint, Notebook}
   alias Sippet.Message
   alias Sippet.Transactions.Server
 
@@ -50,8 +50,8 @@ defmodule Sippet.Interop.Answerer do
     response =
       request
       |> Message.to_response(200)
-      |> Message.put_header(:contact, [Party.contact(stack)])
-      |> Party.put_sdp(stack)
+      |> Message.put_header(:contact, [Endpoint.contact(stack)])
+      |> Endpoint.put_sdp(stack)
 
     Sippet.send(stack, response)
     # RFC3261§13.3.1.4 - the 2xx is repeated until the ACK comes

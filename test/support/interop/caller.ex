@@ -5,7 +5,7 @@ defmodule Sippet.Interop.Caller do
   use Sippet.Core
 
   alias Sippet.DigestAuth
-  alias Sippet.Interop.{Notebook, Party}
+  alias Sippet.Interop.{Endpoint, Notebook}
   alias Sippet.Message
 
   @doc """
@@ -16,7 +16,7 @@ defmodule Sippet.Interop.Caller do
   @spec call(atom, String.t(), {String.t(), :inet.port_number()}, :hang_up | :cancel) ::
           String.t()
   def call(stack, user, address, then \\ :hang_up) do
-    invite = stack |> Party.request(:invite, user, address) |> Party.put_sdp(stack)
+    invite = stack |> Endpoint.request(:invite, user, address) |> Endpoint.put_sdp(stack)
     Notebook.put(stack, invite.headers.call_id, {then, invite})
     :ok = Sippet.send(stack, invite)
     invite.headers.call_id
@@ -34,10 +34,10 @@ defmodule Sippet.Interop.Caller do
 
   # RFC3261§13.2.2.4 - each 2xx is acknowledged, however often it comes; what follows, follows the first
   defp follow(:invite, status, number, response, stack) when status in 200..299 do
-    Sippet.send(stack, Party.in_dialog(stack, :ack, number, response))
+    Sippet.send(stack, Endpoint.in_dialog(stack, :ack, number, response))
 
     if Notebook.first?(stack, {:answered, response.headers.call_id}),
-      do: Sippet.send(stack, Party.in_dialog(stack, :bye, number + 1, response))
+      do: Sippet.send(stack, Endpoint.in_dialog(stack, :bye, number + 1, response))
   end
 
   defp follow(:invite, 407, _number, response, stack) do
@@ -47,7 +47,7 @@ defmodule Sippet.Interop.Caller do
 
     case DigestAuth.make_request(invite, response, fn _realm -> {:ok, "alice", password} end) do
       {:ok, invite} ->
-        invite = Party.again(invite, stack)
+        invite = Endpoint.again(invite, stack)
         Notebook.put(stack, call_id, {then, invite})
         Sippet.send(stack, invite)
 
@@ -61,7 +61,7 @@ defmodule Sippet.Interop.Caller do
     {then, invite} = Notebook.fetch!(stack, call_id)
 
     if then == :cancel and Notebook.first?(stack, {:cancelled, call_id}),
-      do: Sippet.send(stack, Party.cancel(invite))
+      do: Sippet.send(stack, Endpoint.cancel(invite))
   end
 
   defp follow(_method, _status, _number, _response, _stack), do: :ok

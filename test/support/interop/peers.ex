@@ -25,7 +25,7 @@ defmodule Sippet.Interop.Peers do
     },
     tshark: %{
       title: "tshark",
-      about: "Wireshark's dissectors, as a witness of what Sippet sends",
+      about: "Wireshark's dissectors, as a neutral reader of what Sippet sends",
       link: "https://www.wireshark.org",
       version: {"tshark", ["-v"], ~r/TShark .*?(\d[\d.]*\d)/}
     },

@@ -5,15 +5,15 @@ defmodule Sippet.Interop.Registrant do
   use Sippet.Core
 
   alias Sippet.DigestAuth
-  alias Sippet.Interop.{Notebook, Party}
+  alias Sippet.Interop.{Endpoint, Notebook}
   alias Sippet.Message
 
   @spec register(atom, {String.t(), :inet.port_number()}, String.t()) :: :ok
   def register(stack, address, password) do
     request =
       stack
-      |> Party.request(:register, nil, address)
-      |> Message.put_header(:to, {"", Party.alice(), %{}})
+      |> Endpoint.request(:register, nil, address)
+      |> Message.put_header(:to, {"", Endpoint.alice(), %{}})
       |> Message.put_header(:expires, 60)
 
     go_on(request, password, stack)
@@ -32,7 +32,7 @@ defmodule Sippet.Interop.Registrant do
     {request, password} = Notebook.fetch!(stack, call_id)
 
     case DigestAuth.make_request(request, response, fn _realm -> {:ok, "alice", password} end) do
-      {:ok, request} -> go_on(Party.again(request, stack), password, stack)
+      {:ok, request} -> go_on(Endpoint.again(request, stack), password, stack)
       {:error, reason} -> Notebook.tell(stack, {:gave_up, reason})
     end
   end

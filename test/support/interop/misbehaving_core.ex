@@ -1,11 +1,11 @@
-defmodule Sippet.Interop.Moody do
+defmodule Sippet.Interop.MisbehavingCore do
   @moduledoc false
   # A core that misbehaves where the user of the Request-URI asks for it, and else answers as `Answerer` does. What it
   # sends by itself goes to the address that the test noted as `:peer`.
 
   use Sippet.Core
 
-  alias Sippet.Interop.{Answerer, Notebook, Party}
+  alias Sippet.Interop.{Answerer, Endpoint, Notebook}
   alias Sippet.{Message, URI}
 
   @impl true
@@ -61,12 +61,12 @@ defmodule Sippet.Interop.Moody do
 
   defp ask_back(stack) do
     {host, port} = Notebook.fetch!(stack, :peer)
-    Sippet.send(stack, Party.request(stack, :options, "alice", {host, port}))
+    Sippet.send(stack, Endpoint.request(stack, :options, "alice", {host, port}))
   end
 
   # To where the test wants: a Request-URI, or a target.
   defp send_out(stack) do
-    request = Party.request(stack, :options, "alice", Notebook.fetch!(stack, :peer))
+    request = Endpoint.request(stack, :options, "alice", Notebook.fetch!(stack, :peer))
 
     case Notebook.fetch!(stack, :elsewhere) do
       %URI{} = uri -> Sippet.send(stack, put_in(request.start_line.request_uri, uri))

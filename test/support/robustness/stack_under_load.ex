@@ -1,4 +1,4 @@
-defmodule Sippet.Robustness.Subject do
+defmodule Sippet.Robustness.StackUnderLoad do
   @moduledoc false
   # The stack that is tormented, in a BEAM of its own, and what that BEAM is asked for: its memory as the kernel
   # counts it, what it holds, what the kernel dropped before its socket. `:peer` talks to it through standard input
@@ -68,8 +68,8 @@ defmodule Sippet.Robustness.Subject do
   Calls one of the functions below in the other BEAM.
   """
   @spec ask(t, atom, [term], timeout) :: term
-  def ask(subject, function, arguments \\ [], timeout \\ 30_000),
-    do: :peer.call(subject.peer, __MODULE__, function, arguments, timeout)
+  def ask(stack, function, arguments \\ [], timeout \\ 30_000),
+    do: :peer.call(stack.peer, __MODULE__, function, arguments, timeout)
 
   ## Seen from outside
 
@@ -77,26 +77,26 @@ defmodule Sippet.Robustness.Subject do
   Resident memory in KB: now, or the most since `forget_peak/1`.
   """
   @spec resident(t, :now | :peak) :: non_neg_integer
-  def resident(subject, which) do
+  def resident(stack, which) do
     name = %{now: "VmRSS", peak: "VmHWM"}[which]
-    [_all, kb] = Regex.run(~r/#{name}:\s+(\d+) kB/, File.read!("/proc/#{subject.os_pid}/status"))
+    [_all, kb] = Regex.run(~r/#{name}:\s+(\d+) kB/, File.read!("/proc/#{stack.os_pid}/status"))
     String.to_integer(kb)
   end
 
   # proc(5): 5 resets the peak to what is resident now.
   @spec forget_peak(t) :: :ok
-  def forget_peak(subject), do: File.write!("/proc/#{subject.os_pid}/clear_refs", "5")
+  def forget_peak(stack), do: File.write!("/proc/#{stack.os_pid}/clear_refs", "5")
 
   @doc """
   Stops the whole BEAM for so many milliseconds, as a machine does that is suspended or moved.
   """
   @spec pause(t, non_neg_integer, (() -> term)) :: :ok
   # `meanwhile` is called as soon as it stands still.
-  def pause(subject, ms, meanwhile) do
-    signal(subject, "STOP")
+  def pause(stack, ms, meanwhile) do
+    signal(stack, "STOP")
     meanwhile.()
     Process.sleep(ms)
-    signal(subject, "CONT")
+    signal(stack, "CONT")
   end
 
   defp signal(%{os_pid: os_pid}, name) do

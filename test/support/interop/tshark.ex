@@ -1,9 +1,9 @@
-defmodule Sippet.Interop.Witness do
+defmodule Sippet.Interop.Tshark do
   @moduledoc false
-  # A neutral witness: tshark, Wireshark's dissectors without its windows, decodes what passes over the loopback interface
+  # A neutral reader: tshark, Wireshark's dissectors without its windows, decodes what passes over the loopback interface
   # from or to some UDP ports.
   #
-  # tshark needs a moment until it captures, and nothing tells when it has seen all. So the witness writes to itself: until
+  # tshark needs a moment until it captures, and nothing tells when it has seen all. So this module writes to itself: until
   # its first mark is read, and from the second on all that went before has been.
 
   import Bitwise
@@ -100,18 +100,18 @@ defmodule Sippet.Interop.Witness do
   end
 
   @doc """
-  Ends the witness, and gives all that it saw.
+  Ends tshark, and returns all that it saw.
   """
   @spec packets(t) :: [packet]
-  def packets(witness) do
-    %{program: program} = witness = mark(witness, "end", 200)
+  def packets(tshark) do
+    %{program: program} = tshark = mark(tshark, "end", 200)
     Program.stop(program)
 
     for line <- String.split(program.output, "\n"),
         [_ | _] = values <- [String.split(line, @separator)],
-        length(values) == length(@fields ++ witness.more),
-        packet = packet(values, witness.more),
-        packet.source != witness.port,
+        length(values) == length(@fields ++ tshark.more),
+        packet = packet(values, tshark.more),
+        packet.source != tshark.port,
         do: packet
   end
 
@@ -119,12 +119,12 @@ defmodule Sippet.Interop.Witness do
   defp mark(%{program: program}, name, 0),
     do: flunk("tshark has not seen the mark #{name}. It wrote:\n#{program.output}")
 
-  defp mark(%{program: program, socket: socket, port: port} = witness, name, tries) do
+  defp mark(%{program: program, socket: socket, port: port} = tshark, name, tries) do
     :ok = :gen_udp.send(socket, {127, 0, 0, 1}, port, "MARK sip:#{name} SIP/2.0\r\n\r\n")
 
     case Program.look_for(program, "MARK sip:#{name} ", 50) do
-      {:found, program} -> %{witness | program: program}
-      {:not_yet, program} -> mark(%{witness | program: program}, name, tries - 1)
+      {:found, program} -> %{tshark | program: program}
+      {:not_yet, program} -> mark(%{tshark | program: program}, name, tries - 1)
     end
   end
 

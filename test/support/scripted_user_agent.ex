@@ -1,4 +1,4 @@
-defmodule Sippet.Puppet do
+defmodule Sippet.ScriptedUserAgent do
   @moduledoc false
   # A user agent that does nothing by itself: its core tells the test what comes, and the test says what it sends.
 
@@ -78,7 +78,7 @@ defmodule Sippet.Puppet do
   end
 
   @doc """
-  Where the puppet is, as a host and a port.
+  Returns where the user agent is, as a host and a port.
   """
   @spec local(atom) :: {String.t(), :inet.port_number()}
   def local(stack), do: Notebook.fetch!(stack, :local)
@@ -90,7 +90,7 @@ defmodule Sippet.Puppet do
   end
 
   @doc """
-  The next message of a kind that came to a puppet: a method, or a status and a method.
+  The next message of a kind that came to a scripted user agent: a method, or a status and a method.
   """
   defmacro assert_came(stack, method) when is_atom(method) do
     quote do

@@ -1,4 +1,4 @@
-defmodule Sippet.Interop.Party do
+defmodule Sippet.Interop.Endpoint do
   @moduledoc false
   # What both sides of a call write into their messages.
 
