@@ -157,10 +157,11 @@ defmodule Bench.Transactions do
       )
 
     stack = Stack.create(:bench, options, Transactions.create(:bench))
+
     Stack.put_transports(stack, [transport()])
 
     {:ok, supervisor} =
-      Supervisor.start_link([{Transactions.WorkerSupervisor, {stack, Sippet.Router}}],
+      Supervisor.start_link([{Transactions.WorkerSupervisor, {stack, Sippet.Router.Inbound}}],
         strategy: :one_for_one
       )
 

@@ -136,7 +136,8 @@ defmodule Sippet do
 
   use Supervisor
 
-  alias Sippet.{Message, Options, Overload, Router, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.{Message, Options, Overload, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.Router.{Inbound, Outbound}
   alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Transactions.{Client, Server}
 
@@ -185,7 +186,7 @@ defmodule Sippet do
 
     children = [
       {Transport.Registrations, stack},
-      {Transactions.WorkerSupervisor, {stack, Router}}
+      {Transactions.WorkerSupervisor, {stack, Inbound}}
     ]
 
     Supervisor.init(children, [strategy: :one_for_one] ++ Stack.restarts())
@@ -214,7 +215,7 @@ defmodule Sippet do
     case message do
       %Message{start_line: %RequestLine{}} = request ->
         request = Message.put_new_header(request, :max_forwards, @max_forwards)
-        Router.send_request(stack, valid!(request))
+        Outbound.send_request(stack, valid!(request))
 
       response ->
         Transactions.send_response(stack, valid!(response))
@@ -233,7 +234,7 @@ defmodule Sippet do
   """
   @spec forward(sippet, Message.t()) :: :ok | {:error, term}
   def forward(sippet, message),
-    do: sippet |> Stack.fetch!() |> Router.forward(valid!(message))
+    do: sippet |> Stack.fetch!() |> Outbound.forward(valid!(message))
 
   # That it prints too shows a moment later, when the transaction's octets are made: also in this process.
   defp valid!(message) do

@@ -14,7 +14,7 @@ defmodule Sippet.RoomsTest do
 
   test "what is named is found, also in patterns and literals" do
     edges = Rooms.edges()
-    assert {Sippet, Sippet.Router} in edges
+    assert {Sippet, Sippet.Router.Outbound} in edges
     assert {Sippet.Dialog, Sippet.Message.Route} in edges
     assert {Sippet.Proxy, Sippet.URI} in edges
     refute {Sippet.Message, Sippet} in edges

@@ -20,7 +20,7 @@ defmodule Sippet.Overload do
     * `octets` - how many octets these came with
     * `ledger` - the processes of callbacks outside of transactions, with their sources, their octets and who is told of
       their end
-    * `state` - whether the stack is drained, and for each reason when it was last given
+    * `state` - whether the stack is drained, when an answer without a transaction was last given, and when each reason was
   """
   @type t :: %__MODULE__{
           salt: binary,
@@ -48,7 +48,11 @@ defmodule Sippet.Overload do
   # Seconds without a refusal after which the next one is worth a line in the log.
   @quiet 10
 
+  # Seconds after an answer without a transaction in which its ACK may come.
+  @acknowledged_within 60
+
   @draining 1
+  @answered 2
 
   @doc """
   The names of what a refusal can have as its reason.
@@ -61,8 +65,9 @@ defmodule Sippet.Overload do
   """
   @spec new() :: t
   def new do
-    state = :atomics.new(@draining + length(@reasons), [])
+    state = :atomics.new(@answered + length(@reasons), [])
     for {_reason, index} <- indexed(), do: :atomics.put(state, index, now() - @quiet)
+    :atomics.put(state, @answered, now() - @acknowledged_within - 1)
 
     %__MODULE__{
       salt: :crypto.strong_rand_bytes(8),
@@ -75,7 +80,7 @@ defmodule Sippet.Overload do
     }
   end
 
-  defp indexed, do: Enum.with_index(@reasons, @draining + 1)
+  defp indexed, do: Enum.with_index(@reasons, @answered + 1)
 
   defp now, do: System.monotonic_time(:second)
 
@@ -124,15 +129,28 @@ defmodule Sippet.Overload do
   that nobody has the stack work, and send to others in his name, without end.
   """
   @spec answer?(map, tuple) :: boolean
-  def answer?(%{overload: overload, options: options} = stack, remote),
-    do: Rate.take?(overload.answers, source(stack, remote), options.max_requests, @shares.new)
+  def answer?(%{overload: overload, options: options} = stack, remote) do
+    answer? =
+      Rate.take?(overload.answers, source(stack, remote), options.max_requests, @shares.new)
+
+    if answer?, do: :atomics.put(overload.state, @answered, now())
+    answer?
+  end
+
+  @doc """
+  Whether an answer without a transaction was given in the last minute: as long an ACK of one may come (RFC 3261
+  §17.1.1.2, Timer D).
+  """
+  @spec answered?(map) :: boolean
+  def answered?(%{overload: %__MODULE__{state: state}}),
+    do: now() - :atomics.get(state, @answered) <= @acknowledged_within
 
   @doc """
   Whether this refusal is the first for its reason since a while.
   """
   @spec begins?(map, reason) :: boolean
   def begins?(%{overload: %__MODULE__{state: state}}, reason) do
-    index = Enum.find_index(@reasons, &(&1 == reason)) + @draining + 1
+    index = Enum.find_index(@reasons, &(&1 == reason)) + @answered + 1
     now() - :atomics.exchange(state, index, now()) >= @quiet
   end
 
@@ -167,9 +185,15 @@ defmodule Sippet.Overload do
   """
   @spec done(map, pid) :: :ok
   def done(%{overload: %__MODULE__{ledger: ledger}} = stack, pid) do
-    case :ets.take(ledger, pid) do
-      [{_pid, source, octets, _worker}] -> leave(stack, source, octets)
-      [] -> :ok
+    case :ets.lookup(ledger, pid) do
+      # In this order: who is killed in between leaves the count one too low, and not for ever one too high.
+      [{_pid, source, octets, _worker}] ->
+        leave(stack, source, octets)
+        :ets.delete(ledger, pid)
+        :ok
+
+      [] ->
+        :ok
     end
   rescue
     # The ledger has ended with the stack.

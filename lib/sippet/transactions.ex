@@ -12,6 +12,8 @@ defmodule Sippet.Transactions do
 
   alias Sippet.Transactions.{
     Actions,
+    Aliases,
+    Callbacks,
     Client,
     Clock,
     Deadlines,
@@ -30,7 +32,14 @@ defmodule Sippet.Transactions do
   @spec create(atom) :: map
   def create(name) do
     workers = Workers.new(name)
-    %{workers: workers, rows: Rows.new(), deadlines: Deadlines.new(Workers.count(workers))}
+
+    %{
+      workers: workers,
+      rows: Rows.new(),
+      aliases: Aliases.new(),
+      callbacks: Callbacks.new(),
+      deadlines: Deadlines.new(Workers.count(workers))
+    }
   end
 
   @doc """
@@ -121,53 +130,65 @@ defmodule Sippet.Transactions do
     end
   end
 
-  @doc """
-  Gives a request to the core, and its responses to `destination`. It is pending work of `source`, if that is given.
-
-  `octets` is the request as it came from `remote`: what is not needed but seldom is read from it again.
+  @typedoc """
+  A request as it came: its octets, from which what is needed but seldom is read again, and where it came from; the source whose
+  pending work it is, if it is one's; and its key with the number of that, where these are known.
   """
-  @spec start_server(
-          Stack.t(),
-          Message.request(),
-          Transport.t(),
-          Transport.destination(),
-          Overload.FairShare.source() | nil,
-          {octets :: binary, remote :: tuple} | nil
-        ) ::
+  @type origin :: %{
+          optional(:octets) => binary,
+          optional(:remote) => tuple,
+          optional(:source) => Overload.FairShare.source(),
+          optional(:key) => {Server.Key.t(), Rows.hash()}
+        }
+
+  @doc """
+  Gives a request to the core, and its responses to `destination`.
+  """
+  @spec start_server(Stack.t(), Message.request(), Transport.t(), Transport.destination(), origin) ::
           :ok | {:error, :already_started | :overload}
-  def start_server(stack, request, transport, {host, port}, source \\ nil, origin \\ nil) do
-    key = Server.Key.new(request)
-    id = Rows.id(key)
-    {octets, remote} = origin || {Message.to_string(request), nil}
+  def start_server(stack, request, transport, {host, port}, origin \\ %{}) do
+    {key, number} = origin[:key] || numbered(stack, Server.Key.new(request))
+    octets = origin[:octets] || Message.to_string(request)
+    source = origin[:source]
+
+    machine = server(request.start_line.method)
 
     row =
       row(
-        number: Rows.hash(stack, id),
-        id: id,
+        number: number,
+        id: Rows.id(key),
         worker: Actions.worker_of(stack, request),
-        machine: server(request.start_line.method),
+        machine: machine,
+        state: Actions.first_state(stack, machine, transport),
+        running: :request,
         pending: if(source, do: byte_size(octets), else: 0),
         octets: Key.own(octets),
         transport: Actions.kept_transport(stack, transport),
         destination: destination(host, port),
         source: source,
-        remote: remote,
+        remote: origin[:remote],
         started: System.monotonic_time(),
-        merge: Rows.merge(stack, request),
+        merge: Aliases.merge(stack, request),
         names: names(stack, request, key)
       )
 
     with :ok <- insert(stack, row) do
       if source, do: Overload.enter(stack, source, byte_size(octets))
-      Rows.claim(stack, row)
+      Aliases.claim(stack, row)
 
       for {:responses, _hash} <- row(row, :names),
-          do: Rows.name(stack, responses(request), row(row, :number))
+          do: Aliases.name(stack, responses(request), number)
 
       begin(stack, row, request)
       :ok
     end
   end
+
+  @doc """
+  A key with its number, by which its transaction is found.
+  """
+  @spec numbered(Stack.t(), key) :: {key, Rows.hash()}
+  def numbered(stack, key), do: {key, Rows.number(stack, key)}
 
   defp server(:invite), do: Server.Invite
   defp server(_method), do: Server.NonInvite
@@ -187,11 +208,18 @@ defmodule Sippet.Transactions do
   Hands a request to the transaction that it repeats, or an ACK to its INVITE's. `{:error, :busy}` says that this belongs
   to another worker, for whom enough waits already.
   """
-  @spec receive_request(Stack.t(), Message.request(), Server.Key.t()) ::
+  @spec receive_request(
+          Stack.t(),
+          Message.request(),
+          Server.Key.t() | {Server.Key.t(), Rows.hash()}
+        ) ::
           :ok | :error | {:error, :busy}
+  def receive_request(stack, request, %Server.Key{} = key),
+    do: receive_request(stack, request, numbered(stack, key))
+
   def receive_request(stack, %Message{start_line: %RequestLine{method: :ack}} = ack, key) do
     # RFC3261§17.2.3 - an RFC 2543 branch does not tell the ACK of this response from others; the To tag does
-    tag = if Key.rfc2543?(key), do: Key.tag(ack.headers[:to]), else: :any
+    tag = if Key.rfc2543?(elem(key, 0)), do: Key.tag(ack.headers[:to]), else: :any
     arrived(stack, key, {:ack, tag, ack})
   end
 
@@ -201,11 +229,11 @@ defmodule Sippet.Transactions do
   @spec receive_response(Stack.t(), Message.response(), Client.Key.t()) ::
           :ok | :error | {:error, :busy}
   def receive_response(stack, %Message{start_line: %StatusLine{} = line} = response, key),
-    do: arrived(stack, key, {:response, line.status_code, response})
+    do: arrived(stack, numbered(stack, key), {:response, line.status_code, response})
 
   # The same branch may come with any Call-ID, without end.
-  defp arrived(stack, key, event) do
-    case Rows.find(stack, key) do
+  defp arrived(stack, {key, number}, event) do
+    case Rows.find(stack, key, number) do
       nil ->
         :error
 
@@ -223,9 +251,11 @@ defmodule Sippet.Transactions do
   def ack(stack, request) do
     {:ack, _call_id, _from_tag, tag, _number} = name = ack_name(request)
 
-    case Rows.named(stack, name) do
+    with number when number != nil <- Aliases.number(stack, name),
+         row when row != nil <- Rows.fetch(stack, number) do
+      pass(stack, row, {:acked, tag})
+    else
       nil -> :error
-      row -> pass(stack, row, {:acked, tag})
     end
   end
 
@@ -271,24 +301,27 @@ defmodule Sippet.Transactions do
   end
 
   defp answer(stack, response, event) do
-    case answered(stack, response) do
-      nil -> {:error, :no_transaction}
-      row -> give(stack, row, named(response, event))
-    end
+    number = answered(stack, response)
+
+    if number != nil and give(stack, number, named(response, event)),
+      do: :ok,
+      else: {:error, :no_transaction}
   end
 
   # A final answer lies in the row, so that it is not lost with the worker.
-  defp give(stack, row(number: number, worker: worker) = row, event) do
-    if final?(event) and Rows.claim_answer(stack, number, event) do
-      if Worker.index(stack) == worker,
-        do: Actions.answer(stack, Rows.fetch(stack, number)),
-        else: Workers.send(stack, worker, {:answered, number})
-
-      :ok
-    else
-      pass(stack, row, event)
+  defp give(stack, number, event) do
+    case final?(event) && Rows.claim_answer(stack, number, event) do
+      {:first, worker} -> Workers.send(stack, worker, {:answered, number}) || true
+      {:later, worker} -> tell(stack, worker, number, event)
+      nil -> false
+      false -> tell(stack, Rows.worker(stack, number), number, event)
     end
   end
+
+  defp tell(_stack, nil, _number, _event), do: false
+
+  defp tell(stack, worker, number, event),
+    do: Workers.send(stack, worker, {:event, number, event}) || true
 
   defp final?({event, _name}), do: final?(event)
   defp final?({:answer, status, _tag, _octets}), do: status >= 200
@@ -305,8 +338,8 @@ defmodule Sippet.Transactions do
     key = Server.Key.new(response)
 
     if Key.rfc2543?(key),
-      do: Rows.named(stack, {:responses, Rows.id(key)}),
-      else: Rows.find(stack, key)
+      do: Aliases.number(stack, {:responses, Rows.id(key)}),
+      else: Rows.number(stack, key)
   end
 
   ## Events
@@ -323,8 +356,12 @@ defmodule Sippet.Transactions do
   end
 
   # The worker that has found the row knows it as it is.
-  defp pass(stack, row(worker: worker, state: state, number: number) = row, event) do
-    if Worker.index(stack) == worker and state != nil,
+  defp pass(
+         stack,
+         row(worker: worker, state: state, running: running, number: number) = row,
+         event
+       ) do
+    if Worker.index(stack) == worker and state != nil and running != :request,
       do: Actions.handle(stack, row, event),
       else: Workers.send(stack, worker, {:event, number, event})
 
@@ -352,7 +389,7 @@ defmodule Sippet.Transactions do
     destination = destination(host, port)
     failed(stack, reason, {nil, host, port}, nil)
 
-    for number <- Rows.sending_to(stack, destination),
+    for number <- Aliases.sending_to(stack, destination),
         row when row != nil <- [Rows.fetch(stack, number)],
         do: pass(stack, row, {:unreachable, reason})
 
@@ -380,7 +417,7 @@ defmodule Sippet.Transactions do
   Whether a request is one that another transaction in progress has too, having come by another path (RFC 3261 §8.2.2.2).
   """
   @spec merged?(Stack.t(), Message.request()) :: boolean
-  def merged?(stack, request), do: Rows.merged?(stack, request, Server.Key.new(request))
+  def merged?(stack, request), do: Aliases.merged?(stack, request, Server.Key.new(request))
 
   @doc """
   Whether a transaction of this key is in progress.
@@ -416,7 +453,7 @@ defmodule Sippet.Transactions do
           machine: row(row, :machine),
           worker: row(row, :worker),
           due: row(row, :due),
-          running?: row(row, :running) != nil,
+          running?: is_pid(row(row, :running)),
           bytes: :erts_debug.flat_size(row) * 8 + referenced(row)
         }
     end
@@ -432,7 +469,11 @@ defmodule Sippet.Transactions do
   What lies in each table, for tests: nothing where no transaction is left.
   """
   @spec held(Stack.t()) :: %{atom => non_neg_integer}
-  def held(stack), do: Map.put(Rows.sizes(stack), :deadlines, Deadlines.size(stack))
+  def held(%Stack{transactions: tables} = stack) do
+    %{rows: Rows.size(tables.rows), deadlines: Deadlines.size(stack)}
+    |> Map.merge(Aliases.sizes(tables.aliases))
+    |> Map.merge(Callbacks.sizes(tables.callbacks))
+  end
 
   # A text of up to 64 octets lies in the row itself; of others it holds all octets of which the text is a part.
   defp referenced(row) do

@@ -39,7 +39,7 @@ defmodule Sippet.TransactionCase do
     own = %{core: TestCore, telemetry: TestTelemetry, max_transactions: 100_000, test: self()}
     options = timers |> Map.merge(own) |> Map.merge(Map.new(options))
     stack = Stack.create(name, options, Transactions.create(name))
-    start_supervised!({Transactions.WorkerSupervisor, {stack, Sippet.Router}}, id: name)
+    start_supervised!({Transactions.WorkerSupervisor, {stack, Sippet.Router.Inbound}}, id: name)
     # What a test starts is not to be found by workers that have yet to look into their tables.
     Transactions.settle(stack)
     stack

@@ -7,10 +7,13 @@ defmodule Sippet.Core.CallbackRunner do
   @type callback :: :receive_request | :receive_response | :receive_error
 
   @typedoc """
-  A module, what it knows the transaction by, and the ordinal number of the callback: `begin?/2` says whether the request is still to
-  be begun with, `returned/3` is told that the core has returned. Both get the stack's name first.
+  A module, and what it knows the request of a transaction by: `begin?/2` says whether the request is still to
+  be begun with, `returned/2` is told that the core has returned. Both get the stack first.
   """
-  @type turn :: {module, term, pos_integer}
+  @type turn :: {module, term}
+
+  # A heap for a request of usual size and its answer: one that had to grow for it would cost more.
+  @how [:monitor, min_heap_size: 610]
 
   @doc """
   Starts a callback; the caller is told of its end by `{:DOWN, ref, …}`.
@@ -20,25 +23,24 @@ defmodule Sippet.Core.CallbackRunner do
   """
   @spec start(Stack.t(), callback, term, struct | nil, turn | nil) :: {pid, reference}
   def start(stack, callback, argument, key, turn \\ nil),
-    do: spawn_monitor(__MODULE__, :run, [stack.name, callback, argument, key, turn])
+    do: :erlang.spawn_opt(__MODULE__, :run, [stack.name, callback, argument, key, turn], @how)
 
   @doc false
   # The exit reason is what the transaction learns; what was raised is told here, where the rate is limited.
-  @spec run(atom, callback, term, term, turn | nil) :: :ok | no_return
-  def run(name, callback, argument, key, nil) do
-    with stack when stack != nil <- Stack.find(name),
-         do: call(stack, Stack.core(stack), callback, argument, key)
+  @spec run(atom, callback, term, term, turn | nil) :: term | no_return
+  def run(name, callback, argument, key, turn) do
+    case {Stack.find(name), turn} do
+      {nil, _turn} ->
+        :ok
 
-    :ok
-  end
+      {stack, nil} ->
+        call(stack, Stack.core(stack), callback, argument, key)
 
-  def run(name, callback, argument, key, {module, transaction, nth}) do
-    # A request without a key is an ACK, which may come more than once.
-    if callback == :receive_request and key != nil and not module.begin?(name, transaction),
-      do: exit({:shutdown, :begun})
-
-    run(name, callback, argument, key, nil)
-    module.returned(name, transaction, nth)
+      {stack, {module, request}} ->
+        unless module.begin?(stack, request), do: exit({:shutdown, :begun})
+        call(stack, Stack.core(stack), callback, argument, key)
+        module.returned(stack, request)
+    end
   end
 
   defp call(stack, core, callback, argument, key) do

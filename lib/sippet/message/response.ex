@@ -3,7 +3,7 @@ defmodule Sippet.Message.Response do
   # What a response takes over from its request, and the tag that it adds.
 
   alias Sippet.Message.RequestLine
-  alias Sippet.Secret
+  alias Sippet.{Secret, URI}
 
   # RFC3261§8.2.6.2 - these equal those of the request
   @copied [:via, :from, :to, :call_id, :cseq]
@@ -12,8 +12,8 @@ defmodule Sippet.Message.Response do
   @timestamp [:timestamp, "Timestamp"]
   @record_route [:record_route, "Record-Route"]
 
-  # Bytes of the MAC that make the tag: 96 bits, 16 characters. RFC3261§19.3 asks for 32 bits at least.
-  @tag_bytes 12
+  # Octets of the digest that make the tag: 96 bits, 16 characters. RFC3261§19.3 asks for 32 bits at least.
+  @tag_size 12
 
   @doc """
   The headers of the response with this status to a request. What the request lacks, the response lacks.
@@ -41,27 +41,31 @@ defmodule Sippet.Message.Response do
 
   defp tagged(params, request), do: Map.put(params, "tag", tag(request))
 
-  # RFC3261§8.2.6.2, §19.3 - the same tag for all responses to one request, hard to guess for any other. A keyed hash of
-  # what identifies the request gives both, without state, and to a CANCEL the tag of its INVITE (§9.2): the
-  # method is left out.
+  # RFC3261§8.2.6.2, §19.3 - the same tag for all responses to one request, hard to guess for any other. A digest of a
+  # secret and of what identifies the request gives both, without state, and to a CANCEL the tag of its INVITE (§9.2): the
+  # method is left out. Of the digest too much is cut off to make that of a longer text of it.
   defp tag(request) do
     identity = :erlang.term_to_binary(identity(request))
 
-    :hmac
-    |> :crypto.mac(:sha256, Secret.fetch(__MODULE__), identity)
-    |> binary_part(0, @tag_bytes)
-    |> Base.url_encode64(padding: false)
+    <<tag::binary-size(@tag_size), _rest::binary>> =
+      :crypto.hash(:sha256, [Secret.fetch(__MODULE__) | identity])
+
+    Base.url_encode64(tag, padding: false)
   end
 
   defp identity(%{start_line: %RequestLine{request_uri: uri}, headers: headers}) do
-    {top_via(headers), tag_of(headers[:from]), headers[:call_id], number(headers[:cseq]), uri}
+    {top_via(headers), tag_of(headers[:from]), headers[:call_id], number(headers[:cseq]),
+     target(uri)}
   end
 
   # `received` and `rport` are left out: they are written after the request came in.
-  defp top_via(%{via: [{_version, _protocol, sent_by, %{} = params} | _]}),
-    do: {sent_by, params["branch"]}
+  defp top_via(%{via: [{_version, _protocol, {host, port}, %{} = params} | _]}),
+    do: [port, host | params["branch"]]
 
   defp top_via(_headers), do: nil
+
+  defp target(%URI{authority: authority}) when authority != nil, do: authority
+  defp target(uri), do: uri
 
   defp tag_of({_name, _uri, %{} = params}), do: params["tag"]
   defp tag_of(_from), do: nil

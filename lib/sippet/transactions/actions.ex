@@ -10,7 +10,19 @@ defmodule Sippet.Transactions.Actions do
   alias Sippet.Core.CallbackRunner
   alias Sippet.{Message, Overload, Stack, Telemetry, Transport}
   alias Sippet.Message.{RequestLine, Via}
-  alias Sippet.Transactions.{Alarm, Clock, Deadlines, Key, Machine, Rows, Workers}
+
+  alias Sippet.Transactions.{
+    Aliases,
+    Alarm,
+    Callbacks,
+    Clock,
+    Deadlines,
+    Key,
+    Machine,
+    Rows,
+    Workers
+  }
+
   alias Sippet.Transport.Delivery
 
   # Callbacks of one transaction that wait for others. A far end can send any number of provisional responses while a
@@ -28,29 +40,46 @@ defmodule Sippet.Transactions.Actions do
   ## Start
 
   @doc """
-  Begins a row that was put there: `request` is what the core gets, where it is known already.
+  Begins a row that was put there: `request` is what the core gets, where it is known already. One that has begun is left
+  alone.
   """
   @spec start(Stack.t(), Rows.row(), Message.request() | nil) :: :ok
-  def start(stack, row(machine: machine, octets: octets) = row, request \\ nil) do
+  def start(stack, row, request \\ nil)
+
+  def start(stack, row(running: :request) = row, request) do
+    started(stack, row)
+    begun = row(row, running: nil)
+    begun = tell(stack, begun, :receive_request, request || request(row), key(row))
+    settle(stack, row, begun)
+  catch
+    kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
+  end
+
+  def start(stack, row(machine: machine, state: nil, octets: octets) = row, _request) do
+    started(stack, row)
+    {state, actions} = machine.start(octets, Clock.now(stack), timers(stack, row))
+    Aliases.note_destination(stack, row)
+    # The machine has them now.
+    carry_on(stack, row, row(row, state: state, octets: nil), actions)
+  catch
+    kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
+  end
+
+  def start(_stack, _row, _request), do: :ok
+
+  defp started(stack, row(machine: machine) = row) do
     Telemetry.emit(stack, :transaction_started, %{system_time: System.system_time()}, fn ->
       %{key: key(row), machine: machine}
     end)
+  end
 
-    {state, actions} = machine.start(octets, Clock.now(stack), timers(stack, row))
-    begun = row(row, state: state)
-
-    case row(row, :id) do
-      {_branch, _method} ->
-        Rows.note_destination(stack, row)
-        # The machine has them now.
-        carry_on(stack, row, row(begun, octets: nil), actions)
-
-      _server ->
-        begun = tell(stack, begun, :receive_request, request || request(begun), key(row))
-        carry_on(stack, row, begun, actions)
-    end
-  catch
-    kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
+  @doc """
+  The first state of a server's row. It sends nothing by itself.
+  """
+  @spec first_state(Stack.t(), module, Transport.t()) :: tuple
+  def first_state(stack, machine, %Transport{reliable?: reliable?}) do
+    {state, []} = machine.start(nil, Clock.now(stack), {stack.options, reliable?})
+    state
   end
 
   ## Events
@@ -60,7 +89,8 @@ defmodule Sippet.Transactions.Actions do
   """
   @spec handle(Stack.t(), Rows.row(), event) :: :ok
   # Whoever has put the row there is slower to tell of it.
-  def handle(stack, row(state: nil, number: number) = row, event) do
+  def handle(stack, row(state: state, running: running, number: number) = row, event)
+      when state == nil or running == :request do
     start(stack, row)
     with row when row != nil <- Rows.fetch(stack, number), do: handle(stack, row, event)
     :ok
@@ -155,7 +185,7 @@ defmodule Sippet.Transactions.Actions do
     do: {row, [{:acknowledge, Message.to_string(ack(Message.parse!(invite), response))}]}
 
   defp carry(stack, row, {:await_ack, tag}, name) when name != nil do
-    Rows.name(stack, name, row(row, :number))
+    Aliases.name(stack, name, row(row, :number))
     names = [{Rows.hash(stack, tag), Rows.hash(stack, name)} | row(row, :names)]
     {row(row, names: names), []}
   end
@@ -165,19 +195,22 @@ defmodule Sippet.Transactions.Actions do
   defp carry(stack, row, {:forget_ack, tag}, _name) do
     tag = Rows.hash(stack, tag)
     {forgotten, kept} = Enum.split_with(row(row, :names), &match?({^tag, _hash}, &1))
-    for {_tag, hash} <- forgotten, do: Rows.unname(stack, hash, row(row, :number))
+    for {_tag, hash} <- forgotten, do: Aliases.unname(stack, hash, row(row, :number))
     {row(row, names: kept), []}
   end
 
-  defp carry(stack, row(running: {pid, _ref}, called: 1, ended: 0) = row, :abandon, _name) do
-    CallbackRunner.abandon(stack, pid, :receive_request)
+  defp carry(stack, row(running: pid, given: :request) = row, :abandon, _name) when is_pid(pid) do
+    unless Callbacks.process(stack, Rows.turn(row)) == :returned,
+      do: CallbackRunner.abandon(stack, pid, :receive_request)
+
     {row, []}
   end
 
   defp carry(_stack, row, :abandon, _name), do: {row, []}
 
   defp carry(stack, row, :finished, _name) do
-    Rows.finish(stack, row)
+    Rows.finish(stack)
+    Aliases.forget_destination(stack, row)
     {row(row, octets: nil, remote: nil, answer: nil), []}
   end
 
@@ -245,12 +278,13 @@ defmodule Sippet.Transactions.Actions do
   defp tell(stack, row(running: nil) = row, callback, argument, key),
     do: call(stack, row, callback, argument, key)
 
-  defp tell(stack, row(number: number) = row, callback, argument, key) do
-    unless droppable?(callback, argument) and
-             Rows.waiting(stack, number, @most_waiting) >= @most_waiting,
-           do: Rows.wait(stack, number, {callback, argument, key})
-
-    row
+  defp tell(stack, row(waiting: waiting) = row, callback, argument, key) do
+    if waiting >= @most_waiting and droppable?(callback, argument) do
+      row
+    else
+      Callbacks.wait(stack, Rows.turn(row), {callback, argument, key})
+      row(row, waiting: waiting + 1)
+    end
   end
 
   defp droppable?(:receive_response, %Message{start_line: %{status_code: status}}),
@@ -258,18 +292,27 @@ defmodule Sippet.Transactions.Actions do
 
   defp droppable?(_callback, _argument), do: false
 
-  defp call(
-         stack,
-         row(number: number, called: called, started: started) = row,
-         callback,
-         argument,
-         key
-       ) do
-    nth = called + 1
-    turn = {Rows, {number, started}, nth}
-    {pid, ref} = CallbackRunner.start(stack, callback, argument, key, turn)
-    Process.put({:callback, ref}, number)
-    row(row, running: {pid, ref}, called: nth)
+  # A request without a key is an ACK, which has no answer that could be missed.
+  defp call(stack, row, :receive_request, request, key) when key != nil do
+    turn = {Callbacks, Rows.turn(row)}
+    {pid, _ref} = CallbackRunner.start(stack, :receive_request, request, key, turn)
+    watched(row, :request, pid)
+  end
+
+  defp call(stack, row, callback, argument, key) do
+    {pid, _ref} = CallbackRunner.start(stack, callback, argument, key)
+    watched(row, :event, pid)
+  end
+
+  # Its end is told to this process, which finds the row by it.
+  defp watched(row(number: number) = row, given, pid) do
+    Process.put({:callback, pid}, number)
+    row(row, running: pid, given: given)
+  end
+
+  defp watch(row, given, pid) do
+    Process.monitor(pid)
+    watched(row, given, pid)
   end
 
   @doc """
@@ -277,37 +320,48 @@ defmodule Sippet.Transactions.Actions do
   """
   @spec returned(Stack.t(), Rows.row(), term) :: :ok
   # A worker that was killed had started it before: that one is waited for.
-  def returned(stack, row(runner: pid) = row, {:shutdown, :begun}) when pid != nil do
-    Rows.update(stack, row, watch(row, pid))
-    :ok
+  def returned(stack, row(given: :request) = before, {:shutdown, :begun}) do
+    case Callbacks.process(stack, Rows.turn(before)) do
+      pid when is_pid(pid) ->
+        Rows.update(stack, before, watch(before, :request, pid))
+        :ok
+
+      _over ->
+        Callbacks.ended(stack, Rows.turn(before))
+        ended(stack, before, false)
+    end
   end
 
-  def returned(stack, row(number: number, called: called, ended: ended) = before, reason) do
-    failed? = reason not in [:normal, {:shutdown, :begun}] and ended < called
-    row = row(before, running: nil)
+  def returned(stack, row(given: :request) = row, reason) do
+    returned? = Callbacks.ended(stack, Rows.turn(row)) or reason == :normal
+    ended(stack, row, not returned?)
+  end
 
-    row = call_next(stack, row, Rows.next_waiting(stack, number))
+  def returned(stack, row, _reason), do: ended(stack, row, false)
 
-    if failed? and called == 1 and unanswered?(row),
+  defp ended(stack, before, failed?) do
+    row = call_next(stack, row(before, running: nil, given: nil))
+
+    if failed? and unanswered?(row),
       do: carry_on(stack, before, row, [{:make, 500}]),
       else: settle(stack, before, row)
   catch
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
   end
 
-  defp call_next(_stack, row, nil), do: row
+  defp call_next(_stack, row(waiting: 0) = row), do: row
 
   # In this order: who is killed in between has another one call it once more, and not forget it.
-  defp call_next(stack, row, {waiting, {callback, argument, key}}) do
-    row = call(stack, row, callback, argument, key)
-    Rows.forget_waiting(stack, waiting)
-    row
-  end
+  defp call_next(stack, row(waiting: waiting) = row) do
+    case Callbacks.next_waiting(stack, Rows.turn(row)) do
+      {key_of_call, {callback, argument, key}} ->
+        row = call(stack, row, callback, argument, key)
+        Callbacks.forget_waiting(stack, key_of_call)
+        row(row, waiting: waiting - 1)
 
-  defp watch(row(number: number) = row, pid) do
-    ref = Process.monitor(pid)
-    Process.put({:callback, ref}, number)
-    row(row, running: {pid, ref})
+      nil ->
+        row(row, waiting: 0)
+    end
   end
 
   # The core failed while it had a request that is not answered yet.
@@ -316,9 +370,8 @@ defmodule Sippet.Transactions.Actions do
 
   ## The end of a step
 
-  # It leaves what is pending by a counter of its row: before that goes.
-  defp settle(stack, before, row(id: :ended) = row) do
-    release(stack, row)
+  defp settle(stack, before, row(id: {:ended, _number}) = row) do
+    row = release(stack, row)
 
     if row(row, :running) == nil,
       do: Rows.delete_ended(stack, row),
@@ -328,59 +381,69 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp settle(stack, before, row) do
-    row = due(stack, row)
+    row = release(stack, due(stack, before, row))
     Rows.update(stack, before, row)
-    release(stack, row)
+    :ok
   end
 
-  defp due(stack, row(machine: machine, state: state, due: set, worker: worker) = row) do
+  # An earlier entry is left as it is: the machine finds out that it came too early. But a finished transaction waits for one time
+  # alone, and needs no second look before.
+  defp due(stack, row(state: was), row(machine: machine, state: state, due: set) = row) do
     case machine.due(state) do
-      at when is_integer(at) and at < set ->
-        unset(stack, row)
-        Deadlines.set(stack, worker, at, row(row, :number))
-        Alarm.set(stack, at)
-        row(row, due: at)
+      at when is_integer(at) ->
+        if Deadlines.earlier?(stack, at, set) or
+             (Rows.finished_state?(state) and not Rows.finished_state?(was)) do
+          unset(stack, row)
+          row(row, due: set_due(stack, row, at))
+        else
+          row
+        end
 
-      _later ->
+      :never ->
         row
     end
   end
 
-  # It may be minutes away, as that of an INVITE that rings.
-  defp unset(stack, row(due: at, worker: worker, number: number)) when is_integer(at),
-    do: Deadlines.unset(stack, worker, at, number)
-
-  defp unset(_stack, _row), do: true
-
-  # A request is pending until it is answered, and no callback runs for it.
-  defp release(stack, row(running: nil, source: source, state: state) = row) do
-    with true <- source != nil and (state == nil or Rows.finished_state?(state)),
-         octets when octets > 0 <- Rows.leave(stack, row(row, :number)),
-         do: Overload.leave(stack, source, octets)
-
-    :ok
+  defp set_due(stack, row(worker: worker, number: number), at) do
+    at = Deadlines.set(stack, worker, at, number)
+    Alarm.set(stack, at)
+    at
   end
 
-  defp release(_stack, _row), do: :ok
+  defp unset(_stack, row(due: :never)), do: true
+
+  defp unset(stack, row(due: at, worker: worker, number: number)),
+    do: Deadlines.unset(stack, worker, at, number)
+
+  # It is not pending any more, once it is answered and no callback runs for it.
+  defp release(stack, row(running: nil, pending: octets, source: source, state: state) = row)
+       when octets > 0 do
+    if state == nil or Rows.finished_state?(state) do
+      Overload.leave(stack, source, octets)
+      row(row, pending: 0)
+    else
+      row
+    end
+  end
+
+  defp release(_stack, row), do: row
 
   @doc """
   Looks at a row whose time has come.
   """
   @spec due(Stack.t(), Rows.row(), integer, integer) :: :ok
   def due(stack, row(due: at, machine: machine, state: state) = row, at, now) do
-    row = row(row, due: :never)
-
     if machine.due(state) <= now,
       do: handle_due(stack, row),
-      else: settle(stack, row(row, due: at), row)
+      else: settle(stack, row, row(row, due: :never))
   end
 
   # The entry was not the one that counts.
   def due(_stack, _row, _at, _now), do: :ok
 
+  # What is written back is told from what stands in the table, which has the old time.
   defp handle_due(stack, row) do
-    # What is written back is told from what stands in the table, which has the old time.
-    step(stack, row(row, due: :taken), row, [:due])
+    step(stack, row, row(row, due: :never), [:due])
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
@@ -391,8 +454,8 @@ defmodule Sippet.Transactions.Actions do
   Ends a transaction. Callbacks that run or wait go on: they are pending work as long.
   """
   @spec terminate(Stack.t(), Rows.row(), term) :: :ok
-  def terminate(stack, row(number: number) = row, reason) do
-    for {_tag, hash} <- row(row, :names), do: Rows.unname(stack, hash, number)
+  def terminate(stack, row, reason) do
+    Aliases.forget(stack, row)
     unset(stack, row)
     duration = System.monotonic_time() - row(row, :started)
 
@@ -401,9 +464,9 @@ defmodule Sippet.Transactions.Actions do
         release(stack, row(row, state: nil))
         Rows.delete(stack, row)
 
-      {_pid, ref} ->
+      pid ->
         ended = Rows.detach(stack, row)
-        Process.put({:callback, ref}, ended)
+        Process.put({:callback, pid}, ended)
     end
 
     Telemetry.emit(stack, :transaction_ended, %{duration: duration}, fn ->
@@ -462,25 +525,33 @@ defmodule Sippet.Transactions.Actions do
     :ok
   end
 
-  defp recover_row(stack, row(state: nil, id: id) = row) when id != :ended,
-    do: start(stack, row)
+  defp recover_row(_stack, row(id: {:ended, _number}, running: pid, given: given) = row),
+    do: watch(row, given, pid)
 
-  defp recover_row(stack, row(number: number, due: due, answer: answer) = before) do
+  defp recover_row(stack, row(state: state, running: running) = row)
+       when state == nil or running == :request,
+       do: start(stack, row)
+
+  defp recover_row(stack, row(due: due, answer: answer) = before) do
     row = before |> recover_callback(stack) |> row(answer: nil)
 
-    # The entry of the row is among the deadlines, unless it was just taken: it only has to count.
-    if is_integer(due), do: Deadlines.set(stack, row(row, :worker), due, number)
+    # The entry of the row is among the deadlines, unless it was just taken.
+    row = if is_integer(due), do: row(row, due: set_due(stack, row, due)), else: row
 
     step(stack, before, row, List.wrap(answer))
   catch
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
   end
 
-  # What waits was put there while a callback ran, of which the predecessor could write nothing down.
-  defp recover_callback(row(running: nil, number: number) = row, stack),
-    do: call_next(stack, row, Rows.next_waiting(stack, number))
+  # What waits was put there while a callback ran, of which the predecessor may have written nothing down.
+  defp recover_callback(row(running: running, given: given) = row, stack) do
+    row = row(row, waiting: Callbacks.waiting(stack, Rows.turn(row)))
 
-  defp recover_callback(row(running: {pid, _lost}) = row, _stack), do: watch(row, pid)
+    case running do
+      nil -> call_next(stack, row)
+      pid -> watch(row, given, pid)
+    end
+  end
 
   @doc false
   @spec worker_of(Stack.t(), Message.t()) :: pos_integer

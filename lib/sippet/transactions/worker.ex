@@ -1,6 +1,6 @@
 defmodule Sippet.Transactions.Worker do
   @moduledoc false
-  # Works on the transactions of its calls: takes the messages of the network, gives them to the router, tells machines
+  # Works on the transactions of its calls: takes the messages of the network, has `Sippet.Router.Inbound` read them, tells machines
   # what happened, and looks at rows when their time has come. It never waits: what may take its time is done by another
   # process.
   #
@@ -8,13 +8,14 @@ defmodule Sippet.Transactions.Worker do
 
   use GenServer
 
-  import Sippet.Transactions.Rows, only: [row: 1]
-
   alias Sippet.{Overload, Stack}
   alias Sippet.Transactions.{Actions, Alarm, Clock, Deadlines, Rows, Workers}
 
   # Milliseconds without a message, after which it gives back what a flood had it hold.
   @rest 1_000
+
+  # Words: garbage of some twenty requests, which costs less to collect together.
+  @heap 16_384
 
   # Rows whose time has come that are looked at together: then what came meanwhile gets its turn.
   @together 100
@@ -25,8 +26,8 @@ defmodule Sippet.Transactions.Worker do
   @grace 200
 
   @spec start_link({atom, pos_integer, Stack.t(), module}) :: GenServer.on_start()
-  def start_link({name, index, stack, router}) do
-    GenServer.start_link(__MODULE__, {index, stack, router}, name: name, hibernate_after: @rest)
+  def start_link({name, index, stack, inbound}) do
+    GenServer.start_link(__MODULE__, {index, stack, inbound}, name: name, hibernate_after: @rest)
   end
 
   @doc """
@@ -41,16 +42,16 @@ defmodule Sippet.Transactions.Worker do
   end
 
   @impl true
-  def init({index, stack, router}) do
+  def init({index, stack, inbound}) do
     Process.put(__MODULE__, {stack.name, index})
-    Process.flag(:min_heap_size, 4_096)
+    Process.flag(:min_heap_size, @heap)
     # What waited for a predecessor is lost with it.
     Workers.reset(stack.transactions.workers, index)
-    {:ok, {index, stack, router}, {:continue, :recover}}
+    {:ok, {index, stack, inbound}, {:continue, :recover}}
   end
 
   @impl true
-  def handle_continue(:recover, {index, stack, _router} = worker) do
+  def handle_continue(:recover, {index, stack, _inbound} = worker) do
     Overload.recover(stack, index)
     Actions.recover(stack, index)
     Alarm.set(stack, Deadlines.first(stack, index))
@@ -58,27 +59,27 @@ defmodule Sippet.Transactions.Worker do
   end
 
   @impl true
-  def handle_info({:counted, message}, {index, stack, _router} = worker) do
+  def handle_info({:counted, message}, {index, stack, _inbound} = worker) do
     take(message, worker)
     Workers.taken(stack.transactions.workers, index)
     {:noreply, worker}
   end
 
-  def handle_info({:start, number, request}, {_index, stack, _router} = worker) do
-    # One that was killed before may have been told of it too: its successor has found the row by itself.
-    with row(state: nil) = row <- Rows.fetch(stack, number),
+  # One that was killed before may have been told of it too: its successor has found the row by itself.
+  def handle_info({:start, number, request}, {_index, stack, _inbound} = worker) do
+    with row when row != nil <- Rows.fetch(stack, number),
          do: Actions.start(stack, row, request)
 
     {:noreply, worker}
   end
 
-  def handle_info({:answered, number}, {_index, stack, _router} = worker) do
+  def handle_info({:answered, number}, {_index, stack, _inbound} = worker) do
     with row when row != nil <- Rows.fetch(stack, number), do: Actions.answer(stack, row)
     {:noreply, worker}
   end
 
-  def handle_info({:DOWN, ref, :process, pid, reason}, {_index, stack, _router} = worker) do
-    case Process.delete({:callback, ref}) do
+  def handle_info({:DOWN, _ref, :process, pid, reason}, {_index, stack, _inbound} = worker) do
+    case Process.delete({:callback, pid}) do
       nil ->
         Overload.done(stack, pid)
 
@@ -117,7 +118,7 @@ defmodule Sippet.Transactions.Worker do
   def handle_call({:run, fun}, _from, worker), do: {:reply, fun.(), worker}
 
   # For a stack whose time stands still.
-  def handle_call(:due, _from, {index, stack, _router} = worker) do
+  def handle_call(:due, _from, {index, stack, _inbound} = worker) do
     due(stack, index, Clock.now(stack))
     {:reply, :ok, worker}
   end
@@ -129,13 +130,13 @@ defmodule Sippet.Transactions.Worker do
   def handle_cast(_unknown, worker), do: {:noreply, worker}
 
   # Another worker has found out of which call a message is.
-  defp take({:arrived, arrival}, {_index, stack, router}), do: router.arrived(stack, arrival)
+  defp take({:arrived, arrival}, {_index, stack, inbound}), do: inbound.arrived(stack, arrival)
 
-  defp take({:take, octets, remote, transport}, {_index, stack, router}),
-    do: router.take(stack, octets, remote, transport)
+  defp take({:take, octets, remote, transport}, {_index, stack, inbound}),
+    do: inbound.take(stack, octets, remote, transport)
 
   # Of a transaction of this worker's, by whomever.
-  defp take({:event, number, event}, {_index, stack, _router}) do
+  defp take({:event, number, event}, {_index, stack, _inbound}) do
     with row when row != nil <- Rows.fetch(stack, number), do: Actions.handle(stack, row, event)
     :ok
   end
@@ -153,7 +154,7 @@ defmodule Sippet.Transactions.Worker do
     end
   end
 
-  defp look(at, {index, stack, _router}) do
+  defp look(at, {index, stack, _inbound}) do
     now = Clock.now(stack)
 
     case Process.get(:grace) do
@@ -173,7 +174,7 @@ defmodule Sippet.Transactions.Worker do
     Process.delete(:grace)
 
     case due(stack, index, now) do
-      @together -> Alarm.set(stack, now)
+      many when many >= @together -> Alarm.set(stack, now)
       _all -> Alarm.set(stack, Deadlines.first(stack, index))
     end
   end
@@ -182,7 +183,7 @@ defmodule Sippet.Transactions.Worker do
     entries = Deadlines.take(stack, index, now, @together)
 
     for {at, number} <- entries,
-        row when row != nil <- [Rows.fetch(stack, number)],
+        row when row != nil <- [Rows.fetch_due(stack, number, at)],
         do: Actions.due(stack, row, at, now)
 
     length(entries)

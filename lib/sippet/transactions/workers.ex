@@ -56,6 +56,9 @@ defmodule Sippet.Transactions.Workers do
   The worker that is likely the one of a message's call; that of its source, where its Call-ID is not at once found.
   """
   @spec of_octets(Stack.t(), binary, term) :: pos_integer
+  def of_octets(%Stack{transactions: %{workers: %__MODULE__{names: {_only}}}}, _octets, _remote),
+    do: 1
+
   def of_octets(stack, octets, remote), do: of_call(stack, call_id(octets) || remote)
 
   defp call_id(octets) do

@@ -30,9 +30,8 @@ defmodule Sippet.Transactions.CallbackRecoveryTest do
         {"is killed", []},
         {"is killed before it could write that it has called the core",
          [
-           {Rows.row(:state), nil},
-           {Rows.row(:running), nil},
-           {Rows.row(:called), 0}
+           {Rows.row(:running), :request},
+           {Rows.row(:given), nil}
          ]}
       ] do
     describe "when the worker of a server transaction #{name}" do

@@ -24,19 +24,36 @@ defmodule Sippet.Transactions.DeadlinesTest do
       assert Deadlines.size(stack) == 1
     end
 
-    test "forgets the one entry that is taken away", %{stack: stack} do
-      for {at, number} <- [{10, 1}, {10, 2}, {20, 1}],
-          do: Deadlines.set(stack, @worker, at, number)
+    test "puts what is far away into buckets, and looks at it in time" do
+      stack = start_stack(:slow)
+      now = Clock.now(stack)
+      set = for number <- 1..100, do: Deadlines.set(stack, @worker, now + 9_000 + number, number)
 
-      Deadlines.unset(stack, @worker, 10, 1)
-      assert Deadlines.take(stack, @worker, 20, 9) == [{10, 2}, {20, 1}]
+      for {at, number} <- Enum.with_index(set, 1),
+          do: assert((at - (now + 9_000 + number)) in 0..19)
+
+      assert length(Enum.uniq(set)) in 5..6
+      assert Deadlines.first(stack, @worker) == hd(set)
+
+      taken = Deadlines.take(stack, @worker, now + 9_060, 1)
+      assert length(taken) in 1..20
+      assert Enum.all?(taken, fn {at, _number} -> at == hd(set) end)
+
+      taken = taken ++ Deadlines.take(stack, @worker, now + 10_000, 1_000)
+      assert Enum.sort(taken) == Enum.zip(set, 1..100)
+      assert Deadlines.size(stack) == 0
       assert Deadlines.first(stack, @worker) == :never
+    end
+
+    test "has nothing that is further away than 32 s", %{stack: stack} do
+      assert Deadlines.set(stack, @worker, 200_000, 1) == 32_000
+      assert Deadlines.take(stack, @worker, 32_000, 9) == [{32_000, 1}]
     end
   end
 
   describe "a row" do
     for {method, machine} <- [invite: "INVITE", options: "non-INVITE"] do
-      test "of a client's #{machine} leaves no entry when it ends before its time", %{
+      test "of a client's #{machine} leaves no entry but until its time when it ends before", %{
         stack: stack
       } do
         key = start_client(stack, request(unquote(method)))
@@ -46,10 +63,11 @@ defmodule Sippet.Transactions.DeadlinesTest do
 
         Transactions.terminate(stack, key)
         assert await_end(stack, key) == :terminated
+        Transactions.advance(stack, 32_000)
         assert_nothing_held(stack)
       end
 
-      test "of a server's #{machine} leaves no entry when it ends before its time", %{
+      test "of a server's #{machine} leaves no entry but until its time when it ends before", %{
         stack: stack
       } do
         key = start_server(stack, request(unquote(method)))
@@ -58,11 +76,12 @@ defmodule Sippet.Transactions.DeadlinesTest do
 
         Transactions.terminate(stack, key)
         assert await_end(stack, key) == :terminated
+        Transactions.advance(stack, 32_000)
         assert_nothing_held(stack)
       end
     end
 
-    test "has one entry, however often its time changes", %{stack: stack} do
+    test "is looked at in time, however often its time changes", %{stack: stack} do
       request = request(:invite)
       key = start_server(stack, request)
       answered(stack, request, 180)
@@ -73,9 +92,9 @@ defmodule Sippet.Transactions.DeadlinesTest do
       assert_soon({:sent, _destination, ^octets, ^key})
       Transactions.settle(stack)
 
-      assert %{due: at} = Transactions.info(stack, key)
-      assert Transactions.held(stack).deadlines == 1
-      assert at == earliest(stack)
+      assert %{due: at, worker: worker} = Transactions.info(stack, key)
+      number = Transactions.Rows.number(stack, key)
+      assert {at, number} in Deadlines.take(stack, worker, at, 9)
     end
 
     test "has none when all has happened", %{stack: stack} do
@@ -86,13 +105,6 @@ defmodule Sippet.Transactions.DeadlinesTest do
       assert await_end(stack, key) == :normal
       assert_nothing_held(stack)
     end
-  end
-
-  defp earliest(stack) do
-    Enum.min(
-      for index <- 1..Transactions.Workers.count(stack.transactions.workers),
-          do: Deadlines.first(stack, index)
-    )
   end
 
   # An ended transaction's callback may run on for a moment.

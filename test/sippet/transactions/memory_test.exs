@@ -28,7 +28,8 @@ defmodule Sippet.Transactions.MemoryTest do
     before = deadlines(stack)
     started = for _one <- 1..@many, do: start.()
     Transactions.settle(stack)
-    assert Transactions.held(stack).deadlines <= Transactions.count(stack)
+    # The first one stays until its time, also where the transaction is finished before.
+    assert Transactions.held(stack).deadlines <= 2 * Transactions.count(stack)
     per_deadline = (deadlines(stack) - before) / @many
 
     sizes =
@@ -48,7 +49,9 @@ defmodule Sippet.Transactions.MemoryTest do
 
   defp deadlines(stack) do
     words =
-      for table <- Tuple.to_list(stack.transactions.deadlines), do: :ets.info(table, :memory)
+      for tables <- Tuple.to_list(stack.transactions.deadlines),
+          table <- Tuple.to_list(tables),
+          do: :ets.info(table, :memory)
 
     Enum.sum(words) * :erlang.system_info(:wordsize)
   end

@@ -247,8 +247,8 @@ defmodule Sippet.Transactions.RecoveryTest do
 
       kill_workers(stack, [key], fn ->
         transport = TestTransport.new()
-        origin = {"no message", {:udp, {192, 0, 2, 1}, 5060}}
-        :ok = Transactions.start_server(stack, spoilt, transport, destination(), nil, origin)
+        origin = %{octets: "no message", remote: {:udp, {192, 0, 2, 1}, 5060}}
+        :ok = Transactions.start_server(stack, spoilt, transport, destination(), origin)
       end)
 
       assert {:error, %Sippet.ParseError{}} = await_end(stack, Server.Key.new(spoilt))
@@ -385,8 +385,8 @@ defmodule Sippet.Transactions.RecoveryTest do
       request = request(:invite, @call)
       key = start_client(stack, request)
       response = Message.to_response(request, 200)
-      number = Transactions.Rows.number(stack, key)
-      Transactions.Rows.wait(stack, number, {:receive_response, response, key})
+      turn = stack |> Transactions.Rows.find(key) |> Transactions.Rows.turn()
+      Transactions.Callbacks.wait(stack, turn, {:receive_response, response, key})
       kill_workers(stack, [key])
       assert_soon({:receive_response, ^response, ^key})
       assert Transactions.held(stack).waiting == 0
@@ -415,7 +415,7 @@ defmodule Sippet.Transactions.RecoveryTest do
       source = Overload.source(stack, {:udp, {192, 0, 2, 1}, 5060})
       request = request(:options, @call)
       transport = TestTransport.new()
-      :ok = Transactions.start_server(stack, request, transport, destination(), source)
+      :ok = Transactions.start_server(stack, request, transport, destination(), %{source: source})
       key = Server.Key.new(request)
       assert_soon({:receive_request, ^request, ^key})
       kill_workers(stack, [key])

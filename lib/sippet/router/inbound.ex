@@ -1,0 +1,276 @@
+defmodule Sippet.Router.Inbound do
+  @moduledoc false
+  # What becomes of a message that came in, in the process of a worker. `Sippet.Router` says what that is.
+
+  alias Sippet.Core.CallbackRunner
+  alias Sippet.Message
+  alias Sippet.Message.{RequestLine, Validator, Via}
+  alias Sippet.Router.{Arrival, Outbound, StatelessResponse}
+  alias Sippet.Stack.{Events, Tap}
+  alias Sippet.{Overload, ParseError, Stack, Transactions, Transport}
+  alias Sippet.Transactions.{Actions, Client, Server, Worker, Workers}
+
+  @doc """
+  Takes octets that a transport has handed over. `transport` is the one that answers, or the process that has them from the network.
+  """
+  @spec take(Stack.t(), binary, Via.remote(), Transport.t() | pid) :: :ok
+  def take(stack, octets, {protocol, _ip, _port} = remote, pid) when is_pid(pid),
+    do: take(stack, octets, remote, Stack.answering(stack, pid, protocol))
+
+  def take(stack, octets, remote, transport) do
+    Tap.received(stack, octets, remote, transport)
+    parse(stack, %Arrival{octets: octets, remote: remote, transport: transport})
+    :ok
+  catch
+    # The process is shared by many calls: a defect of the stack's own must not end it.
+    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+  end
+
+  @doc """
+  Takes a message of the calling worker's calls that another worker has parsed.
+  """
+  @spec arrived(Stack.t(), Arrival.t()) :: :ok
+  def arrived(stack, arrival) do
+    dispatch(stack, arrival)
+    :ok
+  catch
+    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+  end
+
+  defp log_defect(stack, kind, reason, stacktrace),
+    do: Stack.log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
+
+  defp parse(stack, arrival) do
+    case Message.parse(arrival.octets) do
+      {:ok, message} -> stamp(stack, arrival, message)
+      {:error, %ParseError{reason: :empty_message}} -> dropped(stack, :keep_alive, arrival)
+      {:error, error} -> unparsed(stack, error, arrival)
+    end
+  end
+
+  defp stamp(stack, arrival, %Message{start_line: %RequestLine{}, headers: headers} = request) do
+    case headers do
+      %{via: [_ | _] = vias} ->
+        headers = %{headers | via: Via.stamp(vias, arrival.remote)}
+        hand_over(stack, %{arrival | message: %{request | headers: headers}})
+
+      # RFC3261§8.2.6.2 - without a Via no answer finds its way
+      _none ->
+        dropped(stack, :malformed_request, arrival)
+    end
+  end
+
+  defp stamp(stack, arrival, response) do
+    case Validator.validate(response) do
+      :ok -> hand_over(stack, %{arrival | message: response})
+      {:error, _text} -> dropped(stack, :malformed_response, arrival)
+    end
+  end
+
+  # The worker of the call works on the message, though its Call-ID was not found before it was parsed. Who writes all of his
+  # so must not fill that one's mailbox.
+  defp hand_over(stack, arrival) do
+    index = Actions.worker_of(stack, arrival.message)
+
+    cond do
+      Worker.index(stack) == index -> dispatch(stack, arrival)
+      Workers.post(stack, index, {:arrived, arrival}) == :ok -> :ok
+      true -> dropped(stack, :busy, arrival)
+    end
+  end
+
+  defp dispatch(
+         stack,
+         %Arrival{message: %Message{start_line: %RequestLine{}} = request} = arrival
+       ) do
+    case Validator.validate(request) do
+      :ok ->
+        received(stack, arrival)
+        request(stack, request, arrival)
+
+      {:error, text} ->
+        invalid(stack, request, text, arrival)
+    end
+  end
+
+  defp dispatch(stack, arrival) do
+    received(stack, arrival)
+    response(stack, arrival.message, arrival)
+  end
+
+  ## Responses
+
+  defp response(stack, response, arrival) do
+    case Transactions.receive_response(stack, response, Client.Key.new(response)) do
+      :ok -> :ok
+      {:error, :busy} -> dropped(stack, :busy, arrival)
+      :error -> stray(stack, response, arrival)
+    end
+  end
+
+  # RFC3261§16.11 - a stateless core forwards every response
+  defp stray(%Stack{options: %{stateless: true}} = stack, _response, arrival) do
+    source = source(stack, arrival)
+
+    if Overload.room?(stack, source),
+      do: detached(stack, :receive_response, arrival, source),
+      else: dropped(stack, :overload, arrival)
+  end
+
+  # RFC3261§13.2.2.4 - a 2xx is acknowledged by the core, each time that it comes
+  defp stray(stack, %Message{start_line: %{status_code: status}}, arrival)
+       when status in 200..299,
+       do: unbidden(stack, :receive_response, arrival)
+
+  defp stray(stack, _response, arrival), do: dropped(stack, :stray_response, arrival)
+
+  # What no transaction asked for, and gets no answer, may come without end.
+  defp unbidden(stack, callback, arrival) do
+    source = source(stack, arrival)
+
+    case Overload.admit(stack, source, :ack) do
+      :ok -> detached(stack, callback, arrival, source)
+      {:error, _reason} -> dropped(stack, :overload, arrival)
+    end
+  end
+
+  ## Requests
+
+  defp invalid(stack, %Message{start_line: line}, text, arrival) do
+    Events.refused(stack, text, byte_size(arrival.octets), arrival.remote)
+
+    cond do
+      line.method in [:ack, :cancel] -> :ok
+      # RFC3261§8.2, §21.5.6
+      line.version != {2, 0} -> refuse(stack, 505, nil, arrival)
+      true -> refuse(stack, 400, phrase(text), arrival)
+    end
+  end
+
+  # The text of a validation may quote what was sent: a phrase is one line.
+  defp phrase(text), do: "Bad Request (" <> String.replace(text, ~r/[[:cntrl:]]/, " ") <> ")"
+
+  # RFC3261§16.11, §8.2.7 - a stateless core takes each request from the transport, be it a retransmission or a CANCEL
+  defp request(%Stack{options: %{stateless: true}} = stack, request, arrival) do
+    source = source(stack, arrival)
+
+    case admit(stack, request, source) do
+      :ok -> detached(stack, :receive_request, arrival, source)
+      {:error, reason} -> reject(stack, reason, arrival)
+    end
+  end
+
+  defp request(stack, %Message{start_line: %{method: method}} = request, arrival) do
+    key = Transactions.numbered(stack, Server.Key.new(request))
+
+    case Transactions.receive_request(stack, request, key) do
+      :ok -> :ok
+      {:error, :busy} -> dropped(stack, :busy, arrival)
+      :error when method == :ack -> acknowledged(stack, request, arrival)
+      :error -> new(stack, request, key, arrival)
+    end
+  end
+
+  defp acknowledged(stack, ack, arrival) do
+    cond do
+      # That of a 2xx which is waited for: there are no more of them than transactions.
+      Transactions.ack(stack, ack) == :ok ->
+        detached(stack, :receive_request, arrival, source(stack, arrival))
+
+      Overload.answered?(stack) and StatelessResponse.acknowledged?(ack) ->
+        dropped(stack, :refusal_ack, arrival)
+
+      true ->
+        unbidden(stack, :receive_request, arrival)
+    end
+  end
+
+  # RFC3261§9.2 - a CANCEL that matches no transaction is answered 481. One that does is what ends it, whatever the load.
+  defp new(stack, %Message{start_line: %{method: :cancel}} = cancel, {id, _number} = key, arrival) do
+    if Transactions.alive?(stack, Server.Key.invite(id)),
+      do: start(stack, cancel, key, source(stack, arrival), arrival),
+      else: refuse(stack, 481, nil, arrival)
+  end
+
+  defp new(stack, request, key, arrival) do
+    source = source(stack, arrival)
+
+    case admit(stack, request, source) do
+      :ok -> start(stack, request, key, source, arrival)
+      {:error, reason} -> reject(stack, reason, arrival)
+    end
+  end
+
+  defp admit(stack, %Message{start_line: %{method: method}}, source)
+       when method in [:ack, :cancel] do
+    if Overload.room?(stack, source), do: :ok, else: {:error, :pending}
+  end
+
+  # RFC3261§12.2 - a tag in the To is that of a dialog
+  defp admit(stack, %Message{headers: %{to: {_name, _uri, %{"tag" => _tag}}}}, source),
+    do: Overload.admit(stack, source, :within_dialog)
+
+  defp admit(stack, _request, source), do: Overload.admit(stack, source, :new)
+
+  # A transport that has not registered cannot be answered through.
+  defp start(stack, _request, _key, _source, %Arrival{transport: nil} = arrival),
+    do: dropped(stack, :no_transport, arrival)
+
+  defp start(stack, request, key, source, %Arrival{transport: transport} = arrival) do
+    origin = %{octets: arrival.octets, remote: arrival.remote, source: source, key: key}
+    destination = Outbound.response_destination(stack, request, arrival)
+
+    case Transactions.start_server(stack, request, transport, destination, origin) do
+      :ok -> :ok
+      # A retransmission of another call's worker, which was faster.
+      {:error, :already_started} -> :ok
+      {:error, :overload} -> reject(stack, :transactions, arrival)
+    end
+  end
+
+  # A callback outside of any transaction.
+  defp detached(stack, callback, %Arrival{message: message, octets: octets}, source) do
+    {pid, _ref} = CallbackRunner.start(stack, callback, message, nil)
+    Overload.enter(stack, pid, source, byte_size(octets), Worker.index(stack))
+  end
+
+  ## Answers without a transaction
+
+  defp reject(stack, reason, %Arrival{message: request, octets: octets} = arrival) do
+    Events.rejected(stack, request, reason, byte_size(octets), arrival.remote)
+
+    # RFC3261§8.2.7 - without a state nothing is answered to a CANCEL, and never to an ACK
+    if request.start_line.method in [:ack, :cancel],
+      do: :ok,
+      else: answer(stack, arrival, fn -> {:ok, StatelessResponse.later(request)} end)
+  end
+
+  defp refuse(stack, status, reason, %Arrival{message: request} = arrival),
+    do: answer(stack, arrival, fn -> {:ok, StatelessResponse.to(request, status, reason)} end)
+
+  defp unparsed(stack, error, %Arrival{remote: remote} = arrival) do
+    Events.refused(stack, error, byte_size(arrival.octets), remote)
+    answer(stack, arrival, fn -> StatelessResponse.to_unparsed(error, remote) end)
+  end
+
+  defp answer(_stack, %Arrival{transport: nil}, _response), do: :ok
+
+  defp answer(stack, arrival, response) do
+    if Overload.answer?(stack, arrival.remote) do
+      with {:ok, response} <- response.(), do: Outbound.respond(stack, response, arrival)
+      :ok
+    else
+      dropped(stack, :unanswered, arrival)
+    end
+  end
+
+  ## What is told
+
+  defp source(stack, arrival), do: Overload.source(stack, arrival.remote)
+
+  defp received(stack, arrival),
+    do: Events.received(stack, arrival.message, byte_size(arrival.octets), arrival.remote)
+
+  defp dropped(stack, reason, arrival),
+    do: Events.dropped(stack, reason, byte_size(arrival.octets), arrival.remote)
+end

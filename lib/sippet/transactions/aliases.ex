@@ -1,0 +1,171 @@
+defmodule Sippet.Transactions.Aliases do
+  @moduledoc false
+  # What rows are found by besides their keys, in tables of the stack's supervisor: second names, the digests of requests
+  # that came by several paths, and the destinations of client transactions.
+
+  import Sippet.Transactions.Rows, only: [row: 1]
+
+  alias Sippet.{Message, Stack}
+  alias Sippet.Transactions.{Key, Rows, Server}
+
+  @enforce_keys [:names, :merges, :destinations]
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{names: :ets.tid(), merges: :ets.tid(), destinations: :ets.tid()}
+
+  @doc """
+  Makes the tables; they belong to the caller.
+  """
+  @spec new() :: t
+  def new do
+    shared = [:public, read_concurrency: true, write_concurrency: true]
+
+    %__MODULE__{
+      names: :ets.new(__MODULE__, [:set | shared]),
+      merges: :ets.new(__MODULE__, [:set | shared]),
+      destinations: :ets.new(__MODULE__, [:ordered_set, :public, write_concurrency: true])
+    }
+  end
+
+  @doc """
+  Forgets all that stands for a row.
+  """
+  @spec forget(Stack.t(), Rows.row()) :: :ok
+  def forget(stack, row(number: number, names: names) = row) do
+    for {_tag, hash} <- names, do: unname(stack, hash, number)
+    disclaim(stack, row)
+    forget_destination(stack, row)
+  end
+
+  ## Second names
+
+  @doc """
+  Gives a row a second name; of two rows that want one, the first keeps it.
+  """
+  @spec name(Stack.t(), term, Rows.hash()) :: :ok
+  def name(%Stack{transactions: %{aliases: tables}} = stack, name, number) do
+    :ets.insert_new(tables.names, {Rows.hash(stack, name), number})
+    :ok
+  end
+
+  @doc """
+  Takes a second name away, given its hash.
+  """
+  @spec unname(Stack.t(), Rows.hash(), Rows.hash()) :: :ok
+  def unname(%Stack{transactions: %{aliases: tables}}, hash, number) do
+    :ets.delete_object(tables.names, {hash, number})
+    :ok
+  end
+
+  @doc """
+  The number of the row of a second name, or `nil`.
+  """
+  @spec number(Stack.t(), term) :: Rows.hash() | nil
+  def number(%Stack{transactions: %{aliases: tables}} = stack, name) do
+    case :ets.lookup(tables.names, Rows.hash(stack, name)) do
+      [{_hash, number}] -> number
+      [] -> nil
+    end
+  rescue
+    # The tables have ended with the stack.
+    ArgumentError -> nil
+  end
+
+  ## Merged requests
+
+  @doc """
+  The digest of a request, or `nil` for one with a To tag: it belongs to a dialog, and can't be merged (RFC 3261
+  §8.2.2.2).
+  """
+  @spec merge(Stack.t(), Message.request()) :: Rows.hash() | nil
+  def merge(_stack, %Message{headers: %{to: {_name, _uri, %{"tag" => _tag}}}}), do: nil
+
+  def merge(stack, %Message{headers: headers}),
+    do: Rows.hash(stack, {:merge, Key.tag(headers[:from]), headers[:call_id], headers[:cseq]})
+
+  @doc """
+  The row is the first, or one more, that has its request.
+  """
+  @spec claim(Stack.t(), Rows.row()) :: :ok
+  def claim(_stack, row(merge: nil)), do: :ok
+
+  def claim(%Stack{transactions: %{aliases: tables}} = stack, row(merge: merge, number: number)) do
+    unless :ets.insert_new(tables.merges, {merge, number}) or other?(stack, merge, number),
+      do: :ets.insert(tables.merges, {merge, number})
+
+    :ok
+  end
+
+  defp disclaim(_stack, row(merge: nil)), do: :ok
+
+  defp disclaim(%Stack{transactions: %{aliases: tables}}, row(merge: merge, number: number)),
+    do: :ets.delete_object(tables.merges, {merge, number})
+
+  @doc """
+  Whether another row than that of `key` has the request of this digest.
+  """
+  @spec merged?(Stack.t(), Message.request(), Server.Key.t()) :: boolean
+  def merged?(stack, request, key) do
+    case merge(stack, request) do
+      nil -> false
+      merge -> other?(stack, merge, Rows.number(stack, key))
+    end
+  end
+
+  defp other?(%Stack{transactions: %{aliases: tables}} = stack, merge, number) do
+    case :ets.lookup(tables.merges, merge) do
+      [{_merge, other}] when other != number -> Rows.member?(stack, other)
+      _none_or_own -> false
+    end
+  rescue
+    ArgumentError -> false
+  end
+
+  ## Destinations
+
+  @doc """
+  A client transaction sends there: an ICMP error is to find it (RFC 3261 §18.4).
+  """
+  @spec note_destination(Stack.t(), Rows.row()) :: true
+  def note_destination(
+        %Stack{transactions: %{aliases: tables}},
+        row(destination: destination, number: number)
+      ),
+      do: :ets.insert(tables.destinations, {{destination, number}})
+
+  @doc """
+  It waits for nothing from there any more.
+  """
+  @spec forget_destination(Stack.t(), Rows.row()) :: :ok
+  def forget_destination(
+        %Stack{transactions: %{aliases: tables}},
+        row(id: {_branch, _method}, destination: destination, number: number)
+      ) do
+    :ets.delete(tables.destinations, {destination, number})
+    :ok
+  end
+
+  def forget_destination(_stack, _server), do: :ok
+
+  @doc """
+  The numbers of the client transactions that send to a destination, and wait for an answer.
+  """
+  @spec sending_to(Stack.t(), term) :: [Rows.hash()]
+  def sending_to(%Stack{transactions: %{aliases: tables}}, destination) do
+    :ets.select(tables.destinations, [
+      {{{:"$1", :"$2"}}, [{:"=:=", :"$1", {:const, destination}}], [:"$2"]}
+    ])
+  rescue
+    ArgumentError -> []
+  end
+
+  @doc """
+  How many entries each table has.
+  """
+  @spec sizes(t) :: %{atom => non_neg_integer}
+  def sizes(%__MODULE__{} = tables) do
+    for name <- [:names, :merges, :destinations],
+        into: %{},
+        do: {name, :ets.info(Map.fetch!(tables, name), :size)}
+  end
+end
