@@ -66,6 +66,8 @@ defmodule Sippet.Proxy do
   # RFC3261§8.1.1.6
   @max_forwards 70
 
+  @sip_port URI.default_port("sip")
+
   @doc """
   Validates a request that is to be forwarded (§16.3), and gives the response that refuses it.
 
@@ -245,7 +247,9 @@ defmodule Sippet.Proxy do
   end
 
   # A port that was the default of the one scheme is that of the other.
-  defp sips(%URI{scheme: "sip", port: 5060} = uri), do: %{uri | scheme: "sips", port: 5061}
+  defp sips(%URI{scheme: "sip", port: @sip_port} = uri),
+    do: %{uri | scheme: "sips", port: URI.default_port("sips")}
+
   defp sips(uri), do: %{uri | scheme: "sips"}
 
   @doc """

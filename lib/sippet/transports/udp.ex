@@ -1,7 +1,11 @@
 defmodule Sippet.Transports.UDP do
   @options [
     name: [type: :atom, required: true, doc: "the stack that the transport belongs to"],
-    port: [type: :port, default: 5060, doc: "the local port; 0 lets the system choose one"],
+    port: [
+      type: :port,
+      default: Sippet.Names.default_port(:udp),
+      doc: "the local port; 0 lets the system choose one"
+    ],
     address: [
       type: {:custom, &__MODULE__.address?/1, "an address or {address, family} tuple"},
       default: "0.0.0.0",
