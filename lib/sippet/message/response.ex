@@ -3,6 +3,7 @@ defmodule Sippet.Message.Response do
   # What a response takes over from its request, and the tag that it adds.
 
   alias Sippet.Message.RequestLine
+  alias Sippet.Message.Tag
   alias Sippet.Secret
 
   # RFC3261§8.2.6.2 - these equal those of the request
@@ -54,7 +55,7 @@ defmodule Sippet.Message.Response do
   end
 
   defp identity(%{start_line: %RequestLine{request_uri: uri}, headers: headers}) do
-    {top_via(headers), tag_of(headers[:from]), headers[:call_id], number(headers[:cseq]), uri}
+    {top_via(headers), Tag.of(headers[:from]), headers[:call_id], number(headers[:cseq]), uri}
   end
 
   # `received` and `rport` are left out: they are written after the request came in.
@@ -62,9 +63,6 @@ defmodule Sippet.Message.Response do
     do: {sent_by, params["branch"]}
 
   defp top_via(_headers), do: nil
-
-  defp tag_of({_name, _uri, %{} = params}), do: params["tag"]
-  defp tag_of(_from), do: nil
 
   defp number({number, _method}), do: number
   defp number(_cseq), do: nil
