@@ -88,7 +88,7 @@ defmodule Sippet.Transports.UDP do
 
   @behaviour Sippet.Transport
 
-  alias Sippet.{Options, Stack}
+  alias Sippet.{Address, Options, Stack}
   alias Sippet.Transports.UDP.{Server, Socket}
 
   @doc """
@@ -173,9 +173,9 @@ defmodule Sippet.Transports.UDP do
   end
 
   defp resolve!(address) do
-    case :inet.parse_ipv6strict_address(String.to_charlist(address)) do
-      {:ok, ip} -> {:inet6, ip}
-      {:error, _reason} -> resolve!({address, :inet})
+    case Address.parse(address) do
+      {:ok, ip} when tuple_size(ip) == 8 -> {:inet6, ip}
+      _name_or_ipv4 -> resolve!({address, :inet})
     end
   end
 end

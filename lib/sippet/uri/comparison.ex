@@ -3,6 +3,7 @@ defmodule Sippet.URI.Comparison do
   # When two URIs are the same: RFC3261§19.1.4 for sip and sips, RFC3966§4 for tel, letter by letter for any other
   # scheme.
 
+  alias Sippet.Address
   alias Sippet.Digits
   alias Sippet.Headers.Table
   alias Sippet.Names
@@ -71,7 +72,7 @@ defmodule Sippet.URI.Comparison do
   # RFC5954§4.2 - IPv6 addresses are compared as numbers, not as text
   defp host({_userinfo, host, _port}) do
     with true <- is_binary(host) and String.contains?(host, ":"),
-         {:ok, address} <- :inet.parse_ipv6strict_address(:binary.bin_to_list(host)) do
+         {:ok, address} <- Address.parse(host) do
       address
     else
       _ -> downcase(host)
