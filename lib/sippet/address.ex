@@ -47,6 +47,13 @@ defmodule Sippet.Address do
   def to_text(address), do: address |> :inet.ntoa() |> List.to_string()
 
   @doc """
+  Returns the text of an address as it stands before a port, IPv6 in brackets.
+  """
+  @spec to_host(:inet.ip_address()) :: String.t()
+  def to_host(address) when tuple_size(address) == 8, do: "[" <> to_text(address) <> "]"
+  def to_host(address), do: to_text(address)
+
+  @doc """
   Returns the host that the text names: an address, IPv6 without its brackets, or a name of
   letters, digits, `-`, `.` and `_`.
   """

@@ -28,7 +28,7 @@ defmodule Sippet.Dialog do
   """
 
   alias Sippet.{Message, URI}
-  alias Sippet.Message.{RequestLine, Route, StatusLine, Typed}
+  alias Sippet.Message.{RequestLine, Route, StatusLine, Tag, Typed}
 
   @enforce_keys [:call_id, :local_tag, :remote_tag, :local, :remote, :remote_target]
   defstruct [
@@ -83,12 +83,10 @@ defmodule Sippet.Dialog do
   def id(%__MODULE__{} = dialog), do: {dialog.call_id, dialog.local_tag, dialog.remote_tag}
 
   def id(%Message{start_line: %RequestLine{}, headers: headers}),
-    do: {headers.call_id, tag(headers.to), tag(headers.from)}
+    do: {headers.call_id, Tag.of(headers.to), Tag.of(headers.from)}
 
   def id(%Message{start_line: %StatusLine{}, headers: headers}),
-    do: {headers.call_id, tag(headers.from), tag(headers.to)}
-
-  defp tag({_name, _uri, params}), do: params["tag"]
+    do: {headers.call_id, Tag.of(headers.from), Tag.of(headers.to)}
 
   @doc """
   The caller's dialog, from its request and a response that establishes one: 2xx, or 101 to 199 with a To tag (§12.1.2).
@@ -138,8 +136,8 @@ defmodule Sippet.Dialog do
     struct!(
       %__MODULE__{
         call_id: call_id,
-        local_tag: tag(local),
-        remote_tag: tag(remote),
+        local_tag: Tag.of(local),
+        remote_tag: Tag.of(remote),
         local: bare(local),
         remote: bare(remote),
         remote_target: target

@@ -51,7 +51,6 @@ defmodule Sippet.Message do
   @behaviour Access
 
   alias Sippet.Headers
-  alias Sippet.Headers.Vocabulary
   alias Sippet.Message.HeaderMap
   alias Sippet.Message.RequestLine
   alias Sippet.Message.Response
@@ -59,6 +58,7 @@ defmodule Sippet.Message do
   alias Sippet.Message.Typed
   alias Sippet.Message.Validator
   alias Sippet.Message.Via
+  alias Sippet.Names
   alias Sippet.Native
   alias Sippet.ParseError
   alias Sippet.Serializer
@@ -100,7 +100,7 @@ defmodule Sippet.Message do
 
   """
   @spec known_methods() :: [String.t()]
-  defdelegate known_methods, to: Vocabulary, as: :methods
+  defdelegate known_methods, to: Names, as: :methods
 
   @doc """
   The transport protocols that are atoms in a message, as upper-case strings.
@@ -110,7 +110,7 @@ defmodule Sippet.Message do
 
   """
   @spec known_protocols() :: [String.t()]
-  defdelegate known_protocols, to: Vocabulary, as: :protocols
+  defdelegate known_protocols, to: Names, as: :protocols
 
   @doc """
   The atom of a known method in any letter case; any other string stays as it is.
@@ -122,7 +122,7 @@ defmodule Sippet.Message do
 
   """
   @spec to_method(String.t()) :: method
-  defdelegate to_method(string), to: Vocabulary, as: :method
+  defdelegate to_method(string), to: Names, as: :method
 
   @doc """
   The atom of a known protocol in any letter case; any other string in upper case.
@@ -134,7 +134,7 @@ defmodule Sippet.Message do
 
   """
   @spec to_protocol(String.t()) :: protocol
-  defdelegate to_protocol(string), to: Vocabulary, as: :protocol
+  defdelegate to_protocol(string), to: Names, as: :protocol
 
   @doc """
   Makes a request without headers and without a body.

@@ -4,6 +4,7 @@ defmodule Sippet.Native do
   # Sippet.Headers and Sippet.DigestAuth comes here.
 
   alias Sippet.Headers.Table
+  alias Sippet.Names
 
   @compile {:autoload, false}
   @on_load :load
@@ -97,8 +98,9 @@ defmodule Sippet.Native do
     if byte_size(data) <= @normal, do: sha512_256_nif(data), else: sha512_256_dirty(data)
   end
 
-  @spec table_hash() :: non_neg_integer
-  def table_hash, do: :erlang.nif_error(:not_loaded)
+  # The CRC-32 of headers.tbl and of names.tbl.
+  @spec table_hashes() :: {non_neg_integer, non_neg_integer}
+  def table_hashes, do: :erlang.nif_error(:not_loaded)
 
   # What the library puts its functions in the place of.
 
@@ -141,13 +143,15 @@ defmodule Sippet.Native do
   @spec sha512_256_dirty(binary) :: <<_::256>>
   def sha512_256_dirty(_data), do: :erlang.nif_error(:not_loaded)
 
-  # `Table.hash/0` goes along, so that a library built from another table is refused.
+  # The hashes go along, so that a library built from other tables is refused.
   @spec load() :: :ok | {:error, {atom, charlist}}
   def load do
     :code.purge(__MODULE__)
     path = Path.join(:code.priv_dir(:sippet), "native/sippet_nif")
 
-    with {:error, {reason, text}} <- :erlang.load_nif(String.to_charlist(path), Table.hash()) do
+    hashes = {Table.hash(), Names.hash()}
+
+    with {:error, {reason, text}} <- :erlang.load_nif(String.to_charlist(path), hashes) do
       :logger.error("Sippet: #{explain(reason, text)} (#{path})")
       {:error, {reason, text}}
     end
@@ -155,8 +159,8 @@ defmodule Sippet.Native do
 
   defp explain(:load, _text),
     do:
-      "the native library was built from another version of headers.tbl: run `mix compile --force`, " <>
-        "or `mix deps.compile sippet --force` where Sippet is a dependency"
+      "the native library was built from another version of headers.tbl or names.tbl: run " <>
+        "`mix compile --force`, or `mix deps.compile sippet --force` where Sippet is a dependency"
 
   defp explain(_reason, text), do: "the native library can't be loaded: #{text}"
 end

@@ -58,13 +58,15 @@ defmodule Sippet.Proxy do
   """
 
   alias Sippet.{Headers, Message, Options, UAS, URI}
-  alias Sippet.Message.{Route, StatusLine}
+  alias Sippet.Message.{Route, StatusLine, Tag}
 
   @typedoc "A host as it stands in a Via or a URI, and a port."
   @type host :: {String.t(), :inet.port_number()}
 
   # RFC3261§8.1.1.6
   @max_forwards 70
+
+  @sip_port URI.default_port("sip")
 
   @doc """
   Validates a request that is to be forwarded (§16.3), and gives the response that refuses it.
@@ -245,7 +247,9 @@ defmodule Sippet.Proxy do
   end
 
   # A port that was the default of the one scheme is that of the other.
-  defp sips(%URI{scheme: "sip", port: 5060} = uri), do: %{uri | scheme: "sips", port: 5061}
+  defp sips(%URI{scheme: "sip", port: @sip_port} = uri),
+    do: %{uri | scheme: "sips", port: URI.default_port("sips")}
+
   defp sips(uri), do: %{uri | scheme: "sips"}
 
   @doc """
@@ -276,13 +280,11 @@ defmodule Sippet.Proxy do
   # the response and must have the branch of its INVITE.
   defp rfc2543(%Message{headers: headers} = request, {_version, _protocol, sent_by, params}) do
     {number, method} = headers.cseq
-    to = if method in [:invite, :ack, :cancel], do: nil, else: tag(headers.to)
+    to = if method in [:invite, :ack, :cancel], do: nil, else: Tag.of(headers.to)
 
-    {lower(sent_by), params["branch"], to, tag(headers.from), headers.call_id, number,
+    {lower(sent_by), params["branch"], to, Tag.of(headers.from), headers.call_id, number,
      to_string(request.start_line.request_uri)}
   end
-
-  defp tag({_name, _uri, params}), do: params["tag"]
 
   @doc """
   Takes the proxy's own Via off a response (§16.7 step 3, §16.11); `own` lists what it writes as sent-by.
@@ -372,9 +374,8 @@ defmodule Sippet.Proxy do
     "." <>
       hash(
         {to_string(request.start_line.request_uri), headers[:call_id],
-         headers[:cseq] && elem(headers.cseq, 0), headers[:from] && tag(headers.from),
-         headers[:to] && tag(headers.to), headers[:route], headers[:proxy_require],
-         headers[:proxy_authorization]}
+         headers[:cseq] && elem(headers.cseq, 0), Tag.of(headers[:from]), Tag.of(headers[:to]),
+         headers[:route], headers[:proxy_require], headers[:proxy_authorization]}
       )
   end
 

@@ -15,7 +15,7 @@ defmodule Sippet.Test do
       type: {:custom, &is_list/1, "a list of protocols"},
       default: [:udp],
       doc:
-        "protocols that the stack shall have, as `[:udp, :tcp]`; all but `:udp` are reliable ones"
+        "protocols that the stack shall have, as `[:udp, :tcp]`; all but `:udp`, `:dtls` and `:dccp` are reliable ones"
     ]
   ]
 

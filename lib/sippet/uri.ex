@@ -51,6 +51,7 @@ defmodule Sippet.URI do
 
   """
 
+  alias Sippet.Names
   alias Sippet.Native
   alias Sippet.ParseError
   alias Sippet.Serializer
@@ -87,7 +88,7 @@ defmodule Sippet.URI do
 
   """
   @spec default_port(String.t()) :: nil | :inet.port_number()
-  defdelegate default_port(scheme), to: Comparison
+  defdelegate default_port(scheme), to: Names, as: :scheme_port
 
   @doc """
   Encodes names and values as the parameters of a URI.

@@ -39,6 +39,13 @@ defmodule Sippet.AddressTest do
     end
   end
 
+  describe "to_host/1" do
+    test "writes IPv6 in brackets" do
+      assert Address.to_host({192, 0, 2, 73}) == "192.0.2.73"
+      assert Address.to_host({0x2001, 0xDB8, 0, 0, 0, 0, 0, 1}) == "[2001:db8::1]"
+    end
+  end
+
   describe "host/1" do
     test "takes names and addresses, without brackets" do
       for text <- ["a", "pbx_1.example.com.", "192.0.2.1", "::1"],

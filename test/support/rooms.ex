@@ -23,8 +23,8 @@ defmodule Sippet.Rooms do
     {"Sippet.URI", "URIs, their parts and their comparison", ~w(URI)},
     {"Sippet.Serializer", "the NIF's door for what is printed", ~w(Serializer)},
     {"Sippet.Native", "the NIF", ~w(Native)},
-    {"Headers.Table, Options, Secret, Address, Digits, ParseError", "what names nothing else",
-     ~w(Headers.Table Headers.Vocabulary Options Secret Address Digits ParseError)}
+    {"Headers.Table, Names, Options, Secret, Address, Digits, ParseError",
+     "what names nothing else", ~w(Headers.Table Names Options Secret Address Digits ParseError)}
   ]
 
   @levels for {{_title, _what, names}, level} <- @rooms |> Enum.reverse() |> Enum.with_index(),

@@ -4,7 +4,7 @@ defmodule Sippet.DigestAuth.Computation do
   # credentials, as they stand or will stand on the wire.
 
   alias Sippet.DigestAuth.Algorithm
-  alias Sippet.Headers.Vocabulary
+  alias Sippet.Names
 
   @type params :: %{String.t() => String.t()}
 
@@ -37,7 +37,7 @@ defmodule Sippet.DigestAuth.Computation do
     do: keyed(algorithm, ha1, "INVITE", params, body)
 
   def response(algorithm, ha1, method, params, body),
-    do: keyed(algorithm, ha1, Vocabulary.method_name(method), params, body)
+    do: keyed(algorithm, ha1, Names.method_name(method), params, body)
 
   @doc """
   The `rspauth` by which a server shows that it knows the secret too.

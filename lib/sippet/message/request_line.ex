@@ -11,7 +11,7 @@ defmodule Sippet.Message.RequestLine do
     * `version` - `{2, 0}`
   """
 
-  alias Sippet.Headers.Vocabulary
+  alias Sippet.Names
   alias Sippet.Serializer
   alias Sippet.URI
 
@@ -42,7 +42,7 @@ defmodule Sippet.Message.RequestLine do
     do: %__MODULE__{method: method, request_uri: uri}
 
   def new(method, %URI{} = uri) when is_binary(method),
-    do: %__MODULE__{method: Vocabulary.method(method), request_uri: uri}
+    do: %__MODULE__{method: Names.method(method), request_uri: uri}
 
   def new(method, uri) when is_binary(uri), do: new(method, URI.parse!(uri))
 

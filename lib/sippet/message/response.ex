@@ -3,6 +3,7 @@ defmodule Sippet.Message.Response do
   # What a response takes over from its request, and the tag that it adds.
 
   alias Sippet.Message.RequestLine
+  alias Sippet.Message.Tag
   alias Sippet.{Secret, URI}
 
   # RFC3261§8.2.6.2 - these equal those of the request
@@ -54,7 +55,7 @@ defmodule Sippet.Message.Response do
   end
 
   defp identity(%{start_line: %RequestLine{request_uri: uri}, headers: headers}) do
-    {top_via(headers), tag_of(headers[:from]), headers[:call_id], number(headers[:cseq]),
+    {top_via(headers), Tag.of(headers[:from]), headers[:call_id], number(headers[:cseq]),
      target(uri)}
   end
 
@@ -66,9 +67,6 @@ defmodule Sippet.Message.Response do
 
   defp target(%URI{authority: authority}) when authority != nil, do: authority
   defp target(uri), do: uri
-
-  defp tag_of({_name, _uri, %{} = params}), do: params["tag"]
-  defp tag_of(_from), do: nil
 
   defp number({number, _method}), do: number
   defp number(_cseq), do: nil

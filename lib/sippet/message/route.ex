@@ -2,7 +2,7 @@ defmodule Sippet.Message.Route do
   @moduledoc false
   # Where a request goes by its Route and its Request-URI, and how both are written (RFC 3261 §8.1.2, §12.2.1.1, §16.6).
 
-  alias Sippet.{Address, Message, URI}
+  alias Sippet.{Address, Message, Names, URI}
 
   @type hop :: {Message.protocol(), String.t() | :inet.ip_address(), :inet.port_number()}
 
@@ -106,21 +106,26 @@ defmodule Sippet.Message.Route do
   defp protocol("sips", %{"transport" => transport}, _headers) do
     case String.downcase(transport, :ascii) do
       "ws" <> _ -> :wss
-      _ -> :tls
+      _ -> Names.scheme_protocol("sips")
     end
   end
 
-  defp protocol("sips", _parameters, _headers), do: :tls
   defp protocol("sip", %{"transport" => transport}, _headers), do: Message.to_protocol(transport)
   defp protocol("sip", _parameters, %{via: [{_, protocol, _, _} | _]}), do: protocol
-  defp protocol("sip", _parameters, _headers), do: :udp
+  defp protocol(scheme, _parameters, _headers), do: Names.scheme_protocol(scheme)
 
-  # A URI without a port has the default of its scheme; over TLS that is another (RFC3261§19.1.2).
-  defp port(%URI{scheme: "sip", port: 5060, authority: authority}, protocol)
-       when protocol in [:tls, :wss] do
-    if is_binary(authority) and String.ends_with?(authority, ":5060"), do: 5060, else: 5061
+  # RFC3261§19.1.2 - a URI without a port has the default of its scheme; over TLS that is the one of sips
+  defp port(%URI{scheme: scheme, port: port} = uri, protocol) do
+    default = URI.default_port(scheme)
+
+    cond do
+      port not in [nil, default] -> port
+      Names.secure?(protocol) and not written?(uri) -> URI.default_port("sips")
+      true -> default
+    end
   end
 
-  defp port(%URI{port: port}, _protocol) when is_integer(port), do: port
-  defp port(%URI{scheme: scheme}, _protocol), do: URI.default_port(scheme)
+  defp written?(%URI{authority: nil}), do: false
+  defp written?(%URI{port: nil}), do: false
+  defp written?(%URI{authority: text, port: port}), do: String.ends_with?(text, ":#{port}")
 end

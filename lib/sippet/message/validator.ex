@@ -3,9 +3,9 @@ defmodule Sippet.Message.Validator do
   # What makes a message valid beyond its grammar: the headers that must be there, and those that must agree. It takes
   # messages that were built by hand as well, and says no to any term instead of failing on it.
 
-  alias Sippet.Headers.Vocabulary
   alias Sippet.Message.RequestLine
   alias Sippet.Message.StatusLine
+  alias Sippet.Names
   alias Sippet.URI
 
   @type result :: :ok | {:error, String.t()}
@@ -49,7 +49,7 @@ defmodule Sippet.Message.Validator do
 
   def source(_message, _from), do: {:error, "expected {protocol, host, port}"}
 
-  defp protocol(name) when is_binary(name), do: Vocabulary.protocol(name)
+  defp protocol(name) when is_binary(name), do: Names.protocol(name)
   defp protocol(name), do: name
 
   defp start_line(%RequestLine{request_uri: %URI{}, version: version, method: method})

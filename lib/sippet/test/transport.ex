@@ -7,7 +7,7 @@ defmodule Sippet.Test.Transport do
 
   @behaviour Sippet.Transport
 
-  alias Sippet.{Address, Message, Stack}
+  alias Sippet.{Address, Message, Names, Stack}
   alias Sippet.Message.{RequestLine, StatusLine}
 
   @type config :: %{
@@ -45,10 +45,8 @@ defmodule Sippet.Test.Transport do
 
   @impl true
   def init(%{stack: stack, protocol: protocol} = config) do
-    reliable? = protocol != :udp
-
     :ok =
-      Sippet.register_transport(stack, protocol, reliable?,
+      Sippet.register_transport(stack, protocol, Names.reliable?(protocol),
         address: config.address,
         via: {__MODULE__, config}
       )

@@ -77,8 +77,7 @@ defmodule Sippet.Trace.Text do
   def address({host, port}), do: "#{host(host)}:#{port}"
 
   defp host(host) when is_binary(host), do: host |> printable() |> shorten(60)
-  defp host(ip) when tuple_size(ip) == 8, do: "[#{:inet.ntoa(ip)}]"
-  defp host(ip), do: List.to_string(:inet.ntoa(ip))
+  defp host(ip), do: Sippet.Address.to_host(ip)
 
   @doc """
   A time as ISO 8601 has it, in UTC.

@@ -90,8 +90,7 @@ defmodule Sippet.Transactions.Key do
   The tag of a From or To, or `nil`.
   """
   @spec tag(term) :: String.t() | nil
-  def tag({_name, _uri, %{"tag" => tag}}), do: tag
-  def tag(_header), do: nil
+  defdelegate tag(header), to: Sippet.Message.Tag, as: :of
 
   @doc """
   What RFC 3261 §17.2.3 compares of a Request-URI.

@@ -1,7 +1,11 @@
 defmodule Sippet.Transports.UDP do
   @options [
     name: [type: :atom, required: true, doc: "the stack that the transport belongs to"],
-    port: [type: :port, default: 5060, doc: "the local port; 0 lets the system choose one"],
+    port: [
+      type: :port,
+      default: Sippet.Names.default_port(:udp),
+      doc: "the local port; 0 lets the system choose one"
+    ],
     address: [
       type: {:custom, &__MODULE__.address?/1, "an address or {address, family} tuple"},
       default: "0.0.0.0",
@@ -84,7 +88,7 @@ defmodule Sippet.Transports.UDP do
 
   @behaviour Sippet.Transport
 
-  alias Sippet.{Options, Stack}
+  alias Sippet.{Address, Options, Stack}
   alias Sippet.Transports.UDP.{Server, Socket}
 
   @doc """
@@ -169,9 +173,9 @@ defmodule Sippet.Transports.UDP do
   end
 
   defp resolve!(address) do
-    case :inet.parse_ipv6strict_address(String.to_charlist(address)) do
-      {:ok, ip} -> {:inet6, ip}
-      {:error, _reason} -> resolve!({address, :inet})
+    case Address.parse(address) do
+      {:ok, ip} when tuple_size(ip) == 8 -> {:inet6, ip}
+      _name_or_ipv4 -> resolve!({address, :inet})
     end
   end
 end

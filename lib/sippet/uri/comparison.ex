@@ -3,8 +3,10 @@ defmodule Sippet.URI.Comparison do
   # When two URIs are the same: RFC3261§19.1.4 for sip and sips, RFC3966§4 for tel, letter by letter for any other
   # scheme.
 
+  alias Sippet.Address
   alias Sippet.Digits
   alias Sippet.Headers.Table
+  alias Sippet.Names
   alias Sippet.Serializer
   alias Sippet.URI.Escape
 
@@ -21,14 +23,6 @@ defmodule Sippet.URI.Comparison do
     scheme = downcase(a.scheme)
     scheme == downcase(b.scheme) and same?(scheme, a, b, lenient?)
   end
-
-  @doc """
-  The default port of a scheme, or `nil`.
-  """
-  @spec default_port(String.t()) :: nil | :inet.port_number()
-  def default_port("sip"), do: 5060
-  def default_port("sips"), do: 5061
-  def default_port(scheme) when is_binary(scheme), do: nil
 
   defp same?(scheme, a, b, lenient?) when scheme in ["sip", "sips"] do
     a_parts = parts(a)
@@ -55,7 +49,7 @@ defmodule Sippet.URI.Comparison do
     port =
       case Serializer.try_uri(%{uri | parameters: nil, headers: nil}) do
         {:ok, text} -> written_port(text)
-        :error -> if(uri.port != default_port(scheme), do: uri.port)
+        :error -> if(uri.port != Names.scheme_port(scheme), do: uri.port)
       end
 
     {userinfo, host || uri.authority, port}
@@ -78,14 +72,14 @@ defmodule Sippet.URI.Comparison do
   # RFC5954§4.2 - IPv6 addresses are compared as numbers, not as text
   defp host({_userinfo, host, _port}) do
     with true <- is_binary(host) and String.contains?(host, ":"),
-         {:ok, address} <- :inet.parse_ipv6strict_address(:binary.bin_to_list(host)) do
+         {:ok, address} <- Address.parse(host) do
       address
     else
       _ -> downcase(host)
     end
   end
 
-  defp port({_userinfo, _host, nil}, scheme, true), do: default_port(scheme)
+  defp port({_userinfo, _host, nil}, scheme, true), do: Names.scheme_port(scheme)
   defp port({_userinfo, _host, port}, _scheme, _lenient?), do: port
 
   defp parameters(uri, scheme, lenient?) do
@@ -93,8 +87,8 @@ defmodule Sippet.URI.Comparison do
     if lenient?, do: Map.put_new(parameters, "transport", transport(scheme)), else: parameters
   end
 
-  defp transport("sip"), do: "udp"
-  defp transport("sips"), do: "tls"
+  # RFC3261§19.1.2
+  defp transport(scheme), do: scheme |> Names.scheme_protocol() |> Atom.to_string()
 
   defp parameters?(a, b), do: covered?(a, b) and covered?(b, a)
 

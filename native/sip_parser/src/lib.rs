@@ -42,6 +42,7 @@ mod frame;
 pub mod limits;
 mod lines;
 mod message;
+mod names;
 mod params;
 mod salvage;
 mod shape;
@@ -56,6 +57,9 @@ pub use error::{Error, Reason};
 pub use frame::{Frame, Resume, frame};
 pub use lines::Header;
 pub use message::{Element, Message, Parser, Values, parse_uri};
+pub use names::{
+    METHODS, NAMES_HASH, PROTOCOLS, Protocol, SIP_PORT, SIPS_PORT, find_method, find_protocol,
+};
 pub use salvage::{Salvage, salvage};
 pub use start_line::StartLine;
 pub use table::{HeaderId, Level, ROW_COUNT, ROWS, Repeat, Row, Shape, TABLE_HASH};

@@ -5,6 +5,7 @@
 
 use crate::error::{Fault, Parsed};
 use crate::limits;
+use crate::names::{SIP_PORT, SIPS_PORT};
 use smallvec::SmallVec;
 
 /// A piece of the message's text, as octet positions.
@@ -108,6 +109,18 @@ pub enum UriKind {
     Tel,
     /// Any other absolute URI, opaque but for its scheme.
     Other,
+}
+
+impl UriKind {
+    /// The port of a URI that has none, where there may be one (RFC 3261 §19.1.2).
+    #[inline]
+    pub fn default_port(self) -> Option<u16> {
+        match self {
+            UriKind::Sip => Some(SIP_PORT),
+            UriKind::Sips => Some(SIPS_PORT),
+            UriKind::Tel | UriKind::Other => None,
+        }
+    }
 }
 
 /// A URI, cut into its components; nothing is unescaped.

@@ -3,45 +3,11 @@
 use crate::print::Order;
 use crate::term::{Atom, Maker, Raw};
 use once_cell::sync::OnceCell;
-use sip_parser::{HeaderId, Level, ROW_COUNT, Reason};
+use sip_parser::{
+    HeaderId, Level, METHODS, PROTOCOLS, ROW_COUNT, Reason, find_method, find_protocol,
+};
 
 static ATOMS: OnceCell<Atoms> = OnceCell::new();
-
-/// The methods that are atoms, as they are written on the wire: `Sippet.Message.known_methods/0`.
-const METHODS: [&str; 17] = [
-    "ACK",
-    "BYE",
-    "CANCEL",
-    "INFO",
-    "INVITE",
-    "MESSAGE",
-    "NOTIFY",
-    "OPTIONS",
-    "PRACK",
-    "PUBLISH",
-    "PULL",
-    "PUSH",
-    "REFER",
-    "REGISTER",
-    "STORE",
-    "SUBSCRIBE",
-    "UPDATE",
-];
-
-/// The transports that are atoms, with the port that a sent-by without one means (RFC 3261 §18.2.2), or 0:
-/// `Sippet.Message.known_protocols/0`.
-const PROTOCOLS: [(&str, u16); 10] = [
-    ("AMQP", 0),
-    ("DCCP", 0),
-    ("DTLS", 0),
-    ("SCTP", 5060),
-    ("STOMP", 0),
-    ("TCP", 5060),
-    ("TLS", 5061),
-    ("UDP", 5060),
-    ("WS", 0),
-    ("WSS", 0),
-];
 
 /// The atoms, and the order in which the VM keeps them as keys.
 pub(crate) struct Atoms {
@@ -195,7 +161,7 @@ impl Atoms {
             partial: atom("partial"),
             calendar: atom("Elixir.Calendar.ISO"),
             methods: METHODS.map(lower),
-            protocols: PROTOCOLS.map(|(name, _)| lower(name)),
+            protocols: PROTOCOLS.map(|protocol| lower(protocol.name)),
             reasons: Reason::ALL.map(|reason| atom(reason.name())),
             rank,
             keys,
@@ -251,21 +217,17 @@ impl Atoms {
         }
     }
 
-    /// RFC3261§7.1 - methods are case-sensitive: only the exact text is a known one.
+    /// The method that the text is, if it is a known one.
     #[inline]
     pub(crate) fn method(&self, text: &[u8]) -> Option<Atom> {
-        let place = METHODS
-            .iter()
-            .position(|method| method.as_bytes() == text)?;
-        Some(self.methods[place])
+        find_method(text).map(|place| self.methods[place])
     }
 
-    /// The transport in any letter case, and its default port.
+    /// The transport in any letter case, and the port that a sent-by without one means.
     #[inline]
-    pub(crate) fn protocol(&self, text: &[u8]) -> Option<(Atom, u16)> {
-        let same = |(name, _): &(&str, u16)| name.as_bytes().eq_ignore_ascii_case(text);
-        let place = PROTOCOLS.iter().position(same)?;
-        Some((self.protocols[place], PROTOCOLS[place].1))
+    pub(crate) fn protocol(&self, text: &[u8]) -> Option<(Atom, Option<u16>)> {
+        let place = find_protocol(text)?;
+        Some((self.protocols[place], PROTOCOLS[place].port))
     }
 
     /// What a known method is on the wire.
@@ -279,13 +241,13 @@ impl Atoms {
     #[inline]
     pub(crate) fn protocol_name(&self, protocol: Raw<'_>) -> Option<&'static str> {
         let place = self.protocols.iter().position(|atom| protocol == *atom)?;
-        Some(PROTOCOLS[place].0)
+        Some(PROTOCOLS[place].name)
     }
 
     /// Whether a sent-by without a port means one (RFC 3261 §18.2.2).
     pub(crate) fn has_default_port(&self, protocol: Raw<'_>) -> bool {
         let place = self.protocols.iter().position(|atom| protocol == *atom);
-        place.is_some_and(|place| PROTOCOLS[place].1 != 0)
+        place.is_some_and(|place| PROTOCOLS[place].port.is_some())
     }
 
     pub(crate) fn reason(&self, reason: Reason) -> Atom {

@@ -5,8 +5,8 @@ use crate::literals::Literals;
 use crate::term::{Maker, Raw};
 use rustler::{Error, NifResult};
 use sip_parser::{
-    Date, HeaderId, Item, Message, Param, Range, Repeat, Span, StartLine, Text, Uri, UriId,
-    UriKind, Values, Via, unescape,
+    Date, HeaderId, Item, Message, Param, Range, Repeat, Span, StartLine, Text, Uri, UriId, Values,
+    Via, unescape,
 };
 use smallvec::SmallVec;
 
@@ -299,9 +299,9 @@ impl<'a, 't> Encoder<'a, 't> {
         let transport = via.transport.of(self.text);
         let (protocol, default_port) = match self.atoms.protocol(transport) {
             Some((atom, port)) => (atom.into(), port),
-            None => (self.span(via.transport), 0),
+            None => (self.span(via.transport), None),
         };
-        let port = via.port.unwrap_or(default_port);
+        let port = via.port.or(default_port).unwrap_or(0);
         let sent_by = self
             .make
             .tuple(&[self.span(via.host), self.make.integer(u32::from(port))]);
@@ -363,12 +363,7 @@ impl<'a, 't> Encoder<'a, 't> {
 
     pub(crate) fn uri(&self, uri: &Uri) -> NifResult<Raw<'a>> {
         let nil = Raw::from(self.atoms.nil);
-        let sip = matches!(uri.kind, UriKind::Sip | UriKind::Sips);
-        let default_port = if uri.kind == UriKind::Sips {
-            5061
-        } else {
-            5060
-        };
+        let default_port = uri.kind.default_port();
         let some = |span: Span| {
             if span.is_empty() {
                 nil
@@ -381,15 +376,15 @@ impl<'a, 't> Encoder<'a, 't> {
             true => nil,
             false => self.lower(uri.scheme),
         };
-        let (host, port) = match sip {
-            true => {
-                let port = uri.port.unwrap_or(default_port);
+        let (host, port) = match default_port {
+            Some(default) => {
+                let port = uri.port.unwrap_or(default);
                 (self.span(uri.host), self.make.integer(u32::from(port)))
             }
-            false => (nil, nil),
+            None => (nil, nil),
         };
         // Without a userinfo and a port the authority is the host: one term is both.
-        let authority = match sip && uri.authority == uri.host {
+        let authority = match default_port.is_some() && uri.authority == uri.host {
             true => host,
             false => self.span(uri.authority),
         };

@@ -20,12 +20,15 @@ use term::{Maker, Raw};
 
 rustler::init!("Elixir.Sippet.Native", load = load);
 
-/// Refuses a library that was built from another table than its caller.
-fn load(env: Env<'_>, table_hash: Term<'_>) -> bool {
+/// The CRC-32 of the header table and of the names table.
+const TABLE_HASHES: (u32, u32) = (sip_parser::TABLE_HASH, sip_parser::NAMES_HASH);
+
+/// Refuses a library that was built from other tables than its caller.
+fn load(env: Env<'_>, hashes: Term<'_>) -> bool {
     Atoms::load(Maker::new(env));
-    table_hash
+    hashes
         .decode()
-        .is_ok_and(|hash: u32| hash == sip_parser::TABLE_HASH)
+        .is_ok_and(|hashes: (u32, u32)| hashes == TABLE_HASHES)
 }
 
 fn read_literals<'a>(make: Maker<'a>, literals: Term<'a>) -> NifResult<Literals<'a>> {
@@ -253,10 +256,10 @@ fn unpacked(resume: u64) -> Resume {
     }
 }
 
-/// CRC-32 of the header table that this library was built with.
+/// CRC-32 of the tables that this library was built with.
 #[rustler::nif]
-fn table_hash() -> u32 {
-    sip_parser::TABLE_HASH
+fn table_hashes() -> (u32, u32) {
+    TABLE_HASHES
 }
 
 /// SHA-512/256 (FIPS 180-4 §5.3.6.2), which RFC 7616 wants and OTP 25 has not.

@@ -15,10 +15,6 @@ defmodule Sippet.Headers.TableTest do
     assert Enum.count(Table.rows(), &(&1.key != nil)) == 46
   end
 
-  test "agrees with the native library" do
-    assert Table.hash() == Sippet.Native.table_hash()
-  end
-
   describe "find/1" do
     for %{name: name, compact: compact} = row <- Table.rows() do
       test "finds #{name} in any spelling" do

@@ -60,6 +60,10 @@ defmodule Sippet.Router.NextHopTest do
       assert Route.hop(request("sip:h;transport=TCP")) == {:tcp, "h", 5060}
       assert Route.hop(request("sip:h;Transport=tls")) == {:tls, "h", 5061}
       assert Route.hop(request("sip:h:5060;transport=tls")) == {:tls, "h", 5060}
+      assert Route.hop(request("sip:h;transport=wss")) == {:wss, "h", 5061}
+      assert Route.hop(request("sip:h;transport=dtls")) == {:dtls, "h", 5061}
+      assert Route.hop(request("sip:h;transport=ws")) == {:ws, "h", 5060}
+      assert Route.hop(request("sip:h;transport=quic")) == {"QUIC", "h", 5060}
     end
 
     test "is the Via's, where the URI names none" do

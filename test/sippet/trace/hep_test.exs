@@ -90,7 +90,7 @@ defmodule Sippet.Trace.HEPTest do
     end
 
     test "has the protocol's number" do
-      for {protocol, number} <- [udp: 17, tcp: 6, tls: 6, sctp: 132],
+      for {protocol, number} <- [udp: 17, dtls: 17, tcp: 6, tls: 6, sctp: 132, dccp: 33],
           do: assert(%{2 => <<^number>>} = encoded(@alice, @bob, @plain, protocol))
     end
 

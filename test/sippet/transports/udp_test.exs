@@ -47,6 +47,7 @@ defmodule Sippet.Transports.UDPTest do
             {{"127.0.0.1", :inet}, @loopback},
             {"localhost", @loopback},
             {"::1", @loopback6},
+            {"[::1]", @loopback6},
             {{"::1", :inet6}, @loopback6}
           ] do
         assert {:ok, {^ip, port}} = UDP.sockname(start_udp(name, address: address))

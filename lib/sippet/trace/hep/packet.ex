@@ -4,6 +4,7 @@ defmodule Sippet.Trace.HEP.Packet do
   # whole, and chunks of vendor, type, length and value. All numbers are in network order, and lengths include their own
   # headers.
 
+  alias Sippet.Names
   alias Sippet.Trace.Entry
 
   # The generic vendor.
@@ -12,6 +13,9 @@ defmodule Sippet.Trace.HEP.Packet do
   # As on Linux, whatever the system here calls them.
   @ipv4 2
   @ipv6 10
+
+  # IANA's numbers of protocols over IP
+  @carriers %{tcp: 6, udp: 17, dccp: 33, sctp: 132}
 
   # Protocol type 1 is SIP.
   @sip 1
@@ -61,10 +65,7 @@ defmodule Sippet.Trace.HEP.Packet do
   defp text(_type, nil), do: []
   defp text(type, text), do: chunk(type, text)
 
-  # IANA's numbers of protocols over IP
-  defp protocol(:udp), do: 17
-  defp protocol(:sctp), do: 132
-  defp protocol(_stream), do: 6
+  defp protocol(protocol), do: Map.fetch!(@carriers, Names.carrier(protocol))
 
   defp port({_host, port}), do: port || 0
 

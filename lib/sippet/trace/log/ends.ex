@@ -62,7 +62,7 @@ defmodule Sippet.Trace.Log.Ends do
 
   defp uri_address(_other), do: @nobody
 
-  # RFC3261§18.1.1, §19.1.2 - 5060 where none is written
+  # RFC3261§18.1.1, §19.1.2 - the default where none is written
   defp port(port) when port in 1..65_535, do: port
-  defp port(_none), do: 5060
+  defp port(_none), do: URI.default_port("sip")
 end

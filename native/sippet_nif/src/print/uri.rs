@@ -189,9 +189,8 @@ impl<'a> Printer<'a> {
         port == self.atoms.nil
             || match self.make.unsigned(port) {
                 Some(0) => true,
-                Some(5060) => kind == UriKind::Sip,
-                Some(5061) => kind == UriKind::Sips,
-                _ => false,
+                Some(number) => kind.default_port().map(u64::from) == Some(number),
+                None => false,
             }
     }
 
