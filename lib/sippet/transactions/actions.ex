@@ -96,6 +96,13 @@ defmodule Sippet.Transactions.Actions do
     :ok
   end
 
+  # The core has answered meanwhile: its hint is on its way, and finds nothing to do.
+  def handle(stack, row(answer: answer) = row, event) when answer != nil do
+    step(stack, row, row(row, answer: nil), [event, answer])
+  catch
+    kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
+  end
+
   def handle(stack, row, event) do
     step(stack, row, row, [event])
   catch
@@ -339,12 +346,12 @@ defmodule Sippet.Transactions.Actions do
 
   def returned(stack, row, _reason), do: ended(stack, row, false)
 
-  defp ended(stack, before, failed?) do
+  defp ended(stack, row(answer: answer) = before, failed?) do
     row = call_next(stack, row(before, running: nil, given: nil))
 
-    if failed? and unanswered?(row),
+    if answer == nil and failed? and unanswered?(row),
       do: carry_on(stack, before, row, [{:make, 500}]),
-      else: settle(stack, before, row)
+      else: step(stack, before, row(row, answer: nil), List.wrap(answer))
   catch
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
   end
@@ -380,29 +387,42 @@ defmodule Sippet.Transactions.Actions do
     :ok
   end
 
-  defp settle(stack, before, row) do
-    row = release(stack, due(stack, before, row))
-    Rows.update(stack, before, row)
+  defp settle(stack, row(state: was) = before, row(state: state) = row) do
+    finishes? = Rows.finished_state?(state) and not Rows.finished_state?(was)
+    row = due(stack, row, finishes?)
+    row = if finishes?, do: forget_returned(stack, row), else: row
+    Rows.update(stack, before, release(stack, row))
     :ok
   end
 
-  # An earlier entry is left as it is: the machine finds out that it came too early. But a finished transaction waits for one time
-  # alone, and needs no second look before.
-  defp due(stack, row(state: was), row(machine: machine, state: state, due: set) = row) do
-    case machine.due(state) do
-      at when is_integer(at) ->
-        if Deadlines.earlier?(stack, at, set) or
-             (Rows.finished_state?(state) and not Rows.finished_state?(was)) do
-          unset(stack, row)
-          row(row, due: set_due(stack, row, at))
-        else
-          row
-        end
+  # An earlier entry is left as it is: the machine finds out that it came too early. But a transaction that finishes waits for one
+  # time alone, and needs no second look before.
+  defp due(stack, row(machine: machine, state: state, due: set) = row, finishes?) do
+    at = machine.due(state)
 
-      :never ->
-        row
+    if is_integer(at) and (finishes? or Deadlines.earlier?(stack, at, set)) do
+      unset(stack, row)
+      row(row, due: set_due(stack, row, at))
+    else
+      row
     end
   end
+
+  # Most cores have returned by now, and the word of it is on its way. It finds nothing to do then.
+  defp forget_returned(stack, row(running: pid, given: :request, waiting: 0) = row)
+       when is_pid(pid) do
+    turn = Rows.turn(row)
+
+    if Callbacks.process(stack, turn) == :returned do
+      Callbacks.ended(stack, turn)
+      Process.delete({:callback, pid})
+      row(row, running: nil, given: nil)
+    else
+      row
+    end
+  end
+
+  defp forget_returned(_stack, row), do: row
 
   defp set_due(stack, row(worker: worker, number: number), at) do
     at = Deadlines.set(stack, worker, at, number)

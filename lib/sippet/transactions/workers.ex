@@ -15,13 +15,20 @@ defmodule Sippet.Transactions.Workers do
   # What one process that reads can feed, and more.
   @most 16
 
-  @enforce_keys [:names, :waiting]
-  defstruct [:names, :waiting]
+  @enforce_keys [:names, :waiting, :usual, :others, :line_ends]
+  defstruct @enforce_keys
 
   @typedoc """
-  The names of the processes, and how many messages of the network wait for each, counted at its index.
+  The names of the processes, how many messages of the network wait for each, counted at its index, and the patterns by which a
+  Call-ID is found.
   """
-  @type t :: %__MODULE__{names: tuple, waiting: :atomics.atomics_ref()}
+  @type t :: %__MODULE__{
+          names: tuple,
+          waiting: :atomics.atomics_ref(),
+          usual: :binary.cp(),
+          others: :binary.cp(),
+          line_ends: :binary.cp()
+        }
 
   @doc """
   The workers of a stack: one on one scheduler, two for each of several. Their names are made of the stack's, which is
@@ -31,7 +38,15 @@ defmodule Sippet.Transactions.Workers do
   def new(stack, schedulers \\ System.schedulers_online()) do
     count = if schedulers == 1, do: 1, else: min(@for_each_scheduler * schedulers, @most)
     names = for index <- 1..count, do: Module.concat(stack, "Worker#{index}")
-    %__MODULE__{names: List.to_tuple(names), waiting: :atomics.new(count, [])}
+
+    %__MODULE__{
+      names: List.to_tuple(names),
+      waiting: :atomics.new(count, []),
+      # The usual way to write it is found much faster than one of several.
+      usual: :binary.compile_pattern("\nCall-ID:"),
+      others: :binary.compile_pattern(["\ni:", "\nCall-Id:", "\ncall-id:"]),
+      line_ends: :binary.compile_pattern(["\r", "\n"])
+    }
   end
 
   @spec count(t) :: pos_integer
@@ -59,22 +74,22 @@ defmodule Sippet.Transactions.Workers do
   def of_octets(%Stack{transactions: %{workers: %__MODULE__{names: {_only}}}}, _octets, _remote),
     do: 1
 
-  def of_octets(stack, octets, remote), do: of_call(stack, call_id(octets) || remote)
+  def of_octets(%Stack{transactions: %{workers: workers}} = stack, octets, remote),
+    do: of_call(stack, call_id(workers, octets) || remote)
 
-  defp call_id(octets) do
-    # The usual way to write it is found much faster than one of several.
-    with :nomatch <- :binary.match(octets, "\nCall-ID:"),
-         :nomatch <- :binary.match(octets, ["\ni:", "\nCall-Id:", "\ncall-id:"]) do
+  defp call_id(workers, octets) do
+    with :nomatch <- :binary.match(octets, workers.usual),
+         :nomatch <- :binary.match(octets, workers.others) do
       nil
     else
-      {at, length} -> line(octets, at + length)
+      {at, length} -> line(workers, octets, at + length)
     end
   end
 
-  defp line(octets, from) do
+  defp line(workers, octets, from) do
     rest = byte_size(octets) - from
 
-    case :binary.match(octets, ["\r", "\n"], scope: {from, rest}) do
+    case :binary.match(octets, workers.line_ends, scope: {from, rest}) do
       {at, 1} -> trim(binary_part(octets, from, at - from))
       :nomatch -> trim(binary_part(octets, from, rest))
     end

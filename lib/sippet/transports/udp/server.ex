@@ -2,8 +2,10 @@ defmodule Sippet.Transports.UDP.Server do
   @moduledoc false
   # The process that owns the socket, registers it with the stack, and takes the datagrams.
   #
-  # It reads while it is registered: it has the socket send it `batch` datagrams, and asks for more when these are with the
-  # stack. What the stack has no room for is held, and no more is asked for: the socket's buffer is where datagrams wait.
+  # It reads while it is registered: it has the socket send it `batch` datagrams, and asks for more when half of these are with
+  # the stack. As long as the socket never has to stop so, its descriptor stays with the scheduler, which spares a datagram a
+  # thread's turn. What the stack has no room for is held, and no more is asked for: the socket's buffer is where
+  # datagrams wait.
   #
   # Whatever its mailbox holds and whatever the stack does, the process lives: a socket that is lost takes its port,
   # and the NAT bindings of all who talk to it, along.
@@ -33,8 +35,8 @@ defmodule Sippet.Transports.UDP.Server do
     # The monitor of the stack's registrations, while registered.
     registrations: nil,
     wait: @first_wait,
-    # Whether datagrams come by themselves: as many as were asked for are not here yet.
-    reading?: false,
+    # How many datagrams come by themselves: they were asked for and are not here yet.
+    asked: 0,
     # What came and is not with the stack yet.
     held: :queue.new(),
     # The monitor of the process that tells the stack what can't be reached, and what it shall be told next.
@@ -119,10 +121,13 @@ defmodule Sippet.Transports.UDP.Server do
   @impl true
   # The driver leaves room behind the octets, and who keeps a part would keep it all.
   def handle_info({:udp, receiver, ip, port, data}, %{socket: %{receiver: receiver}} = state),
-    do: {:noreply, arrived(state, {ip, port}, :binary.copy(data))}
+    do:
+      {:noreply,
+       %{state | asked: state.asked - 1} |> arrived({ip, port}, :binary.copy(data)) |> ask()}
 
+  # All came before more was asked for; or more was asked for since.
   def handle_info({:udp_passive, receiver}, %{socket: %{receiver: receiver}} = state),
-    do: {:noreply, read(%{state | reading?: false})}
+    do: {:noreply, ask(state)}
 
   def handle_info({:udp_error, receiver, reason}, %{socket: %{receiver: receiver}} = state),
     do: {:noreply, failed_read(state, reason)}
@@ -201,13 +206,17 @@ defmodule Sippet.Transports.UDP.Server do
     end
   end
 
-  defp ask(%{reading?: true} = state), do: state
+  # Asked for is what fills the batch up again, once half of it is there.
+  defp ask(%{asked: asked, options: %{batch: batch}} = state) when 2 * asked > batch, do: state
+  defp ask(%{registrations: nil} = state), do: state
 
-  defp ask(state) do
-    case Socket.read(state.socket, state.options.batch) do
-      :ok -> %{state | reading?: true}
-      # The port's end is told by its monitor.
-      {:error, _closed} -> state
+  defp ask(%{held: held, asked: asked, options: %{batch: batch}} = state) do
+    with true <- :queue.is_empty(held),
+         :ok <- Socket.read(state.socket, batch - asked) do
+      %{state | asked: batch}
+    else
+      # The stack has enough to do, or the port has ended, which its monitor tells.
+      _not_now -> state
     end
   end
 
