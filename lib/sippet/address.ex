@@ -15,13 +15,35 @@ defmodule Sippet.Address do
   """
   @spec parse(binary) :: {:ok, :inet.ip_address()} | :error
   def parse(text) when byte_size(text) <= @longest do
+    case ipv4(text) do
+      {:ok, _address} = found -> found
+      :error -> other(text)
+    end
+  end
+
+  def parse(_longer), do: :error
+
+  # The usual form, in each message several times.
+  defp ipv4(<<digit, _rest::binary>> = text) when digit in ?0..?9, do: ipv4(text, 0, 0, [])
+  defp ipv4(_text), do: :error
+
+  # No leading zero: some take it for octal.
+  defp ipv4(<<digit, rest::binary>>, number, length, octets)
+       when digit in ?0..?9 and length < 3 and (number > 0 or length == 0),
+       do: ipv4(rest, 10 * number + digit - ?0, length + 1, octets)
+
+  defp ipv4(<<?., rest::binary>>, octet, length, octets) when length > 0 and octet <= 255,
+    do: ipv4(rest, 0, 0, [octet | octets])
+
+  defp ipv4(<<>>, d, length, [c, b, a]) when length > 0 and d <= 255, do: {:ok, {a, b, c, d}}
+  defp ipv4(_other, _number, _length, _octets), do: :error
+
+  defp other(text) do
     case bare(text) do
       {:ipv6, bare} -> strict(bare, &:inet.parse_ipv6strict_address/1)
       :any -> strict(text, &:inet.parse_strict_address/1)
     end
   end
-
-  def parse(_longer), do: :error
 
   defp bare("[" <> rest) do
     case :binary.split(rest, "]") do

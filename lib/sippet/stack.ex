@@ -3,8 +3,8 @@ defmodule Sippet.Stack do
   # What the parts of a running stack share: its options, counters, core and transports.
   #
   # The struct never changes while the stack runs and is read on every message, so it lies in
-  # `:persistent_term`. Core and transports change: they are rows of a table that the stack's supervisor owns, so
-  # that they outlive each part that reads them.
+  # `:persistent_term`. So do the transports, which change seldom. Core and taps are rows of a table that the stack's
+  # supervisor owns. All of them outlive each part that reads them.
 
   alias Sippet.{Overload, Telemetry, Transport}
   alias Sippet.Stack.Tap
@@ -44,7 +44,7 @@ defmodule Sippet.Stack do
   @spec create(atom, map, term) :: t
   def create(name, options, transactions) do
     registrations = :ets.new(__MODULE__, [:public, read_concurrency: true])
-    :ets.insert(registrations, [{:core, options[:core]}, {:transports, []}, {:taps, []}])
+    :ets.insert(registrations, [{:core, options[:core]}, {:taps, []}])
 
     stack = %__MODULE__{
       name: name,
@@ -118,7 +118,13 @@ defmodule Sippet.Stack do
   end
 
   @spec transports(t) :: [Transport.t()]
-  def transports(stack), do: read(stack, :transports, [])
+  def transports(%__MODULE__{name: name, registrations: registrations}) do
+    case :persistent_term.get({__MODULE__, :transports, name}, nil) do
+      {^registrations, transports} -> transports
+      # Those of an earlier stack of this name.
+      _others -> []
+    end
+  end
 
   @doc """
   The transport of this protocol that a process has registered.
@@ -162,8 +168,10 @@ defmodule Sippet.Stack do
   """
   @spec put_transports(t, [Transport.t()]) :: :ok
   def put_transports(stack, transports) do
-    :ets.insert(stack.registrations, {:transports, transports})
-    :ok
+    :persistent_term.put(
+      {__MODULE__, :transports, stack.name},
+      {stack.registrations, transports}
+    )
   end
 
   @doc """
@@ -182,7 +190,7 @@ defmodule Sippet.Stack do
     :atomics.put(stack.taps, 1, length(taps))
   end
 
-  # The table is gone with the stack's supervisor: what still runs then finds neither core nor transport.
+  # The table is gone with the stack's supervisor: what still runs then finds no core.
   defp read(stack, row, default) do
     :ets.lookup_element(stack.registrations, row, 2)
   rescue

@@ -27,6 +27,19 @@ defmodule Sippet.AddressTest do
       assert {:ok, {0xFE80, 0, 0, 0, 0, 0, 0, 1}} = Address.parse("fe80::1%eth0")
     end
 
+    test "reads IPv4 as OTP does" do
+      octets = ["0", "9", "10", "255", "256", "1000", "00", "01", "", "a", "1 "]
+
+      for a <- octets, b <- octets, c <- ["0", "300"], d <- octets do
+        text = Enum.join([a, b, c, d], ".")
+
+        case :inet.parse_strict_address(String.to_charlist(text)) do
+          {:ok, address} -> assert Address.parse(text) == {:ok, address}
+          {:error, :einval} -> assert Address.parse(text) == :error
+        end
+      end
+    end
+
     test "refuses all other text" do
       for text <- ["[192.0.2.73]" | @bad], do: assert(Address.parse(text) == :error)
     end

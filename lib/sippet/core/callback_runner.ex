@@ -13,7 +13,7 @@ defmodule Sippet.Core.CallbackRunner do
   @type turn :: {module, term}
 
   # A heap for a request of usual size and its answer: one that had to grow for it would cost more.
-  @how [:monitor, min_heap_size: 610]
+  @how [:monitor, min_heap_size: 987]
 
   @doc """
   Starts a callback; the caller is told of its end by `{:DOWN, ref, …}`.

@@ -1,7 +1,7 @@
 defmodule Sippet.Transport.Registrations do
   @moduledoc false
   # Keeps the lists of a stack's transports and of its taps: who registers is watched, who dies is taken off. The
-  # lists themselves lie in the supervisor's table, so a restart of this process loses none.
+  # lists themselves lie elsewhere (`Sippet.Stack`), so a restart of this process loses none.
 
   use GenServer
 
@@ -105,4 +105,11 @@ defmodule Sippet.Transport.Registrations do
   end
 
   def handle_info(_message, stack), do: {:noreply, stack}
+
+  @impl true
+  # Its supervisor ends, and so does the stack: what still runs finds no transport.
+  def terminate(reason, stack) when reason in [:shutdown, :killed],
+    do: Stack.put_transports(stack, [])
+
+  def terminate(_defect, _stack), do: :ok
 end
