@@ -143,20 +143,12 @@ defmodule Bench.Transactions do
 
   defp start(times) do
     options =
-      Map.merge(
-        %{
-          core: Bench.Core,
-          t1: 500,
-          t2: 120_000,
-          t4: 5_000,
-          answer_timeout: 600_000,
-          max_transactions: 10_000_000,
-          telemetry: nil
-        },
-        Map.new(times)
+      Stack.Options.new(
+        [name: :bench, core: Bench.Core, t2: 120_000, answer_timeout: 600_000] ++
+          [max_transactions: 10_000_000] ++ times
       )
 
-    stack = Stack.create(:bench, options, Transactions.create(:bench))
+    stack = Stack.create(options, Transactions.create(:bench))
 
     Stack.put_transports(stack, [transport()])
 

@@ -1,85 +1,4 @@
 defmodule Sippet do
-  @timer_options [
-    t1: [
-      type: :positive,
-      default: 500,
-      doc: "estimate of the round-trip time, in ms (RFC 3261 §17.1.1.1)"
-    ],
-    t2: [type: :positive, default: 4_000, doc: "longest interval between retransmissions, in ms"],
-    t4: [type: :positive, default: 5_000, doc: "how long a message stays in the network, in ms"]
-  ]
-
-  @options [
-             name: [
-               type: :atom,
-               required: true,
-               doc: "the stack's name, by which all functions know it"
-             ],
-             core: [
-               type: :module,
-               default: nil,
-               doc: "the `Sippet.Core`; `register_core/2` may name it later"
-             ]
-           ] ++
-             @timer_options ++
-             [
-               answer_timeout: [
-                 type: :positive,
-                 default: 200_000,
-                 doc:
-                   "ms after which an INVITE that the core never answers gets 500, and the core `:no_answer`"
-               ],
-               max_transactions: [
-                 type: :positive,
-                 # 32 s of `:max_requests`: on UDP a transaction waits as long before it ends (RFC 3261 §17.2, Timers J and L).
-                 default: 256_000,
-                 doc:
-                   "transactions at a time, also those that only wait out their last timer (32 s, some 1.2 KB each); a " <>
-                     "new request over them gets 503 with Retry-After"
-               ],
-               max_pending: [
-                 type: :limit,
-                 default: 10_000,
-                 doc:
-                   "requests at a time that the core or the far end is not done with (6 to 11 KB each); a new one over " <>
-                     "them gets 503 with Retry-After, and of a source that holds most of them earlier"
-               ],
-               max_pending_bytes: [
-                 type: :limit,
-                 default: 64_000_000,
-                 doc:
-                   "bytes that these requests came with; while they are over it a new one gets 503 with Retry-After, and " <>
-                     "of a source that holds most of them earlier. A request over UDP may have 64 KB"
-               ],
-               max_requests: [
-                 type: :limit,
-                 default: 8_000,
-                 doc:
-                   "new requests a second; one over them gets 503 with Retry-After, and of a source that sends most of " <>
-                     "them earlier. As many answers without a transaction are sent in a second, and no more"
-               ],
-               stateless: [
-                 type: :boolean,
-                 default: false,
-                 doc:
-                   "whether no server transaction is started: the core gets every request, and every response that it has no " <>
-                     "transaction for, with `nil` as its key, retransmissions too, and answers by `forward/2` (RFC 3261 §8.2.7, §16.11)"
-               ],
-               telemetry: [
-                 type: :module,
-                 default: nil,
-                 doc:
-                   "a module to execute events in, in place of `:telemetry`; see `Sippet.Telemetry`"
-               ],
-               obey_maddr: [
-                 type: :boolean,
-                 default: false,
-                 doc:
-                   "whether a response goes to a unicast `maddr` of the topmost Via (RFC 3261 §18.2.2) that is " <>
-                     "not its request's source; true makes the stack send where a stranger says"
-               ]
-             ]
-
   @moduledoc """
   A SIP stack: transactions, routing, transports and a core that you write.
 
@@ -111,7 +30,7 @@ defmodule Sippet do
 
   ## Options
 
-  #{Sippet.Options.docs(@options)}
+  #{Sippet.Options.docs(Sippet.Stack.Options.schema())}
 
   ## Sending
 
@@ -156,16 +75,15 @@ defmodule Sippet do
   Raises `ArgumentError` for an option that is missing, unknown or of the wrong type.
   """
   @spec start_link(keyword) :: Supervisor.on_start()
-  def start_link(options), do: options |> Options.validate!(@options) |> start_checked()
+  def start_link(options), do: start_link(options, %{})
 
   @doc false
-  # With `:clock` among the options, which is for Sippet.Test alone.
-  @spec start_link(keyword, Transactions.Clock.table()) :: Supervisor.on_start()
-  def start_link(options, clock),
-    do: options |> Options.validate!(@options) |> Map.put(:clock, clock) |> start_checked()
-
-  defp start_checked(options),
-    do: Supervisor.start_link(__MODULE__, options, name: Module.concat(options.name, Supervisor))
+  # With options that are for tests alone.
+  @spec start_link(keyword, map) :: Supervisor.on_start()
+  def start_link(options, private) do
+    options = Stack.Options.new(options, private)
+    Supervisor.start_link(__MODULE__, options, name: Module.concat(options.name, Supervisor))
+  end
 
   @doc """
   A child specification; its id has the stack's name, so that several stacks fit one supervisor.
@@ -182,7 +100,7 @@ defmodule Sippet do
   @impl true
   def init(options) do
     Stack.await_end([Transport.Registrations.name(options.name)])
-    stack = Stack.create(options.name, options, Transactions.create(options.name))
+    stack = Stack.create(options, Transactions.create(options.name))
 
     children = [
       {Transport.Registrations, stack},
@@ -350,7 +268,7 @@ defmodule Sippet do
   @spec drain(sippet, timeout) :: :ok | {:error, :timeout}
   def drain(sippet, timeout \\ 5_000) when timeout == :infinity or timeout >= 0 do
     stack = Stack.fetch!(sippet)
-    Overload.drain(stack, true)
+    Overload.drain(stack.overload, true)
     await_end(stack, timeout)
   end
 
@@ -359,7 +277,7 @@ defmodule Sippet do
 
   defp await_end(stack, timeout) do
     cond do
-      Transactions.unfinished(stack) == 0 and Overload.pending(stack) == 0 ->
+      Transactions.unfinished(stack) == 0 and Overload.pending(stack.overload) == 0 ->
         :ok
 
       timeout == 0 ->
@@ -376,7 +294,7 @@ defmodule Sippet do
   Has a drained stack take new requests again.
   """
   @spec resume(sippet) :: :ok
-  def resume(sippet), do: Overload.drain(Stack.fetch!(sippet), false)
+  def resume(sippet), do: Overload.drain(Stack.fetch!(sippet).overload, false)
 
   @doc """
   The counts of the stack's events since it started (`Sippet.Telemetry` names them), and of the moment the transactions
@@ -386,10 +304,10 @@ defmodule Sippet do
   def stats(sippet) do
     stack = Stack.fetch!(sippet)
 
-    Map.merge(Telemetry.counts(stack.counters), %{
+    Map.merge(Telemetry.counts(stack.telemetry), %{
       transactions: Transactions.count(stack),
-      pending: Overload.pending(stack),
-      pending_bytes: Overload.pending_bytes(stack)
+      pending: Overload.pending(stack.overload),
+      pending_bytes: Overload.pending_bytes(stack.overload)
     })
   end
 

@@ -6,15 +6,23 @@ defmodule Sippet.Overload do
   # callback still runs. Of these both the number and the octets are limited, as a request may be of 64 KB. (The limit of
   # all transactions is the transactions' own.) Each is shared out among the sources, see `Sippet.Overload.FairShare`. What
   # belongs to a transaction in progress never comes here.
-  #
-  # The stack is a `Sippet.Stack`, which lies above this module.
 
   alias Sippet.Overload.{FairShare, Rate}
 
-  @enforce_keys [:salt, :requests, :answers, :pending, :octets, :ledger, :state]
+  @enforce_keys [:limits, :salt, :requests, :answers, :pending, :octets, :ledger, :state]
   defstruct @enforce_keys
 
+  @limits [:max_requests, :max_pending, :max_pending_bytes]
+
+  @typedoc "The options of a stack that are its limits."
+  @type limits :: %{
+          max_requests: pos_integer | :infinity,
+          max_pending: pos_integer | :infinity,
+          max_pending_bytes: pos_integer | :infinity
+        }
+
   @typedoc """
+    * `limits` - how much of each there may be
     * `requests`, `answers` - new requests, and answers without a transaction, in this second
     * `pending` - how many requests are pending, by their sources
     * `octets` - how many octets these came with
@@ -23,6 +31,7 @@ defmodule Sippet.Overload do
     * `state` - whether the stack is drained, when an answer without a transaction was last given, and when each reason was
   """
   @type t :: %__MODULE__{
+          limits: limits,
           salt: binary,
           requests: Rate.t(),
           answers: Rate.t(),
@@ -61,15 +70,22 @@ defmodule Sippet.Overload do
   def reasons, do: @reasons
 
   @doc """
+  The names of the limits.
+  """
+  @spec limits() :: [atom]
+  def limits, do: @limits
+
+  @doc """
   Makes the counts of a stack; the ledger belongs to the caller.
   """
-  @spec new() :: t
-  def new do
+  @spec new(limits) :: t
+  def new(limits) do
     state = :atomics.new(@answered + length(@reasons), [])
     for {_reason, index} <- indexed(), do: :atomics.put(state, index, now() - @quiet)
     :atomics.put(state, @answered, now() - @acknowledged_within - 1)
 
     %__MODULE__{
+      limits: limits,
       salt: :crypto.strong_rand_bytes(8),
       requests: Rate.new(),
       answers: Rate.new(),
@@ -86,24 +102,24 @@ defmodule Sippet.Overload do
 
   ## Admission
 
-  @spec source(map, tuple) :: FairShare.source()
-  def source(%{overload: %__MODULE__{salt: salt}}, remote), do: FairShare.locate(remote, salt)
+  @spec source(t, tuple) :: FairShare.source()
+  def source(%__MODULE__{salt: salt}, remote), do: FairShare.locate(remote, salt)
 
   @doc """
   Whether the stack takes a new request. One that it takes counts for this second.
   """
-  @spec admit(map, FairShare.source(), class) :: :ok | {:error, reason}
-  def admit(%{overload: overload, options: options}, source, class) do
+  @spec admit(t, FairShare.source(), class) :: :ok | {:error, reason}
+  def admit(%__MODULE__{limits: limits} = overload, source, class) do
     share = @shares[class]
 
     cond do
       class == :new and draining?(overload) ->
         {:error, :draining}
 
-      not pending?(overload, options, source, share) ->
+      not pending?(overload, source, share) ->
         {:error, :pending}
 
-      not Rate.take?(overload.requests, source, options.max_requests, share) ->
+      not Rate.take?(overload.requests, source, limits.max_requests, share) ->
         {:error, :rate}
 
       true ->
@@ -114,24 +130,23 @@ defmodule Sippet.Overload do
   @doc """
   Whether the core may be given something more that is not counted as a request.
   """
-  @spec room?(map, FairShare.source()) :: boolean
-  def room?(%{overload: overload, options: options}, source),
-    do: pending?(overload, options, source, @shares.ack)
+  @spec room?(t, FairShare.source()) :: boolean
+  def room?(%__MODULE__{} = overload, source), do: pending?(overload, source, @shares.ack)
 
   # Whether one more may be pending. How large that is does not matter: what is over the limit is one message.
-  defp pending?(overload, options, source, share) do
-    FairShare.room?(overload.pending, source, options.max_pending, share) and
-      FairShare.room?(overload.octets, source, options.max_pending_bytes, share)
+  defp pending?(%__MODULE__{limits: limits} = overload, source, share) do
+    FairShare.room?(overload.pending, source, limits.max_pending, share) and
+      FairShare.room?(overload.octets, source, limits.max_pending_bytes, share)
   end
 
   @doc """
   Whether one more answer without a transaction is given in this second: not more of these than requests are taken, so
   that nobody has the stack work, and send to others in his name, without end.
   """
-  @spec answer?(map, tuple) :: boolean
-  def answer?(%{overload: overload, options: options} = stack, remote) do
+  @spec answer?(t, tuple) :: boolean
+  def answer?(%__MODULE__{limits: limits} = overload, remote) do
     answer? =
-      Rate.take?(overload.answers, source(stack, remote), options.max_requests, @shares.new)
+      Rate.take?(overload.answers, source(overload, remote), limits.max_requests, @shares.new)
 
     if answer?, do: :atomics.put(overload.state, @answered, now())
     answer?
@@ -141,15 +156,15 @@ defmodule Sippet.Overload do
   Whether an answer without a transaction was given in the last minute: as long an ACK of one may come (RFC 3261
   §17.1.1.2, Timer D).
   """
-  @spec answered?(map) :: boolean
-  def answered?(%{overload: %__MODULE__{state: state}}),
+  @spec answered?(t) :: boolean
+  def answered?(%__MODULE__{state: state}),
     do: now() - :atomics.get(state, @answered) <= @acknowledged_within
 
   @doc """
   Whether this refusal is the first for its reason since a while.
   """
-  @spec begins?(map, reason) :: boolean
-  def begins?(%{overload: %__MODULE__{state: state}}, reason) do
+  @spec begins?(t, reason) :: boolean
+  def begins?(%__MODULE__{state: state}, reason) do
     index = Enum.find_index(@reasons, &(&1 == reason)) + @answered + 1
     now() - :atomics.exchange(state, index, now()) >= @quiet
   end
@@ -159,14 +174,14 @@ defmodule Sippet.Overload do
   @doc """
   A request of `source`, of so many octets, is pending from now on, until `leave/3` with the same.
   """
-  @spec enter(map, FairShare.source(), non_neg_integer) :: :ok
-  def enter(%{overload: %__MODULE__{} = overload}, source, octets) do
+  @spec enter(t, FairShare.source(), non_neg_integer) :: :ok
+  def enter(%__MODULE__{} = overload, source, octets) do
     FairShare.add(overload.octets, source, octets)
     FairShare.add(overload.pending, source, 1)
   end
 
-  @spec leave(map, FairShare.source(), non_neg_integer) :: :ok
-  def leave(%{overload: %__MODULE__{} = overload}, source, octets) do
+  @spec leave(t, FairShare.source(), non_neg_integer) :: :ok
+  def leave(%__MODULE__{} = overload, source, octets) do
     FairShare.add(overload.octets, source, -octets)
     FairShare.add(overload.pending, source, -1)
   end
@@ -174,21 +189,21 @@ defmodule Sippet.Overload do
   @doc """
   A process works on so many octets that came from `source`, until `done/2`. `worker` is told of its end by a monitor.
   """
-  @spec enter(map, pid, FairShare.source(), non_neg_integer, worker :: term) :: :ok
-  def enter(%{overload: %__MODULE__{ledger: ledger}} = stack, pid, source, octets, worker) do
+  @spec enter(t, pid, FairShare.source(), non_neg_integer, worker :: term) :: :ok
+  def enter(%__MODULE__{ledger: ledger} = overload, pid, source, octets, worker) do
     :ets.insert(ledger, {pid, source, octets, worker})
-    enter(stack, source, octets)
+    enter(overload, source, octets)
   end
 
   @doc """
   The process has ended.
   """
-  @spec done(map, pid) :: :ok
-  def done(%{overload: %__MODULE__{ledger: ledger}} = stack, pid) do
+  @spec done(t, pid) :: :ok
+  def done(%__MODULE__{ledger: ledger} = overload, pid) do
     case :ets.lookup(ledger, pid) do
       # In this order: who is killed in between leaves the count one too low, and not for ever one too high.
       [{_pid, source, octets, _worker}] ->
-        leave(stack, source, octets)
+        leave(overload, source, octets)
         :ets.delete(ledger, pid)
         :ok
 
@@ -203,25 +218,25 @@ defmodule Sippet.Overload do
   @doc """
   Monitors the processes that a worker was to be told of, and was killed before.
   """
-  @spec recover(map, term) :: :ok
-  def recover(%{overload: %__MODULE__{ledger: ledger}}, worker) do
+  @spec recover(t, term) :: :ok
+  def recover(%__MODULE__{ledger: ledger}, worker) do
     for [pid] <- :ets.match(ledger, {:"$1", :_, :_, worker}), do: Process.monitor(pid)
     :ok
   end
 
-  @spec pending(map) :: non_neg_integer
-  def pending(%{overload: %__MODULE__{pending: pending}}), do: max(FairShare.total(pending), 0)
+  @spec pending(t) :: non_neg_integer
+  def pending(%__MODULE__{pending: pending}), do: max(FairShare.total(pending), 0)
 
   @doc """
   How many octets the pending requests came with.
   """
-  @spec pending_bytes(map) :: non_neg_integer
-  def pending_bytes(%{overload: %__MODULE__{octets: octets}}), do: max(FairShare.total(octets), 0)
+  @spec pending_bytes(t) :: non_neg_integer
+  def pending_bytes(%__MODULE__{octets: octets}), do: max(FairShare.total(octets), 0)
 
   ## Draining
 
-  @spec drain(map, boolean) :: :ok
-  def drain(%{overload: %__MODULE__{state: state}}, draining?),
+  @spec drain(t, boolean) :: :ok
+  def drain(%__MODULE__{state: state}, draining?),
     do: :atomics.put(state, @draining, if(draining?, do: 1, else: 0))
 
   defp draining?(%__MODULE__{state: state}), do: :atomics.get(state, @draining) == 1

@@ -129,9 +129,14 @@ defmodule Sippet.Router do
         :ok
 
       {stack, nil} ->
-        Telemetry.emit(stack, :transport_error, %{system_time: System.system_time()}, fn ->
-          %{reason: reason, remote: nil, key: nil}
-        end)
+        Telemetry.emit(
+          stack.telemetry,
+          :transport_error,
+          %{system_time: System.system_time()},
+          fn ->
+            %{reason: reason, remote: nil, key: nil}
+          end
+        )
 
       {stack, key} ->
         Transactions.receive_error(stack, key, reason)

@@ -7,12 +7,11 @@ defmodule Sippet.Stack do
   # supervisor owns. All of them outlive each part that reads them.
 
   alias Sippet.{Overload, Telemetry, Transport}
-  alias Sippet.Stack.Tap
+  alias Sippet.Stack.{Options, Tap}
 
   @enforce_keys [
     :name,
     :options,
-    :counters,
     :telemetry,
     :registrations,
     :overload,
@@ -24,9 +23,8 @@ defmodule Sippet.Stack do
 
   @type t :: %__MODULE__{
           name: atom,
-          options: map,
-          counters: :counters.counters_ref(),
-          telemetry: module | nil,
+          options: Options.t(),
+          telemetry: Telemetry.t(),
           registrations: :ets.tid(),
           overload: Overload.t(),
           log_budget: :atomics.atomics_ref(),
@@ -41,18 +39,17 @@ defmodule Sippet.Stack do
   Makes the stack's struct and tables; the tables belong to the caller. `transactions` is what the transaction layer
   keeps here for itself.
   """
-  @spec create(atom, map, term) :: t
-  def create(name, options, transactions) do
+  @spec create(Options.t(), term) :: t
+  def create(%Options{name: name} = options, transactions) do
     registrations = :ets.new(__MODULE__, [:public, read_concurrency: true])
-    :ets.insert(registrations, [{:core, options[:core]}, {:taps, []}])
+    :ets.insert(registrations, [{:core, options.core}, {:taps, []}])
 
     stack = %__MODULE__{
       name: name,
       options: options,
-      counters: Telemetry.new_counters(),
-      telemetry: options[:telemetry] || if(Code.ensure_loaded?(:telemetry), do: :telemetry),
+      telemetry: Telemetry.new(name, options.telemetry),
       registrations: registrations,
-      overload: Overload.new(),
+      overload: options |> Map.take(Overload.limits()) |> Overload.new(),
       log_budget: :atomics.new(2, []),
       taps: :atomics.new(1, []),
       transactions: transactions

@@ -84,47 +84,58 @@ defmodule Sippet.Telemetry do
         do: {id, event, Keyword.keys(measurements), [:stack | metadata]}
   end
 
-  @doc false
-  @spec new_counters() :: :counters.counters_ref()
-  def new_counters, do: :counters.new(length(@counters), [:write_concurrency])
+  @enforce_keys [:stack, :counters, :module]
+  defstruct @enforce_keys
+
+  @typedoc false
+  @type t :: %__MODULE__{
+          stack: atom,
+          counters: :counters.counters_ref(),
+          module: module | nil
+        }
 
   @doc false
-  # Counts the event, and executes it with what `details` gives if somebody may listen. The stack is a
-  # `Sippet.Stack`, which lies above this module.
-  @spec emit(map, id, map, (... -> map)) :: :ok
-  def emit(stack, id, measurements, details)
+  # What the events of a stack of this name go to: `module`, or `:telemetry` where that is there.
+  @spec new(atom, module | nil) :: t
+  def new(stack, module) do
+    %__MODULE__{
+      stack: stack,
+      counters: :counters.new(length(@counters), [:write_concurrency]),
+      module: module || if(Code.ensure_loaded?(:telemetry), do: :telemetry)
+    }
+  end
+
+  @doc false
+  # Counts the event, and executes it with what `details` gives if somebody may listen.
+  @spec emit(t, id, map, (... -> map)) :: :ok
+  def emit(telemetry, id, measurements, details)
 
   for {{id, event, _, _, _}, index} <- Enum.with_index(@events, 1) do
-    def emit(stack, unquote(id), measurements, details) do
-      :counters.add(stack.counters, unquote(index), 1)
-
-      case stack.telemetry do
-        nil -> :ok
-        module -> execute(module, unquote(event), measurements, details, stack)
-      end
+    def emit(telemetry, unquote(id), measurements, details) do
+      :counters.add(telemetry.counters, unquote(index), 1)
+      if telemetry.module, do: execute(telemetry, unquote(event), measurements, details)
+      :ok
     end
   end
 
-  defp execute(module, event, measurements, details, stack) do
-    module.execute(event, measurements, Map.put(details.(), :stack, stack.name))
-    :ok
-  end
+  defp execute(%__MODULE__{module: module, stack: stack}, event, measurements, details),
+    do: module.execute(event, measurements, Map.put(details.(), :stack, stack))
 
   @doc false
   # Tells of a new request that was refused, and counts it by its reason too.
-  @spec reject(map, Overload.reason(), map, (... -> map)) :: :ok
-  def reject(stack, reason, measurements, details)
+  @spec reject(t, Overload.reason(), map, (... -> map)) :: :ok
+  def reject(telemetry, reason, measurements, details)
 
   for {reason, index} <- Enum.with_index(Overload.reasons(), length(@ids) + 1) do
-    def reject(stack, unquote(reason), measurements, details) do
-      :counters.add(stack.counters, unquote(index), 1)
-      emit(stack, :request_rejected, measurements, details)
+    def reject(telemetry, unquote(reason), measurements, details) do
+      :counters.add(telemetry.counters, unquote(index), 1)
+      emit(telemetry, :request_rejected, measurements, details)
     end
   end
 
   @doc false
-  @spec counts(:counters.counters_ref()) :: %{atom => non_neg_integer}
-  def counts(counters) do
+  @spec counts(t) :: %{atom => non_neg_integer}
+  def counts(%__MODULE__{counters: counters}) do
     for {id, index} <- Enum.with_index(@counters, 1),
         into: %{},
         do: {id, :counters.get(counters, index)}

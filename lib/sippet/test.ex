@@ -127,7 +127,12 @@ defmodule Sippet.Test do
         Supervisor.child_spec({Transport, config}, id: {Transport, protocol})
       end
 
-    stack = %{id: Sippet, start: {Sippet, :start_link, [options, clock]}, type: :supervisor}
+    stack = %{
+      id: Sippet,
+      start: {Sippet, :start_link, [options, %{clock: clock}]},
+      type: :supervisor
+    }
+
     Supervisor.init([stack | transports], strategy: :rest_for_one)
   end
 
@@ -347,7 +352,7 @@ defmodule Sippet.Test do
 
   defp clock!(stack) do
     case Stack.fetch!(stack).options do
-      %{clock: clock} -> clock
+      %{private: %{clock: clock}} -> clock
       _options -> raise ArgumentError, "#{inspect(stack)} was not started by Sippet.Test"
     end
   end

@@ -173,7 +173,7 @@ defmodule Sippet.Transactions do
       )
 
     with :ok <- insert(stack, row) do
-      if source, do: Overload.enter(stack, source, byte_size(octets))
+      if source, do: Overload.enter(stack.overload, source, byte_size(octets))
       Aliases.claim(stack, row)
 
       for {:responses, _hash} <- row(row, :names),
@@ -397,7 +397,7 @@ defmodule Sippet.Transactions do
   end
 
   defp failed(stack, reason, remote, key) do
-    Telemetry.emit(stack, :transport_error, %{system_time: System.system_time()}, fn ->
+    Telemetry.emit(stack.telemetry, :transport_error, %{system_time: System.system_time()}, fn ->
       %{reason: reason, remote: remote, key: key}
     end)
   end

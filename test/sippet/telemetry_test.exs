@@ -54,7 +54,7 @@ defmodule Sippet.TelemetryTest do
     @describetag stack: []
 
     test "events only count", %{stack: stack} do
-      assert Sippet.Stack.fetch!(stack).telemetry == nil
+      assert Sippet.Stack.fetch!(stack).telemetry.module == nil
       deliver(stack, wire("OPTIONS"))
       assert_receive {:receive_request, _request, _key}
       assert Sippet.stats(stack).message_received == 1

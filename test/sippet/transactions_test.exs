@@ -101,7 +101,7 @@ defmodule Sippet.TransactionsTest do
       come(stack, request, 180)
       assert_soon({:event, [:core, :failed], _measurements, %{callback: :receive_response}})
       assert state(stack, key) == :proceeding
-      assert Sippet.Telemetry.counts(stack.counters).core_failed == 1
+      assert Sippet.Telemetry.counts(stack.telemetry).core_failed == 1
     end
 
     test "because there is none has 500 answered" do
@@ -109,7 +109,7 @@ defmodule Sippet.TransactionsTest do
       request = request(:options)
       :ok = Transactions.start_server(stack, request, TestTransport.new(), destination())
       assert_soon({:sent, _destination, "SIP/2.0 500 " <> _rest, _key})
-      assert Sippet.Telemetry.counts(stack.counters).core_failed == 1
+      assert Sippet.Telemetry.counts(stack.telemetry).core_failed == 1
     end
   end
 
@@ -466,8 +466,7 @@ defmodule Sippet.TransactionsTest do
 
     defp start_unowned do
       name = :"unowned#{System.unique_integer([:positive])}"
-      options = %{t1: 500, t2: 4_000, t4: 5_000, max_transactions: 10}
-      Stack.create(name, options, Transactions.create(name))
+      Stack.create(Stack.Options.new(name: name, max_transactions: 10), Transactions.create(name))
     end
   end
 
@@ -538,7 +537,7 @@ defmodule Sippet.TransactionsTest do
       advance(stack, 64_000)
       assert Transactions.count(stack) == 0
       wait_until(fn -> stack |> Transactions.held() |> Enum.all?(&(elem(&1, 1) == 0)) end)
-      counts = Sippet.Telemetry.counts(stack.counters)
+      counts = Sippet.Telemetry.counts(stack.telemetry)
       assert counts.transaction_started == 10_000
       assert counts.transaction_ended == 10_000
     end

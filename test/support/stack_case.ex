@@ -4,7 +4,7 @@ defmodule Sippet.StackCase do
 
   use ExUnit.CaseTemplate
 
-  alias Sippet.{Message, TestCore, TestTransport}
+  alias Sippet.{Message, Stack, TestCore, TestTransport}
 
   @remote {:udp, {192, 0, 2, 7}, 4321}
 
@@ -17,23 +17,14 @@ defmodule Sippet.StackCase do
 
   setup context do
     name = Module.concat(context.module, "Stack#{System.unique_integer([:positive])}")
-    options = %{name: name, core: TestCore, test: self(), t1: 100, t2: 400, t4: 200}
-
-    limits = %{
-      answer_timeout: 1_000,
-      max_transactions: 1_000,
-      max_pending: 1_000,
-      max_pending_bytes: 64_000_000,
-      max_requests: 10_000,
-      obey_maddr: false
-    }
-
-    overrides = Map.new(Map.get(context, :stack, []))
+    options = [name: name, core: TestCore, t1: 100, t2: 400, t4: 200, answer_timeout: 1_000]
+    limits = [max_transactions: 1_000, max_pending: 1_000, max_requests: 10_000]
+    options = options |> Keyword.merge(limits) |> Keyword.merge(Map.get(context, :stack, []))
+    {known, private} = Keyword.split(options, Keyword.keys(Stack.Options.schema()))
 
     start_supervised!(%{
       id: name,
-      start:
-        {Supervisor, :start_link, [Sippet, options |> Map.merge(limits) |> Map.merge(overrides)]},
+      start: {Sippet, :start_link, [known, Map.new([{:test, self()} | private])]},
       type: :supervisor
     })
 

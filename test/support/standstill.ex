@@ -13,12 +13,12 @@ defmodule Sippet.Standstill do
   def stop(name) do
     stack = Stack.fetch!(name)
     now = Clock.now(stack)
-    stack = %{stack | options: Map.put(stack.options, :clock, Clock.new())}
+    stack = put_in(stack.options.private[:clock], Clock.new())
     Clock.put(stack, now)
     :persistent_term.put({Stack, name}, stack)
 
     for worker <- Tuple.to_list(stack.transactions.workers.names),
-        do: :sys.replace_state(worker, fn {index, _stack, router} -> {index, stack, router} end)
+        do: :sys.replace_state(worker, fn {index, _stack, inbound} -> {index, stack, inbound} end)
 
     stack
   end

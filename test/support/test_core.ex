@@ -1,6 +1,6 @@
 defmodule Sippet.TestCore do
   @moduledoc false
-  # A core that tells a test of each callback as `{callback, argument, key}`. Which test is the stack's option `:test`;
+  # A core that tells a test of each callback as `{callback, argument, key}`. Which test is the stack's private option `:test`;
   # with the option `:behave`, what that function returns or raises is what becomes of the callback.
 
   @behaviour Sippet.Core
@@ -24,7 +24,7 @@ defmodule Sippet.TestCore do
   def receive_error(reason, key, stack), do: tell(:receive_error, reason, key, stack)
 
   defp tell(callback, argument, key, name) do
-    options = Stack.fetch!(name).options
+    options = Stack.fetch!(name).options.private
     send(options.test, {callback, argument, key})
     Map.get(options, :behave, fn _callback, _argument, _key -> :ok end).(callback, argument, key)
   end

@@ -6,7 +6,7 @@ defmodule Sippet.TestTelemetry do
   alias Sippet.Stack
 
   def execute([:sippet | event], measurements, %{stack: name} = metadata) do
-    send(Stack.fetch!(name).options.test, {:event, event, measurements, metadata})
+    send(Stack.fetch!(name).options.private.test, {:event, event, measurements, metadata})
     :ok
   end
 end

@@ -38,11 +38,19 @@ defmodule Sippet.TransactionCase do
     timers = timers(speed)
     own = %{core: TestCore, telemetry: TestTelemetry, max_transactions: 100_000, test: self()}
     options = timers |> Map.merge(own) |> Map.merge(Map.new(options))
-    stack = Stack.create(name, options, Transactions.create(name))
+    stack = Stack.create(stack_options(name, options), Transactions.create(name))
     start_supervised!({Transactions.WorkerSupervisor, {stack, Sippet.Router.Inbound}}, id: name)
     # What a test starts is not to be found by workers that have yet to look into their tables.
     Transactions.settle(stack)
     stack
+  end
+
+  @doc """
+  The options of a stack; what users have no option for is private.
+  """
+  def stack_options(name, options) do
+    {known, private} = Map.split(options, Keyword.keys(Stack.Options.schema()))
+    Stack.Options.new([{:name, name} | Map.to_list(known)], private)
   end
 
   defp timers(:slow), do: @slow

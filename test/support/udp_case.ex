@@ -32,8 +32,8 @@ defmodule Sippet.UDPCase do
 
     @impl true
     def init({name, options}) do
-      options = Map.put(options, :telemetry, Sippet.UDPCase.Listener)
-      stack = Stack.create(name, options, nil)
+      options = Stack.Options.new([name: name, telemetry: Sippet.UDPCase.Listener], options)
+      stack = Stack.create(options, nil)
       Supervisor.init([{Transport.Registrations, stack}], strategy: :one_for_one)
     end
   end
@@ -67,7 +67,7 @@ defmodule Sippet.UDPCase do
 
     def receive_unreachable(stack, destination, reason) do
       tell(stack, {:unreachable, destination, reason})
-      if Stack.fetch!(stack).options.hold, do: wait(stack)
+      if Stack.fetch!(stack).options.private.hold, do: wait(stack)
     end
 
     def execute([:sippet, _, event], measurements, metadata),
@@ -82,7 +82,7 @@ defmodule Sippet.UDPCase do
     end
 
     defp tell(stack, message) do
-      Kernel.send(Stack.fetch!(stack).options.test, message)
+      Kernel.send(Stack.fetch!(stack).options.private.test, message)
       :ok
     end
   end

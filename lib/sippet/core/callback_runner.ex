@@ -64,7 +64,7 @@ defmodule Sippet.Core.CallbackRunner do
   end
 
   defp failed(stack, callback, kind, reason, stacktrace) do
-    Telemetry.emit(stack, :core_failed, %{system_time: System.system_time()}, fn ->
+    Telemetry.emit(stack.telemetry, :core_failed, %{system_time: System.system_time()}, fn ->
       %{callback: callback, kind: kind, reason: reason, stacktrace: stacktrace}
     end)
 

@@ -112,7 +112,7 @@ defmodule Sippet.Router.Inbound do
   defp stray(%Stack{options: %{stateless: true}} = stack, _response, arrival) do
     source = source(stack, arrival)
 
-    if Overload.room?(stack, source),
+    if Overload.room?(stack.overload, source),
       do: detached(stack, :receive_response, arrival, source),
       else: dropped(stack, :overload, arrival)
   end
@@ -128,7 +128,7 @@ defmodule Sippet.Router.Inbound do
   defp unbidden(stack, callback, arrival) do
     source = source(stack, arrival)
 
-    case Overload.admit(stack, source, :ack) do
+    case Overload.admit(stack.overload, source, :ack) do
       :ok -> detached(stack, callback, arrival, source)
       {:error, _reason} -> dropped(stack, :overload, arrival)
     end
@@ -177,7 +177,7 @@ defmodule Sippet.Router.Inbound do
       Transactions.ack(stack, ack) == :ok ->
         detached(stack, :receive_request, arrival, source(stack, arrival))
 
-      Overload.answered?(stack) and StatelessResponse.acknowledged?(ack) ->
+      Overload.answered?(stack.overload) and StatelessResponse.acknowledged?(ack) ->
         dropped(stack, :refusal_ack, arrival)
 
       true ->
@@ -203,14 +203,14 @@ defmodule Sippet.Router.Inbound do
 
   defp admit(stack, %Message{start_line: %{method: method}}, source)
        when method in [:ack, :cancel] do
-    if Overload.room?(stack, source), do: :ok, else: {:error, :pending}
+    if Overload.room?(stack.overload, source), do: :ok, else: {:error, :pending}
   end
 
   # RFC3261§12.2 - a tag in the To is that of a dialog
   defp admit(stack, %Message{headers: %{to: {_name, _uri, %{"tag" => _tag}}}}, source),
-    do: Overload.admit(stack, source, :within_dialog)
+    do: Overload.admit(stack.overload, source, :within_dialog)
 
-  defp admit(stack, _request, source), do: Overload.admit(stack, source, :new)
+  defp admit(stack, _request, source), do: Overload.admit(stack.overload, source, :new)
 
   # A transport that has not registered cannot be answered through.
   defp start(stack, _request, _key, _source, %Arrival{transport: nil} = arrival),
@@ -231,7 +231,7 @@ defmodule Sippet.Router.Inbound do
   # A callback outside of any transaction.
   defp detached(stack, callback, %Arrival{message: message, octets: octets}, source) do
     {pid, _ref} = CallbackRunner.start(stack, callback, message, nil)
-    Overload.enter(stack, pid, source, byte_size(octets), Worker.index(stack))
+    Overload.enter(stack.overload, pid, source, byte_size(octets), Worker.index(stack))
   end
 
   ## Answers without a transaction
@@ -256,7 +256,7 @@ defmodule Sippet.Router.Inbound do
   defp answer(_stack, %Arrival{transport: nil}, _response), do: :ok
 
   defp answer(stack, arrival, response) do
-    if Overload.answer?(stack, arrival.remote) do
+    if Overload.answer?(stack.overload, arrival.remote) do
       with {:ok, response} <- response.(), do: Outbound.respond(stack, response, arrival)
       :ok
     else
@@ -266,7 +266,7 @@ defmodule Sippet.Router.Inbound do
 
   ## What is told
 
-  defp source(stack, arrival), do: Overload.source(stack, arrival.remote)
+  defp source(stack, arrival), do: Overload.source(stack.overload, arrival.remote)
 
   defp received(stack, arrival),
     do: Events.received(stack, arrival.message, byte_size(arrival.octets), arrival.remote)

@@ -7,14 +7,14 @@ defmodule Sippet.Stack.Events do
 
   @spec received(Stack.t(), Message.t(), non_neg_integer, Via.remote()) :: :ok
   def received(stack, message, bytes, remote) do
-    Telemetry.emit(stack, :message_received, %{bytes: bytes}, fn ->
+    Telemetry.emit(stack.telemetry, :message_received, %{bytes: bytes}, fn ->
       %{message: message, remote: remote}
     end)
   end
 
   @spec refused(Stack.t(), term, non_neg_integer, Via.remote()) :: :ok
   def refused(stack, error, bytes, remote) do
-    Telemetry.emit(stack, :message_refused, %{bytes: bytes}, fn ->
+    Telemetry.emit(stack.telemetry, :message_refused, %{bytes: bytes}, fn ->
       %{error: error, remote: remote}
     end)
   end
@@ -27,17 +27,17 @@ defmodule Sippet.Stack.Events do
           Via.remote()
         ) :: :ok
   def rejected(stack, request, reason, bytes, remote) do
-    Telemetry.reject(stack, reason, %{bytes: bytes}, fn ->
+    Telemetry.reject(stack.telemetry, reason, %{bytes: bytes}, fn ->
       %{reason: reason, request: request, remote: remote}
     end)
 
-    if Overload.begins?(stack, reason),
+    if Overload.begins?(stack.overload, reason),
       do: Stack.log(stack, :warning, fn -> "new requests are refused: #{reason}" end)
   end
 
   @spec dropped(Stack.t(), atom, non_neg_integer, term) :: :ok
   def dropped(stack, reason, bytes, remote) do
-    Telemetry.emit(stack, :message_dropped, %{bytes: bytes}, fn ->
+    Telemetry.emit(stack.telemetry, :message_dropped, %{bytes: bytes}, fn ->
       %{reason: reason, remote: remote}
     end)
   end

@@ -68,9 +68,14 @@ defmodule Sippet.Transactions.Actions do
   def start(_stack, _row, _request), do: :ok
 
   defp started(stack, row(machine: machine) = row) do
-    Telemetry.emit(stack, :transaction_started, %{system_time: System.system_time()}, fn ->
-      %{key: key(row), machine: machine}
-    end)
+    Telemetry.emit(
+      stack.telemetry,
+      :transaction_started,
+      %{system_time: System.system_time()},
+      fn ->
+        %{key: key(row), machine: machine}
+      end
+    )
   end
 
   @doc """
@@ -439,7 +444,7 @@ defmodule Sippet.Transactions.Actions do
   defp release(stack, row(running: nil, pending: octets, source: source, state: state) = row)
        when octets > 0 do
     if state == nil or Rows.finished_state?(state) do
-      Overload.leave(stack, source, octets)
+      Overload.leave(stack.overload, source, octets)
       row(row, pending: 0)
     else
       row
@@ -489,7 +494,7 @@ defmodule Sippet.Transactions.Actions do
         Process.put({:callback, pid}, ended)
     end
 
-    Telemetry.emit(stack, :transaction_ended, %{duration: duration}, fn ->
+    Telemetry.emit(stack.telemetry, :transaction_ended, %{duration: duration}, fn ->
       %{key: key(row), machine: row(row, :machine), reason: reason}
     end)
   end

@@ -83,7 +83,7 @@ defmodule Sippet.Transactions.Timers do
           | :repeat
 
   @typedoc "The stack's options, and whether the transaction's transport is a reliable one."
-  @type t :: {options :: map, reliable? :: boolean}
+  @type t :: {Sippet.Stack.Options.t(), reliable? :: boolean}
 
   @doc """
   Returns for how many milliseconds the timer is set first, or `:never` where it is not set at all.
@@ -133,9 +133,9 @@ defmodule Sippet.Transactions.Timers do
 
   defp ms({factor, name}, options), do: factor * Map.fetch!(options, name)
 
-  # A test may put a lower minimum into the options of its stack; users have no such option.
+  # A test may have a lower minimum; users have no such option.
   defp ms({:at_least, :least_d, time}, options),
-    do: max(Map.get(options, :least_d, @least_d), ms(time, options))
+    do: max(Map.get(options.private, :least_d, @least_d), ms(time, options))
 
   defp ms(:until_e_is_t2, %{t1: t1, t2: t2}), do: until(t1, t2, 0)
   defp ms(ms, _options) when is_integer(ms), do: ms

@@ -52,7 +52,7 @@ defmodule Sippet.Transactions.Worker do
 
   @impl true
   def handle_continue(:recover, {index, stack, _inbound} = worker) do
-    Overload.recover(stack, index)
+    Overload.recover(stack.overload, index)
     Actions.recover(stack, index)
     Alarm.set(stack, Deadlines.first(stack, index))
     {:noreply, worker}
@@ -81,7 +81,7 @@ defmodule Sippet.Transactions.Worker do
   def handle_info({:DOWN, _ref, :process, pid, reason}, {_index, stack, _inbound} = worker) do
     case Process.delete({:callback, pid}) do
       nil ->
-        Overload.done(stack, pid)
+        Overload.done(stack.overload, pid)
 
       number ->
         with row when row != nil <- Rows.fetch(stack, number),

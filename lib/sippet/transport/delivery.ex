@@ -33,13 +33,13 @@ defmodule Sippet.Transport.Delivery do
   defp told(stack, transport, {host, port} = destination, octets, _key, time, :ok) do
     Tap.sent(time, stack, octets, transport, destination)
 
-    Telemetry.emit(stack, :message_sent, %{bytes: byte_size(octets)}, fn ->
+    Telemetry.emit(stack.telemetry, :message_sent, %{bytes: byte_size(octets)}, fn ->
       %{octets: octets, remote: {transport.protocol, host, port}}
     end)
   end
 
   defp told(stack, transport, {host, port}, _octets, key, _time, {:error, reason} = error) do
-    Telemetry.emit(stack, :transport_error, %{system_time: System.system_time()}, fn ->
+    Telemetry.emit(stack.telemetry, :transport_error, %{system_time: System.system_time()}, fn ->
       %{reason: reason, remote: {transport.protocol, host, port}, key: key}
     end)
 

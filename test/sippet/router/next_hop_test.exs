@@ -99,7 +99,7 @@ defmodule Sippet.Router.NextHopTest do
 
   describe "route/2" do
     defp stack(transports) do
-      stack = Stack.create(__MODULE__, %{}, nil)
+      stack = Stack.create(Stack.Options.new(name: __MODULE__), nil)
       on_exit(fn -> :persistent_term.erase({Stack, __MODULE__}) end)
       Stack.put_transports(stack, transports)
       stack

@@ -412,18 +412,18 @@ defmodule Sippet.Transactions.RecoveryTest do
 
     test "counts once as pending, and then no more" do
       stack = start_stack(:still)
-      source = Overload.source(stack, {:udp, {192, 0, 2, 1}, 5060})
+      source = Overload.source(stack.overload, {:udp, {192, 0, 2, 1}, 5060})
       request = request(:options, @call)
       transport = TestTransport.new()
       :ok = Transactions.start_server(stack, request, transport, destination(), %{source: source})
       key = Server.Key.new(request)
       assert_soon({:receive_request, ^request, ^key})
       kill_workers(stack, [key])
-      assert Overload.pending(stack) == 1
+      assert Overload.pending(stack.overload) == 1
       kill_workers(stack, [key], fn -> answer(stack, request, 200) end)
-      wait_until(fn -> Overload.pending(stack) == 0 end)
+      wait_until(fn -> Overload.pending(stack.overload) == 0 end)
       kill_workers(stack, [key])
-      assert Overload.pending(stack) == 0
+      assert Overload.pending(stack.overload) == 0
     end
 
     test "is told of once, by the events" do
@@ -434,7 +434,7 @@ defmodule Sippet.Transactions.RecoveryTest do
       kill_workers(stack, [key])
       advance(stack, 32_000)
       assert await_end(stack, key) == :normal
-      counts = Telemetry.counts(stack.counters)
+      counts = Telemetry.counts(stack.telemetry)
       assert {counts.transaction_started, counts.transaction_ended} == {1, 1}
     end
   end

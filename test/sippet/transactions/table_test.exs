@@ -10,7 +10,7 @@ defmodule Sippet.Transactions.TableTest.Driver do
   alias Sippet.Message
   alias Sippet.Transactions.{Client, Server, Timers}
 
-  @options %{t1: 500, t2: 4_000, t4: 5_000, answer_timeout: 60_000}
+  @options Sippet.Stack.Options.new(name: :any, answer_timeout: 60_000)
   # When the machine starts: time may be below zero.
   @start -1_000_000
   # Longer than anything that a machine waits for.

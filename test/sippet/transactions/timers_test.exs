@@ -3,7 +3,7 @@ defmodule Sippet.Transactions.TimersTest do
 
   alias Sippet.Transactions.Timers
 
-  @defaults %{t1: 500, t2: 4_000, t4: 5_000, answer_timeout: 200_000}
+  @defaults Sippet.Stack.Options.new(name: :any)
   @unreliable {@defaults, false}
   @reliable {@defaults, true}
 

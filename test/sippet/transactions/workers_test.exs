@@ -14,7 +14,7 @@ defmodule Sippet.Transactions.WorkersTest do
     @moduledoc false
 
     def take(stack, data, remote, transport) do
-      Kernel.send(stack.options.test, {:taken, data, remote, transport, self()})
+      Kernel.send(stack.options.private.test, {:taken, data, remote, transport, self()})
 
       if String.contains?(data, "hold") do
         receive do
@@ -255,7 +255,7 @@ defmodule Sippet.Transactions.WorkersTest do
         deadlines: Deadlines.new(4)
     }
 
-    stack = Stack.create(name, %{test: self()}, transactions)
+    stack = Stack.create(Stack.Options.new([name: name], %{test: self()}), transactions)
     start_supervised!({WorkerSupervisor, {stack, Listener}})
     %{stack: stack}
   end

@@ -292,7 +292,7 @@ defmodule Sippet.Transports.UDP.Server do
 
   defp dropped(state, reason, bytes, {ip, port}) do
     with_stack(state, fn stack ->
-      Telemetry.emit(stack, :message_dropped, %{bytes: bytes}, fn ->
+      Telemetry.emit(stack.telemetry, :message_dropped, %{bytes: bytes}, fn ->
         %{reason: reason, remote: {:udp, ip, port}}
       end)
     end)
@@ -300,9 +300,14 @@ defmodule Sippet.Transports.UDP.Server do
 
   defp failed(state, reason) do
     with_stack(state, fn stack ->
-      Telemetry.emit(stack, :transport_error, %{system_time: System.system_time()}, fn ->
-        %{reason: reason, remote: nil, key: nil}
-      end)
+      Telemetry.emit(
+        stack.telemetry,
+        :transport_error,
+        %{system_time: System.system_time()},
+        fn ->
+          %{reason: reason, remote: nil, key: nil}
+        end
+      )
     end)
   end
 

@@ -1,0 +1,127 @@
+defmodule Sippet.Stack.Options do
+  # `Sippet` documents them.
+  @timer_options [
+    t1: [
+      type: :positive,
+      default: 500,
+      doc: "estimate of the round-trip time, in ms (RFC 3261 §17.1.1.1)"
+    ],
+    t2: [type: :positive, default: 4_000, doc: "longest interval between retransmissions, in ms"],
+    t4: [type: :positive, default: 5_000, doc: "how long a message stays in the network, in ms"]
+  ]
+
+  @options [
+             name: [
+               type: :atom,
+               required: true,
+               doc: "the stack's name, by which all functions know it"
+             ],
+             core: [
+               type: :module,
+               default: nil,
+               doc: "the `Sippet.Core`; `register_core/2` may name it later"
+             ]
+           ] ++
+             @timer_options ++
+             [
+               answer_timeout: [
+                 type: :positive,
+                 default: 200_000,
+                 doc:
+                   "ms after which an INVITE that the core never answers gets 500, and the core `:no_answer`"
+               ],
+               max_transactions: [
+                 type: :positive,
+                 # 32 s of `:max_requests`: on UDP a transaction waits as long before it ends (RFC 3261 §17.2, Timers J and L).
+                 default: 256_000,
+                 doc:
+                   "transactions at a time, also those that only wait out their last timer (32 s, some 1.2 KB each); a " <>
+                     "new request over them gets 503 with Retry-After"
+               ],
+               max_pending: [
+                 type: :limit,
+                 default: 10_000,
+                 doc:
+                   "requests at a time that the core or the far end is not done with (6 to 11 KB each); a new one over " <>
+                     "them gets 503 with Retry-After, and of a source that holds most of them earlier"
+               ],
+               max_pending_bytes: [
+                 type: :limit,
+                 default: 64_000_000,
+                 doc:
+                   "bytes that these requests came with; while they are over it a new one gets 503 with Retry-After, and " <>
+                     "of a source that holds most of them earlier. A request over UDP may have 64 KB"
+               ],
+               max_requests: [
+                 type: :limit,
+                 default: 8_000,
+                 doc:
+                   "new requests a second; one over them gets 503 with Retry-After, and of a source that sends most of " <>
+                     "them earlier. As many answers without a transaction are sent in a second, and no more"
+               ],
+               stateless: [
+                 type: :boolean,
+                 default: false,
+                 doc:
+                   "whether no server transaction is started: the core gets every request, and every response that it has no " <>
+                     "transaction for, with `nil` as its key, retransmissions too, and answers by `forward/2` (RFC 3261 §8.2.7, §16.11)"
+               ],
+               telemetry: [
+                 type: :module,
+                 default: nil,
+                 doc:
+                   "a module to execute events in, in place of `:telemetry`; see `Sippet.Telemetry`"
+               ],
+               obey_maddr: [
+                 type: :boolean,
+                 default: false,
+                 doc:
+                   "whether a response goes to a unicast `maddr` of the topmost Via (RFC 3261 §18.2.2) that is " <>
+                     "not its request's source; true makes the stack send where a stranger says"
+               ]
+             ]
+
+  @moduledoc false
+  # The options of a stack: one schema, which is also their documentation.
+
+  alias Sippet.Options
+
+  @enforce_keys Keyword.keys(@options)
+  defstruct @enforce_keys ++ [private: %{}]
+
+  @typedoc """
+  The options that users know, and in `private` those that are for tests alone:
+
+    * `:clock` - the table with the time of a stack whose time stands still (`Sippet.Transactions.Clock`)
+    * `:least_d` - ms that Timer D takes at least
+  """
+  @type t :: %__MODULE__{
+          name: atom,
+          core: module | nil,
+          t1: pos_integer,
+          t2: pos_integer,
+          t4: pos_integer,
+          answer_timeout: pos_integer,
+          max_transactions: pos_integer,
+          max_pending: pos_integer | :infinity,
+          max_pending_bytes: pos_integer | :infinity,
+          max_requests: pos_integer | :infinity,
+          stateless: boolean,
+          telemetry: module | nil,
+          obey_maddr: boolean,
+          private: map
+        }
+
+  @doc """
+  The options that users know.
+  """
+  @spec schema() :: Options.schema()
+  def schema, do: @options
+
+  @doc """
+  The options with their defaults, or `ArgumentError`.
+  """
+  @spec new(keyword, map) :: t
+  def new(options, private \\ %{}),
+    do: struct!(__MODULE__, options |> Options.validate!(@options) |> Map.put(:private, private))
+end
