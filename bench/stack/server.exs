@@ -20,6 +20,30 @@ defmodule Bench.Answer do
   def receive_error(_reason, _key), do: :ok
 end
 
+# How the work is shared out: at SIGUSR2 it says which part of all workers' reductions the busiest has run.
+defmodule Bench.Shares do
+  @behaviour :gen_event
+
+  def init(_argument), do: {:ok, nil}
+
+  def handle_event(:sigusr2, state) do
+    reductions =
+      for name <- Sippet.Transactions.Workers.names(Sippet.Stack.fetch!(:bench)) do
+        {:reductions, count} = name |> Process.whereis() |> Process.info(:reductions)
+        count
+      end
+
+    IO.puts("largest share: #{Float.round(Enum.max(reductions) / Enum.sum(reductions), 2)}")
+    {:ok, state}
+  end
+
+  def handle_event(_signal, state), do: {:ok, state}
+  def handle_call(_request, state), do: {:ok, :ok, state}
+end
+
+:gen_event.add_handler(:erl_signal_server, Bench.Shares, nil)
+:os.set_signal(:sigusr2, :handle)
+
 # One source that asks all that the stack can do is what its limits are against.
 {:ok, _} =
   Sippet.start_link(
