@@ -63,6 +63,21 @@ defmodule Sippet.SIPp do
   def scenario(name), do: ["-sf", Path.join(@scenarios, name <> ".xml")]
 
   @doc """
+  The arguments for SIPp's own scenario `uas`, but for the time that it stays after each call, to answer a BYE again: that
+  is 4 s, which a test would wait for. Here it is longer than T1, so that a BYE that came again would be seen.
+  """
+  @spec own_uas() :: [String.t()]
+  def own_uas do
+    {scenario, _status} = System.cmd("sipp", ["-sd", "uas"])
+    [before, rest] = String.split(scenario, ~s(<timewait milliseconds="4000"/>))
+    folder = new_folder()
+    on_exit(fn -> File.rm_rf!(folder) end)
+    file = Path.join(folder, "uas.xml")
+    File.write!(file, [before, ~s(<timewait milliseconds="700"/>), rest])
+    ["-sf", file]
+  end
+
+  @doc """
   Starts SIPp and gives it back once it listens.
 
     * `:ip` - the address to stand on, 127.0.0.1 or ::1;
@@ -113,11 +128,12 @@ defmodule Sippet.SIPp do
   def await(%__MODULE__{} = sipp), do: result(sipp, collect(sipp, ""))
 
   @doc """
-  Runs SIPp against `remote` to its end. Options are those of `start/2`.
+  Runs SIPp against `remote` to its end. Options are those of `start/2`. Of several calls 100 begin in a second, if the
+  arguments do not say otherwise.
   """
   @spec run({:inet.ip_address(), :inet.port_number()}, [String.t()], keyword) :: result
   def run({ip, port}, arguments, options \\ []) do
-    ["#{host(ip)}:#{port}" | arguments] |> start([ip: ip] ++ options) |> await()
+    ["#{host(ip)}:#{port}", "-r", "100" | arguments] |> start([ip: ip] ++ options) |> await()
   end
 
   @doc """
