@@ -11,11 +11,11 @@ defmodule Sippet.SIPp do
   defstruct [:port, :os_pid, :address, :folder, :limit]
 
   @typedoc """
-  A SIPp that was started: `address` is the `{ip, port}` of its signalling.
+  A SIPp that was started: `address` is the `{ip, port}` of its signalling; one that had ended at once has no `os_pid`.
   """
   @type t :: %__MODULE__{
           port: port,
-          os_pid: pos_integer,
+          os_pid: pos_integer | nil,
           address: {:inet.ip_address(), :inet.port_number()},
           folder: Path.t(),
           limit: pos_integer
@@ -85,7 +85,9 @@ defmodule Sippet.SIPp do
     * `:limit` - after so many seconds it is ended, and its exit code is not 0 (10).
   """
   @spec start([String.t()], keyword) :: t
-  def start(arguments, options \\ []) do
+  def start(arguments, options \\ []), do: arguments |> launch(options) |> wait_until_bound(500)
+
+  defp launch(arguments, options) do
     ip = Keyword.get(options, :ip, {127, 0, 0, 1})
     limit = Keyword.get(options, :limit, 10)
     folder = new_folder()
@@ -107,18 +109,16 @@ defmodule Sippet.SIPp do
         cd: folder
       ])
 
-    {:os_pid, os_pid} = Port.info(port, :os_pid)
-
     sipp = %__MODULE__{
       port: port,
-      os_pid: os_pid,
+      os_pid: with({:os_pid, os_pid} <- Port.info(port, :os_pid), do: os_pid),
       address: {ip, signalling},
       folder: folder,
       limit: limit
     }
 
     on_exit(fn -> clear(sipp) end)
-    wait_until_bound(sipp, 500)
+    sipp
   end
 
   @doc """
@@ -133,7 +133,7 @@ defmodule Sippet.SIPp do
   """
   @spec run({:inet.ip_address(), :inet.port_number()}, [String.t()], keyword) :: result
   def run({ip, port}, arguments, options \\ []) do
-    ["#{host(ip)}:#{port}", "-r", "100" | arguments] |> start([ip: ip] ++ options) |> await()
+    ["#{host(ip)}:#{port}", "-r", "100" | arguments] |> launch([ip: ip] ++ options) |> await()
   end
 
   @doc """
@@ -231,6 +231,7 @@ defmodule Sippet.SIPp do
     File.rm_rf!(sipp.folder)
   end
 
+  defp ours?(%{os_pid: nil}), do: false
   defp ours?(sipp), do: File.read_link("/proc/#{sipp.os_pid}/cwd") == {:ok, sipp.folder}
 
   defp host(ip) when tuple_size(ip) == 8, do: "[#{:inet.ntoa(ip)}]"
