@@ -1,3 +1,7 @@
+# A test runs once: to optimise it takes the compiler longer than the test would gain, and is a third of its work.
+unless System.get_env("ERL_COMPILER_OPTIONS"),
+  do: System.put_env("ERL_COMPILER_OPTIONS", "[no_ssa_opt]")
+
 # Tests begin while the files of others are still being compiled. To load a module then may take longer than T1, after
 # which peers repeat themselves.
 Enum.each(Application.spec(:sippet, :modules), &Code.ensure_loaded!/1)

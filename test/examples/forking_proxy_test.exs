@@ -56,7 +56,7 @@ defmodule Examples.ForkingProxyTest do
     test "calls between two SIPps, along the Record-Route" do
       {stack, proxy} = proxy()
       {alice, _address} = start_stack(ScriptedUserAgent)
-      uas = SIPp.start(["-sn", "uas"], calls: 10)
+      uas = SIPp.start(SIPp.own_uas(), calls: 10)
       register(alice, proxy, [{uas.address, %{}}], "service")
 
       result = proxy |> SIPp.run(example_scenario("uac_call"), calls: 10) |> SIPp.assert_success()

@@ -7,7 +7,7 @@ defmodule Sippet.Interop.UACTest do
 
   @calls 10
 
-  # SIPp's own uas stays for 4 s after each call, to answer a BYE again: its end is not awaited for the answers.
+  # SIPp's uas stays a while after each call, to answer a BYE again: its end is not awaited for the answers.
   defp call(stack, %SIPp{address: {ip, port}}, user, then \\ :hang_up),
     do: Caller.call(stack, user, {text(ip), port}, then)
 
@@ -31,7 +31,7 @@ defmodule Sippet.Interop.UACTest do
   describe "a call (SIPp's own uas)" do
     test "is placed over IPv4" do
       {stack, _address} = start_stack(Caller)
-      sipp = SIPp.start(["-sn", "uas"], calls: @calls)
+      sipp = SIPp.start(SIPp.own_uas(), calls: @calls)
       call_ids = assert_calls(stack, sipp, @calls)
       for call_id <- call_ids, do: assert_response(stack, call_id, :invite, 180)
 
@@ -43,7 +43,7 @@ defmodule Sippet.Interop.UACTest do
     test "is placed over IPv6" do
       ip = {0, 0, 0, 0, 0, 0, 0, 1}
       {stack, _address} = start_stack(Caller, ip: ip)
-      sipp = SIPp.start(["-sn", "uas"], calls: @calls, ip: ip)
+      sipp = SIPp.start(SIPp.own_uas(), calls: @calls, ip: ip)
       assert_calls(stack, sipp, @calls)
 
       result = sipp |> SIPp.await() |> SIPp.assert_success()
@@ -53,7 +53,7 @@ defmodule Sippet.Interop.UACTest do
 
     # SIPp drops a tenth of what it sends and of what it receives.
     test "is placed although packets get lost on both sides" do
-      {stack, _address} = start_stack(Caller, t1: 100)
+      {stack, _address} = start_stack(Caller, t1: 50)
       sipp = SIPp.start(["-lost", "10" | SIPp.scenario("uas_lossy")], calls: 40, limit: 20)
       assert_calls(stack, sipp, 40)
 

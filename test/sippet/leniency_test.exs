@@ -53,39 +53,45 @@ defmodule Sippet.LeniencyTest do
 
   describe "parameters of" do
     for %{name: name, shape: shape} <- @rows, is_map_key(@with_params, shape) do
-      test "#{name}: the last of two counts, an empty one is none" do
-        element = @with_params[unquote(shape)]
-        plain = read(unquote(name), element <> ";x=2;y")
+      test "#{name}: the last of two counts, an empty one is none",
+        do: assert_last_counts(unquote(name), unquote(shape))
+    end
 
-        for odd <- [
-              ";x=1;x=2;y",
-              ";x;X=2;y;y",
-              ";x=\"1\";x=2;y",
-              ";;x=2;y",
-              ";x=2;y;",
-              ";x=2;y; ",
-              "; ;x=2; ; ;y;;",
-              ";x=2;y=",
-              ";x=2;y= ;"
-            ] do
-          assert read(unquote(name), element <> odd) == plain, odd
-        end
+    defp assert_last_counts(name, shape) do
+      element = @with_params[shape]
+      plain = read(name, element <> ";x=2;y")
+
+      for odd <- [
+            ";x=1;x=2;y",
+            ";x;X=2;y;y",
+            ";x=\"1\";x=2;y",
+            ";;x=2;y",
+            ";x=2;y;",
+            ";x=2;y; ",
+            "; ;x=2; ; ;y;;",
+            ";x=2;y=",
+            ";x=2;y= ;"
+          ] do
+        assert read(name, element <> odd) == plain, odd
       end
     end
 
     for %{name: name, shape: :auth} <- @rows do
-      test "#{name}: blanks part them too, and commas may be doubled" do
-        plain = read(unquote(name), ~s(Digest realm="a", nonce="b", stale=true))
+      test "#{name}: blanks part them too, and commas may be doubled",
+        do: assert_parted_by_blanks(unquote(name))
+    end
 
-        for odd <- [
-              ~s(Digest realm="a" nonce="b", stale=true),
-              ~s(Digest realm="a" nonce="b" stale=true),
-              ~s(Digest realm="a",, nonce="b", ,stale=true),
-              ~s(Digest realm="a", nonce="b", stale=true,),
-              ~s(Digest realm="x", realm="a", nonce="b", stale=true)
-            ] do
-          assert read(unquote(name), odd) == plain, odd
-        end
+    defp assert_parted_by_blanks(name) do
+      plain = read(name, ~s(Digest realm="a", nonce="b", stale=true))
+
+      for odd <- [
+            ~s(Digest realm="a" nonce="b", stale=true),
+            ~s(Digest realm="a" nonce="b" stale=true),
+            ~s(Digest realm="a",, nonce="b", ,stale=true),
+            ~s(Digest realm="a", nonce="b", stale=true,),
+            ~s(Digest realm="x", realm="a", nonce="b", stale=true)
+          ] do
+        assert read(name, odd) == plain, odd
       end
     end
   end
@@ -125,16 +131,19 @@ defmodule Sippet.LeniencyTest do
 
   describe "elements of" do
     for %{name: name, shape: shape} when shape not in [:via, :auth] <- @lists do
-      test "#{name}: an empty one is passed over" do
-        element = @elements[unquote(shape)]
+      test "#{name}: an empty one is passed over",
+        do: assert_empty_passed_over(unquote(name), unquote(shape))
+    end
 
-        for {plain, odd} <- [
-              {element, [",#{element}", "#{element},", ", ,#{element}, ,", " , #{element}"]},
-              {"#{element},#{element}", ["#{element},,#{element}", "#{element}, , #{element},"]}
-            ],
-            odd <- odd do
-          assert read(unquote(name), odd) == read(unquote(name), plain), odd
-        end
+    defp assert_empty_passed_over(name, shape) do
+      element = @elements[shape]
+
+      for {plain, odd} <- [
+            {element, [",#{element}", "#{element},", ", ,#{element}, ,", " , #{element}"]},
+            {"#{element},#{element}", ["#{element},,#{element}", "#{element}, , #{element},"]}
+          ],
+          odd <- odd do
+        assert read(name, odd) == read(name, plain), odd
       end
     end
 
@@ -145,114 +154,138 @@ defmodule Sippet.LeniencyTest do
 
     for %{name: name, repeat: :list, level: level, shape: shape} when shape != :via <- @lists,
         level != :extension do
-      test "#{name}: without any, the header is as one that is not there" do
-        for odd <- ["", " ", ",", ", ,"] do
-          assert {:ok, message} = Message.parse(message(unquote(name), odd))
-          assert headers(message, unquote(name)) == [], inspect(odd)
-        end
+      test "#{name}: without any, the header is as one that is not there",
+        do: assert_absent(unquote(name), unquote(shape))
+    end
 
-        # … and a line of them among others changes nothing.
-        element = @elements[unquote(shape)]
-        more = "#{element}\r\n#{unquote(name)}: ,\r\n#{unquote(name)}:"
-        assert {:ok, message} = Message.parse(message(unquote(name), more))
-        assert [{key, value}] = headers(message, unquote(name))
-        assert {key, value} == {Sippet.Corpus.key(unquote(name)), read(unquote(name), element)}
+    defp assert_absent(name, shape) do
+      for odd <- ["", " ", ",", ", ,"] do
+        assert {:ok, message} = Message.parse(message(name, odd))
+        assert headers(message, name) == [], inspect(odd)
       end
+
+      # … and a line of them among others changes nothing.
+      element = @elements[shape]
+      more = "#{element}\r\n#{name}: ,\r\n#{name}:"
+      assert {:ok, message} = Message.parse(message(name, more))
+      assert [{key, value}] = headers(message, name)
+      assert {key, value} == {Sippet.Corpus.key(name), read(name, element)}
     end
 
     for %{name: name, repeat: :list0, level: level} <- @lists, level != :extension do
-      test "#{name}: without any, the list is empty" do
-        for odd <- ["", " ", ",", ", ,"], do: assert(read(unquote(name), odd) == [], inspect(odd))
-      end
+      test "#{name}: without any, the list is empty", do: assert_empty_list(unquote(name))
+    end
+
+    defp assert_empty_list(name) do
+      for odd <- ["", " ", ",", ", ,"], do: assert(read(name, odd) == [], inspect(odd))
     end
   end
 
   describe "URIs of" do
     for %{name: name, shape: shape} <- @rows, shape in @uris do
-      test "#{name}: any visible octet in a user, but those that part it" do
-        for user <- ["#", "*#1", "^{}|`", "a;b?c,d", "%23", "é", <<0x80, 0xFF>>, "a:b#c"] do
-          assert uri(read(unquote(name), "<sip:#{user}@h>")).userinfo == user, inspect(user)
-          assert uri(read(unquote(name), "<sip:#{user}@h>")).host == "h"
-        end
+      test "#{name}: any visible octet in a user, but those that part it",
+        do: assert_visible_user(unquote(name))
 
-        for user <- ["a@b", "a<b", "a>b", "a\"b", "a[b", "a]b", "a\\b", "a b", "%zz", "%2", "\a"] do
-          refused(unquote(name), "<sip:#{user}@h>")
-        end
+      test "#{name}: an empty user", do: assert_empty_user(unquote(name))
+
+      test "#{name}: a quoted string as the value of a parameter",
+        do: assert_quoted_value(unquote(name))
+
+      test "#{name}: no blanks in brackets", do: assert_no_blanks(unquote(name))
+    end
+
+    defp assert_visible_user(name) do
+      for user <- ["#", "*#1", "^{}|`", "a;b?c,d", "%23", "é", <<0x80, 0xFF>>, "a:b#c"] do
+        assert uri(read(name, "<sip:#{user}@h>")).userinfo == user, inspect(user)
+        assert uri(read(name, "<sip:#{user}@h>")).host == "h"
       end
 
-      test "#{name}: an empty user" do
-        assert uri(read(unquote(name), "<sip:@h>")).userinfo == ""
-        assert uri(read(unquote(name), "<sip:@h>")).host == "h"
+      for user <- ["a@b", "a<b", "a>b", "a\"b", "a[b", "a]b", "a\\b", "a b", "%zz", "%2", "\a"] do
+        refused(name, "<sip:#{user}@h>")
+      end
+    end
+
+    defp assert_empty_user(name) do
+      assert uri(read(name, "<sip:@h>")).userinfo == ""
+      assert uri(read(name, "<sip:@h>")).host == "h"
+    end
+
+    defp assert_quoted_value(name) do
+      for parameters <- [
+            ~S(;thinfo="U2h5YhU=="),
+            ~S(;a="b;c>d,e<";lr),
+            ~S(;a="b\"c\\"),
+            ~S(;a="";b="x y")
+          ] do
+        assert uri(read(name, "<sip:a@h#{parameters}>")).parameters == parameters
       end
 
-      test "#{name}: a quoted string as the value of a parameter" do
-        for parameters <- [
-              ~S(;thinfo="U2h5YhU=="),
-              ~S(;a="b;c>d,e<";lr),
-              ~S(;a="b\"c\\"),
-              ~S(;a="";b="x y")
-            ] do
-          assert uri(read(unquote(name), "<sip:a@h#{parameters}>")).parameters == parameters
-        end
+      refused(name, ~S(<sip:a@h;x="open>))
+    end
 
-        refused(unquote(name), ~S(<sip:a@h;x="open>))
-      end
-
-      test "#{name}: no blanks in brackets" do
-        for odd <- ["< sip:a@h>", "<sip:a@h >", "<sip:a @h>", "<sip:a@h;x= y>"],
-            do: refused(unquote(name), odd)
-      end
+    defp assert_no_blanks(name) do
+      for odd <- ["< sip:a@h>", "<sip:a@h >", "<sip:a @h>", "<sip:a@h;x= y>"],
+          do: refused(name, odd)
     end
   end
 
   describe "a route without brackets in" do
     for %{name: name, shape: :route, repeat: :list} <- @rows do
-      test "#{name} has its parameters in the URI" do
-        for {odd, plain} <- [
-              {"sip:p1;lr", "<sip:p1;lr>"},
-              {"sip:a@p1:5062;transport=WS;lr", "<sip:a@p1:5062;transport=WS;lr>"},
-              {"<sip:p1;lr>, sip:p2;lr", "<sip:p1;lr>, <sip:p2;lr>"},
-              {"sip:p1;lr,sip:p2", "<sip:p1;lr>,<sip:p2>"},
-              {"sips:p1 ", "<sips:p1>"}
-            ] do
-          assert read(unquote(name), odd) == read(unquote(name), plain), odd
-        end
+      test "#{name} has its parameters in the URI", do: assert_parameters_in_uri(unquote(name))
+    end
 
-        refused(unquote(name), "sip:p1?x=y")
+    defp assert_parameters_in_uri(name) do
+      for {odd, plain} <- [
+            {"sip:p1;lr", "<sip:p1;lr>"},
+            {"sip:a@p1:5062;transport=WS;lr", "<sip:a@p1:5062;transport=WS;lr>"},
+            {"<sip:p1;lr>, sip:p2;lr", "<sip:p1;lr>, <sip:p2;lr>"},
+            {"sip:p1;lr,sip:p2", "<sip:p1;lr>,<sip:p2>"},
+            {"sips:p1 ", "<sips:p1>"}
+          ] do
+        assert read(name, odd) == read(name, plain), odd
       end
+
+      refused(name, "sip:p1?x=y")
     end
   end
 
   describe "display names of" do
     for %{name: name, shape: shape} <- @rows, shape in @names do
-      test "#{name} need no quotes" do
-        for display <- ["$5", "joe@home", "A (x) B.", "J\u00fcrgen [1]", "a/b:c=d", "Hi I'm Joe"] do
-          assert display(read(unquote(name), "#{display} <sip:a@b>")) == display
-          assert display(read(unquote(name), "#{display}<sip:a@b>")) == display
-        end
+      test "#{name} need no quotes", do: assert_no_quotes_needed(unquote(name))
+    end
 
-        for odd <- ["a\"b <sip:a@b>", "\"a <sip:a@b>", "a;b <sip:a@b>", "a>b <sip:a@b>"],
-            do: refused(unquote(name), odd)
+    defp assert_no_quotes_needed(name) do
+      for display <- ["$5", "joe@home", "A (x) B.", "J\u00fcrgen [1]", "a/b:c=d", "Hi I'm Joe"] do
+        assert display(read(name, "#{display} <sip:a@b>")) == display
+        assert display(read(name, "#{display}<sip:a@b>")) == display
       end
+
+      for odd <- ["a\"b <sip:a@b>", "\"a <sip:a@b>", "a;b <sip:a@b>", "a>b <sip:a@b>"],
+          do: refused(name, odd)
     end
   end
 
   describe "quoted strings" do
     for %{name: name, shape: shape} <- @rows, shape in @names do
-      test "in #{name}: a backslash may stand before any octet, also one from 0x80" do
-        odd = "\"J\\\u00fcrgen \\\\ \\a\" <sip:a@b>"
-        assert display(read(unquote(name), odd)) == "J\u00fcrgen \\ a"
-      end
+      test "in #{name}: a backslash may stand before any octet, also one from 0x80",
+        do: assert_backslash(unquote(name))
+    end
+
+    defp assert_backslash(name) do
+      odd = "\"J\\\u00fcrgen \\\\ \\a\" <sip:a@b>"
+      assert display(read(name, odd)) == "J\u00fcrgen \\ a"
     end
   end
 
   describe "a bare URI of" do
     for %{name: name, shape: :address, repeat: :one} <- @rows do
-      test "#{name} may have commas in its user" do
-        value = read(unquote(name), "sip:+111,,,2@atlanta.com;tag=12345")
-        assert {"", %URI{userinfo: "+111,,,2", host: "atlanta.com"}, params} = value
-        assert params == %{"tag" => "12345"}
-      end
+      test "#{name} may have commas in its user", do: assert_commas_in_user(unquote(name))
+    end
+
+    defp assert_commas_in_user(name) do
+      value = read(name, "sip:+111,,,2@atlanta.com;tag=12345")
+      assert {"", %URI{userinfo: "+111,,,2", host: "atlanta.com"}, params} = value
+      assert params == %{"tag" => "12345"}
     end
 
     test "Refer-To has its headers, raw or escaped, and none of them in a parameter" do
@@ -274,22 +307,24 @@ defmodule Sippet.LeniencyTest do
 
   describe "Call-ID and those that name one" do
     for %{name: name, shape: :call_id} <- @rows do
-      test "#{name} of any visible octets" do
-        for text <- [
-              "7f#2a$91@h",
-              "@abc",
-              "a@b@c",
-              "a;b=|{}",
-              "\u00fc@h",
-              <<0xFF>>,
-              "<a>",
-              "\"a\""
-            ] do
-          assert List.wrap(read(unquote(name), text)) == [text]
-        end
+      test "#{name} of any visible octets", do: assert_visible_call_id(unquote(name))
+    end
 
-        for text <- ["a b", "a\tb", "a\ab", <<"a", 127>>], do: refused(unquote(name), text)
+    defp assert_visible_call_id(name) do
+      for text <- [
+            "7f#2a$91@h",
+            "@abc",
+            "a@b@c",
+            "a;b=|{}",
+            "\u00fc@h",
+            <<0xFF>>,
+            "<a>",
+            "\"a\""
+          ] do
+        assert List.wrap(read(name, text)) == [text]
       end
+
+      for text <- ["a b", "a\tb", "a\ab", <<"a", 127>>], do: refused(name, text)
     end
   end
 

@@ -110,43 +110,56 @@ defmodule Sippet.SerializerTest do
 
   describe "every row of the table" do
     for %{name: name, shape: shape, repeat: repeat} <- Table.rows(), shape != :raw do
-      for {{value, text}, index} <- Enum.with_index(Map.fetch!(@samples, shape)) do
-        test "prints and parses #{name}, #{index}" do
-          {value, text} = unquote(Macro.escape({value, text}))
-          value = if unquote(repeat) == :one, do: value, else: [value]
-          assert print(unquote(name), value) == text
-          assert Headers.parse(unquote(name), text) == {:ok, value}
-        end
+      for {_sample, index} <- Enum.with_index(Map.fetch!(@samples, shape)) do
+        test "prints and parses #{name}, #{index}",
+          do:
+            assert_printed_and_parsed(
+              unquote(name),
+              unquote(shape),
+              unquote(index),
+              unquote(repeat)
+            )
       end
 
       if repeat != :one and shape != :auth do
-        test "joins the values of #{name}" do
-          {values, texts} = Enum.unzip(unquote(Macro.escape(Map.fetch!(@samples, shape))))
-          values = values ++ values
-          text = print(unquote(name), values)
-          assert text == Enum.join(texts ++ texts, ", ")
-          assert Headers.parse(unquote(name), text) == {:ok, values}
-        end
+        test "joins the values of #{name}", do: assert_joined(unquote(name), unquote(shape))
       end
 
-      test "refuses other terms for #{name}" do
-        for bad <- [
-              nil,
-              :atom,
-              -1,
-              %{},
-              {},
-              {1},
-              {1, 2, 3},
-              [nil],
-              [{}],
-              [[]],
-              [{"a", "b"}],
-              <<1::3>>
-            ] do
-          assert_raise ArgumentError, ~r/^cannot print #{unquote(name)}: /, fn ->
-            print(unquote(name), bad)
-          end
+      test "refuses other terms for #{name}", do: assert_others_refused(unquote(name))
+    end
+
+    defp assert_printed_and_parsed(name, shape, index, repeat) do
+      {value, text} = @samples |> Map.fetch!(shape) |> Enum.at(index)
+      value = if repeat == :one, do: value, else: [value]
+      assert print(name, value) == text
+      assert Headers.parse(name, text) == {:ok, value}
+    end
+
+    defp assert_joined(name, shape) do
+      {values, texts} = Enum.unzip(Map.fetch!(@samples, shape))
+      values = values ++ values
+      text = print(name, values)
+      assert text == Enum.join(texts ++ texts, ", ")
+      assert Headers.parse(name, text) == {:ok, values}
+    end
+
+    defp assert_others_refused(name) do
+      for bad <- [
+            nil,
+            :atom,
+            -1,
+            %{},
+            {},
+            {1},
+            {1, 2, 3},
+            [nil],
+            [{}],
+            [[]],
+            [{"a", "b"}],
+            <<1::3>>
+          ] do
+        assert_raise ArgumentError, ~r/^cannot print #{name}: /, fn ->
+          print(name, bad)
         end
       end
     end
@@ -155,24 +168,30 @@ defmodule Sippet.SerializerTest do
   describe "the typed headers of a message" do
     for %{name: name, key: key, shape: shape, repeat: repeat} <- Table.rows(),
         key not in [nil, :content_length] do
-      test "#{name} comes back as it went out" do
-        {values, _texts} = Enum.unzip(unquote(Macro.escape(Map.fetch!(@samples, shape))))
-        values = if unquote(repeat) == :one, do: values, else: [values]
+      test "#{name} comes back as it went out",
+        do: assert_returns(unquote(key), unquote(shape), unquote(repeat))
 
-        for value <- values do
-          headers = %{unquote(key) => value}
-          assert parsed(headers) == Map.put(headers, :content_length, 0)
-        end
+      test "#{name} refuses text that could end its line",
+        do: assert_spoiled_refused(unquote(key), unquote(shape), unquote(repeat))
+    end
+
+    defp assert_returns(key, shape, repeat) do
+      {values, _texts} = Enum.unzip(Map.fetch!(@samples, shape))
+      values = if repeat == :one, do: values, else: [values]
+
+      for value <- values do
+        headers = %{key => value}
+        assert parsed(headers) == Map.put(headers, :content_length, 0)
       end
+    end
 
-      test "#{name} refuses text that could end its line" do
-        for evil <- ["a\r\nVia: b", "a\n", "\r"],
-            {value, _text} <- unquote(Macro.escape(Map.fetch!(@samples, shape))),
-            spoiled <- spoil(value, evil) do
-          value = if unquote(repeat) == :one, do: spoiled, else: [spoiled]
+    defp assert_spoiled_refused(key, shape, repeat) do
+      for evil <- ["a\r\nVia: b", "a\n", "\r"],
+          {value, _text} <- Map.fetch!(@samples, shape),
+          spoiled <- spoil(value, evil) do
+        value = if repeat == :one, do: spoiled, else: [spoiled]
 
-          assert_raise ArgumentError, fn -> block(%{unquote(key) => value}) end
-        end
+        assert_raise ArgumentError, fn -> block(%{key => value}) end
       end
     end
 
@@ -421,20 +440,22 @@ defmodule Sippet.SerializerTest do
           {"Identity", "\"@\""},
           {"P-Visited-Network-ID", "<@>"}
         ] do
-      test "#{name}: #{template}" do
-        taken =
-          for octet <- 0..255,
-              text = String.replace(unquote(template), "@", <<octet>>),
-              {:ok, value} <- [Headers.parse(unquote(name), text)] do
-            printed = print(unquote(name), value)
-            refute printed =~ "\0"
-            # A NUL can be read in quotes alone, and is left out.
-            assert Headers.parse(unquote(name), printed) == {:ok, Sippet.NUL.left_out(value)}
-          end
+      test "#{name}: #{template}", do: assert_each_octet_printed(unquote(name), unquote(template))
+    end
 
-        # Digits at least.
-        assert length(taken) >= 10
-      end
+    defp assert_each_octet_printed(name, template) do
+      taken =
+        for octet <- 0..255,
+            text = String.replace(template, "@", <<octet>>),
+            {:ok, value} <- [Headers.parse(name, text)] do
+          printed = print(name, value)
+          refute printed =~ "\0"
+          # A NUL can be read in quotes alone, and is left out.
+          assert Headers.parse(name, printed) == {:ok, Sippet.NUL.left_out(value)}
+        end
+
+      # Digits at least.
+      assert length(taken) >= 10
     end
   end
 

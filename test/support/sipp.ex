@@ -11,11 +11,11 @@ defmodule Sippet.SIPp do
   defstruct [:port, :os_pid, :address, :folder, :limit]
 
   @typedoc """
-  A SIPp that was started: `address` is the `{ip, port}` of its signalling.
+  A SIPp that was started: `address` is the `{ip, port}` of its signalling; one that had ended at once has no `os_pid`.
   """
   @type t :: %__MODULE__{
           port: port,
-          os_pid: pos_integer,
+          os_pid: pos_integer | nil,
           address: {:inet.ip_address(), :inet.port_number()},
           folder: Path.t(),
           limit: pos_integer
@@ -63,6 +63,21 @@ defmodule Sippet.SIPp do
   def scenario(name), do: ["-sf", Path.join(@scenarios, name <> ".xml")]
 
   @doc """
+  The arguments for SIPp's own scenario `uas`, but for the time that it stays after each call, to answer a BYE again: that
+  is 4 s, which a test would wait for. Here it is longer than T1, so that a BYE that came again would be seen.
+  """
+  @spec own_uas() :: [String.t()]
+  def own_uas do
+    {scenario, _status} = System.cmd("sipp", ["-sd", "uas"])
+    [before, rest] = String.split(scenario, ~s(<timewait milliseconds="4000"/>))
+    folder = new_folder()
+    on_exit(fn -> File.rm_rf!(folder) end)
+    file = Path.join(folder, "uas.xml")
+    File.write!(file, [before, ~s(<timewait milliseconds="700"/>), rest])
+    ["-sf", file]
+  end
+
+  @doc """
   Starts SIPp and gives it back once it listens.
 
     * `:ip` - the address to stand on, 127.0.0.1 or ::1;
@@ -70,7 +85,9 @@ defmodule Sippet.SIPp do
     * `:limit` - after so many seconds it is ended, and its exit code is not 0 (10).
   """
   @spec start([String.t()], keyword) :: t
-  def start(arguments, options \\ []) do
+  def start(arguments, options \\ []), do: arguments |> launch(options) |> wait_until_bound(500)
+
+  defp launch(arguments, options) do
     ip = Keyword.get(options, :ip, {127, 0, 0, 1})
     limit = Keyword.get(options, :limit, 10)
     folder = new_folder()
@@ -92,18 +109,16 @@ defmodule Sippet.SIPp do
         cd: folder
       ])
 
-    {:os_pid, os_pid} = Port.info(port, :os_pid)
-
     sipp = %__MODULE__{
       port: port,
-      os_pid: os_pid,
+      os_pid: with({:os_pid, os_pid} <- Port.info(port, :os_pid), do: os_pid),
       address: {ip, signalling},
       folder: folder,
       limit: limit
     }
 
     on_exit(fn -> clear(sipp) end)
-    wait_until_bound(sipp, 500)
+    sipp
   end
 
   @doc """
@@ -113,11 +128,12 @@ defmodule Sippet.SIPp do
   def await(%__MODULE__{} = sipp), do: result(sipp, collect(sipp, ""))
 
   @doc """
-  Runs SIPp against `remote` to its end. Options are those of `start/2`.
+  Runs SIPp against `remote` to its end. Options are those of `start/2`. Of several calls 100 begin in a second, if the
+  arguments do not say otherwise.
   """
   @spec run({:inet.ip_address(), :inet.port_number()}, [String.t()], keyword) :: result
   def run({ip, port}, arguments, options \\ []) do
-    ["#{host(ip)}:#{port}" | arguments] |> start([ip: ip] ++ options) |> await()
+    ["#{host(ip)}:#{port}", "-r", "100" | arguments] |> launch([ip: ip] ++ options) |> await()
   end
 
   @doc """
@@ -215,6 +231,7 @@ defmodule Sippet.SIPp do
     File.rm_rf!(sipp.folder)
   end
 
+  defp ours?(%{os_pid: nil}), do: false
   defp ours?(sipp), do: File.read_link("/proc/#{sipp.os_pid}/cwd") == {:ok, sipp.folder}
 
   defp host(ip) when tuple_size(ip) == 8, do: "[#{:inet.ntoa(ip)}]"

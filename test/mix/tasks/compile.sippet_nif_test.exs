@@ -13,7 +13,13 @@ defmodule Mix.Tasks.Compile.SippetNifTest do
     use Mix.Project
 
     def project do
-      [app: :sippet, version: "0.1.0", compilers: Mix.compilers() ++ [:sippet_nif]]
+      [
+        app: :sippet,
+        version: "0.1.0",
+        compilers: Mix.compilers() ++ [:sippet_nif],
+        # It takes a good part of a compilation here, and there is none that matters.
+        consolidate_protocols: false
+      ]
     end
   end
   """

@@ -139,112 +139,121 @@ defmodule Sippet.Serializer.KindsTest do
     for {key, value, line} <- @v1, do: assert({key, line(key, value)} == {key, line})
   end
 
+  # The tests of a row are calls: the compiler takes longer for the same text under each name than all of them run.
+
   describe "text is one raw line" do
-    for %{name: name, key: key, shape: shape, level: level} <- @rows, level != :essential do
-      test "under #{name}" do
-        for text <- ["any <text>, \"with; all", "<a", "", "é", <<"a", 0xFF>>, "a\tb"] do
-          assert print(unquote(name), text) == text
-          if unquote(key), do: assert(line(unquote(key), text) == "#{unquote(name)}: #{text}")
-        end
-
-        for text <- ["a\r\nb", "a\n", "\r", "\0", "a\0"] do
-          assert_raise ArgumentError, fn -> print(unquote(name), text) end
-          if unquote(key), do: refused(unquote(key), text)
-        end
-
-        # RFC3261§25.1 - TEXT-UTF8-TRIM has no control characters
-        if unquote(shape) == :text,
-          do: assert_raise(ArgumentError, fn -> print(unquote(name), "a\a") end),
-          else: assert(print(unquote(name), "a\a") == "a\a")
-      end
+    for %{name: name, level: level} = row <- @rows, level != :essential do
+      test "under #{name}", do: assert_raw_line(unquote(Macro.escape(row)))
     end
 
-    for %{level: :essential} = row <- @rows do
-      %{name: name, key: key, shape: shape, repeat: repeat} = row
+    defp assert_raw_line(%{name: name, key: key, shape: shape}) do
+      for text <- ["any <text>, \"with; all", "<a", "", "é", <<"a", 0xFF>>, "a\tb"] do
+        assert print(name, text) == text
+        if key, do: assert(line(key, text) == "#{name}: #{text}")
+      end
 
-      test "under #{name}, where it parses" do
-        value = Map.fetch!(@values, unquote(shape))
-        text = print(unquote(name), whole(value, unquote(repeat)))
-        assert print(unquote(name), text) == text
-        assert line(unquote(key), text) == "#{unquote(name)}: #{text}"
-        assert line(unquote(name), text) == "#{unquote(name)}: #{text}"
+      for text <- ["a\r\nb", "a\n", "\r", "\0", "a\0"] do
+        assert_raise ArgumentError, fn -> print(name, text) end
+        if key, do: refused(key, text)
+      end
 
-        for bad <- ["", " ", "\a", "a b;", text <> "\r\nA: b", text <> "\0", "é é"] do
-          assert_raise ArgumentError, fn -> print(unquote(name), bad) end
-          refused(unquote(key), bad)
-        end
+      # RFC3261§25.1 - TEXT-UTF8-TRIM has no control characters
+      if shape == :text,
+        do: assert_raise(ArgumentError, fn -> print(name, "a\a") end),
+        else: assert(print(name, "a\a") == "a\a")
+    end
+
+    for %{name: name, level: :essential} = row <- @rows do
+      test "under #{name}, where it parses",
+        do: assert_line_that_parses(unquote(Macro.escape(row)))
+    end
+
+    defp assert_line_that_parses(%{name: name, key: key, shape: shape, repeat: repeat}) do
+      value = Map.fetch!(@values, shape)
+      text = print(name, whole(value, repeat))
+      assert print(name, text) == text
+      assert line(key, text) == "#{name}: #{text}"
+      assert line(name, text) == "#{name}: #{text}"
+
+      for bad <- ["", " ", "\a", "a b;", text <> "\r\nA: b", text <> "\0", "é é"] do
+        assert_raise ArgumentError, fn -> print(name, bad) end
+        refused(key, bad)
       end
     end
   end
 
   describe "one for a list, a list for one" do
     # The value of Privacy is a list.
-    for %{name: name, key: key, shape: shape, repeat: repeat} <- @rows, shape != :privacy do
-      test "under #{name}" do
-        value = Map.fetch!(@values, unquote(shape))
-        printed = print(unquote(name), whole(value, unquote(repeat)))
-        key = unquote(key || name)
+    for %{name: name, shape: shape} = row <- @rows, shape != :privacy do
+      test "under #{name}", do: assert_one_or_list(unquote(Macro.escape(row)))
+    end
 
-        for value <- [value, [value]] do
-          assert print(unquote(name), value) == printed
-          assert line(key, value) == "#{unquote(name)}: #{printed}"
-        end
+    defp assert_one_or_list(%{name: name, key: key, shape: shape, repeat: repeat}) do
+      value = Map.fetch!(@values, shape)
+      printed = print(name, whole(value, repeat))
 
-        unless several?(unquote(repeat)) do
-          assert_raise ArgumentError, fn -> print(unquote(name), [value, value]) end
-          if unquote(key), do: refused(unquote(key), [value, value])
-        end
+      for value <- [value, [value]] do
+        assert print(name, value) == printed
+        assert line(key || name, value) == "#{name}: #{printed}"
+      end
+
+      unless several?(repeat) do
+        assert_raise ArgumentError, fn -> print(name, [value, value]) end
+        if key, do: refused(key, [value, value])
       end
     end
   end
 
   describe "each kind" do
-    for %{name: name, key: key, shape: shape, repeat: repeat} <- @rows do
-      test "prints under #{name} where it has a meaning there" do
-        for {value, text} <- @kinds, value <- [value, [value]] do
-          # It means the same alone and in a list.
-          case attempt(unquote(name), value) do
-            # Credentials and challenges are of their own kind alone.
-            :refused ->
-              unless unquote(shape) == :auth,
-                do: assert({:error, _error} = Headers.parse(unquote(name), text))
+    for %{name: name} = row <- @rows do
+      test "prints under #{name} where it has a meaning there",
+        do: assert_printed_by_kind(unquote(Macro.escape(row)))
 
-              if unquote(key), do: refused(unquote(key), value)
+      test "of no meaning is refused under #{name}",
+        do: assert_meaningless_refused(unquote(Macro.escape(row)))
+    end
 
-            printed ->
-              assert {:ok, parsed} = Headers.parse(unquote(name), printed)
-              assert Headers.parse(unquote(name), print(unquote(name), parsed)) == {:ok, parsed}
-              if unquote(key), do: assert(line(unquote(key), value) =~ printed)
-          end
-        end
+    defp assert_printed_by_kind(%{name: name, key: key, shape: shape, repeat: repeat}) do
+      for {value, text} <- @kinds, value <- [value, [value]] do
+        # It means the same alone and in a list.
+        case attempt(name, value) do
+          # Credentials and challenges are of their own kind alone.
+          :refused ->
+            unless shape == :auth, do: assert({:error, _error} = Headers.parse(name, text))
+            if key, do: refused(key, value)
 
-        # Challenges stand on lines of their own.
-        if several?(unquote(repeat)) and unquote(shape) not in [:auth] do
-          {values, _texts} = Enum.unzip(@kinds)
-          good = for value <- values, attempt(unquote(name), value) != :refused, do: value
-          bad = values -- good
-          assert {:ok, _list} = Headers.parse(unquote(name), print(unquote(name), good))
-          assert lines(unquote(key || name), good) != []
-
-          for value <- Enum.take(bad, 3),
-              do: assert_raise(ArgumentError, fn -> print(unquote(name), good ++ [value]) end)
+          printed ->
+            assert {:ok, parsed} = Headers.parse(name, printed)
+            assert Headers.parse(name, print(name, parsed)) == {:ok, parsed}
+            if key, do: assert(line(key, value) =~ printed)
         end
       end
 
-      test "of no meaning is refused under #{name}" do
-        # The value of Privacy is a list, and so a list of one is, too.
-        meaningless =
-          if unquote(shape) == :privacy, do: @meaningless -- [[["a"]]], else: @meaningless
+      # Challenges stand on lines of their own.
+      if several?(repeat) and shape not in [:auth] do
+        {values, _texts} = Enum.unzip(@kinds)
+        good = for value <- values, attempt(name, value) != :refused, do: value
+        bad = values -- good
+        assert {:ok, _list} = Headers.parse(name, print(name, good))
+        assert lines(key || name, good) != []
 
-        for value <- meaningless, attempt(unquote(name), value) != :refused do
-          # Of these one has the header's shape.
-          assert {:ok, _value} = Headers.parse(unquote(name), print(unquote(name), value))
-          assert value in [{1, nil}, %{"a" => "b"}, {"a", %{"b" => "c"}}]
-        end
-
-        error = assert_raise ArgumentError, fn -> print(unquote(name), [nil]) end
-        assert error.message =~ ~r/^cannot print #{unquote(name)}: expected .*, got: .*nil/
+        for value <- Enum.take(bad, 3),
+            do: assert_raise(ArgumentError, fn -> print(name, good ++ [value]) end)
       end
+    end
+
+    defp assert_meaningless_refused(%{name: name, shape: shape}) do
+      # The value of Privacy is a list, and so a list of one is, too.
+      meaningless = if shape == :privacy, do: @meaningless -- [[["a"]]], else: @meaningless
+
+      for value <- meaningless, attempt(name, value) != :refused do
+        # Of these one has the header's shape.
+        assert {:ok, _value} = Headers.parse(name, print(name, value))
+        assert value in [{1, nil}, %{"a" => "b"}, {"a", %{"b" => "c"}}]
+      end
+
+      error = assert_raise ArgumentError, fn -> print(name, [nil]) end
+      assert error.message =~ ~r/^cannot print #{name}: expected .*, got: .*nil/
     end
 
     test "prints under a name that the table does not have" do

@@ -132,27 +132,32 @@ defmodule Sippet.Serializer.OddTermsTest do
   defp bit_slice(<<_::5, text::binary-size(5), _::bitstring>>), do: text
 
   for %{name: name, shape: shape, repeat: repeat} <- Table.rows(), shape != :raw do
-    test "at each place of #{name}" do
-      value = Map.fetch!(@values, unquote(shape))
-      value = if unquote(repeat) == :one, do: value, else: [value]
-      assert print_text(fn -> Headers.to_iodata(unquote(name), value) end) != :refused
+    test "at each place of #{name}",
+      do: assert_each_place(unquote(name), unquote(shape), unquote(repeat))
+  end
 
-      for odd <- odd(), value <- spoiled(value, odd) do
-        assert_one_line(fn -> Headers.to_iodata(unquote(name), value) end)
-      end
+  defp assert_each_place(name, shape, repeat) do
+    value = Map.fetch!(@values, shape)
+    value = if repeat == :one, do: value, else: [value]
+    assert print_text(fn -> Headers.to_iodata(name, value) end) != :refused
+
+    for odd <- odd(), value <- spoiled(value, odd) do
+      assert_one_line(fn -> Headers.to_iodata(name, value) end)
     end
   end
 
   for %{key: key, name: name} <- Table.rows(), key != nil do
-    test "as the value of #{name} in a message" do
-      for odd <- odd() do
-        message = %{Message.build_response(200) | headers: %{unquote(key) => odd}}
-        print_text(fn -> to_string(message) end)
+    test "as the value of #{name} in a message", do: assert_validated(unquote(key))
+  end
 
-        case Message.validate(message) do
-          {:error, reason} -> assert is_binary(reason)
-          :ok -> flunk("has no Via")
-        end
+  defp assert_validated(key) do
+    for odd <- odd() do
+      message = %{Message.build_response(200) | headers: %{key => odd}}
+      print_text(fn -> to_string(message) end)
+
+      case Message.validate(message) do
+        {:error, reason} -> assert is_binary(reason)
+        :ok -> flunk("has no Via")
       end
     end
   end

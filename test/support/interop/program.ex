@@ -10,12 +10,13 @@ defmodule Sippet.Interop.Program do
   defstruct [:name, :port, :os_pid, :folder, :limit, output: ""]
 
   @typedoc """
-  A program that was started, and what it has written so far: standard output and standard error as they came.
+  A program that was started, and what it has written so far: standard output and standard error as they came. One that
+  had ended at once has no `os_pid`.
   """
   @type t :: %__MODULE__{
           name: String.t(),
           port: port,
-          os_pid: pos_integer,
+          os_pid: pos_integer | nil,
           folder: Path.t(),
           limit: pos_integer,
           output: String.t()
@@ -80,7 +81,7 @@ defmodule Sippet.Interop.Program do
         cd: folder
       ])
 
-    {:os_pid, os_pid} = Port.info(port, :os_pid)
+    os_pid = with {:os_pid, os_pid} <- Port.info(port, :os_pid), do: os_pid
     program = %__MODULE__{name: name, port: port, os_pid: os_pid, folder: folder, limit: limit}
     on_exit(fn -> terminate(program) end)
     program
@@ -191,6 +192,8 @@ defmodule Sippet.Interop.Program do
   defp lament(program, what, pattern),
     do:
       flunk("#{program.name} #{what}, without #{inspect(pattern)}. It wrote:\n#{program.output}")
+
+  defp terminate(%{os_pid: nil}), do: :ok
 
   # A number may be somebody else's by now: it is ours as long as it runs in our folder.
   defp terminate(%{os_pid: os_pid, folder: folder}) do

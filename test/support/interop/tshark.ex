@@ -7,7 +7,7 @@ defmodule Sippet.Interop.Tshark do
   # its first mark is read, and from the second on all that went before has been.
 
   import Bitwise
-  import ExUnit.Assertions, only: [flunk: 1]
+  import ExUnit.Assertions, only: [assert: 1, assert: 2, flunk: 1]
 
   alias Sippet.Interop.Program
 
@@ -113,6 +113,35 @@ defmodule Sippet.Interop.Tshark do
         packet = packet(values, tshark.more),
         packet.source != tshark.port,
         do: packet
+  end
+
+  @doc """
+  Starts to listen to some stacks, each with its address.
+  """
+  @spec watch([{atom, {:inet.ip_address(), :inet.port_number()}}]) :: t
+  def watch(stacks), do: start(ports(stacks))
+
+  @doc """
+  Ends tshark, and asserts that all that these stacks sent is sound, and that all that they count as sent was seen.
+  Returns the start lines of each call, without the Request-URI.
+  """
+  @spec sent(t, [{atom, {:inet.ip_address(), :inet.port_number()}}]) ::
+          %{String.t() => [String.t() | 100..699]}
+  def sent(tshark, stacks) do
+    ports = ports(stacks)
+    packets = for packet <- packets(tshark), packet.source in ports, do: packet
+    Enum.each(packets, &assert_sound/1)
+
+    counts = for {stack, _address} <- stacks, do: Sippet.stats(stack).message_sent
+    assert length(packets) == Enum.sum(counts)
+    Enum.group_by(packets, & &1.call_id, & &1.start)
+  end
+
+  defp ports(stacks), do: for({_stack, {_ip, port}} <- stacks, do: port)
+
+  defp assert_sound(packet) do
+    assert packet.protocol in ["SIP", "SIP/SDP"], inspect(packet)
+    assert packet.severity in [:none, :comment, :chat], inspect(packet)
   end
 
   # Repeated, as a mark may come before the capture does.
