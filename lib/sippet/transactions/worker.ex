@@ -11,9 +11,6 @@ defmodule Sippet.Transactions.Worker do
   alias Sippet.{Overload, Stack}
   alias Sippet.Transactions.{Actions, Alarm, Clock, Deadlines, Rows, Workers}
 
-  # Milliseconds without a message, after which it gives back what a flood had it hold.
-  @rest 1_000
-
   # Words: garbage of some twenty requests, which costs less to collect together.
   @heap 16_384
 
@@ -27,7 +24,7 @@ defmodule Sippet.Transactions.Worker do
 
   @spec start_link({atom, pos_integer, Stack.t(), module}) :: GenServer.on_start()
   def start_link({name, index, stack, inbound}) do
-    GenServer.start_link(__MODULE__, {index, stack, inbound}, name: name, hibernate_after: @rest)
+    GenServer.start_link(__MODULE__, {index, stack, inbound}, name: name)
   end
 
   @doc """
@@ -43,6 +40,8 @@ defmodule Sippet.Transactions.Worker do
 
   @impl true
   def init({index, stack, inbound}) do
+    # The literal, which costs the heap nothing.
+    stack = Stack.fetch!(stack.name)
     Process.put(__MODULE__, {stack.name, index})
     Process.flag(:min_heap_size, @heap)
     # What waited for a predecessor is lost with it.
@@ -173,11 +172,18 @@ defmodule Sippet.Transactions.Worker do
   defp look_at_rows(stack, index, now) do
     Process.delete(:grace)
 
-    case due(stack, index, now) do
-      many when many >= @together -> Alarm.set(stack, now)
-      _all -> Alarm.set(stack, Deadlines.first(stack, index))
-    end
+    if due(stack, index, now) >= @together,
+      do: Alarm.set(stack, now),
+      else: look_later(stack, Deadlines.first(stack, index))
   end
+
+  # Nothing is left: it gives back what a flood had it hold.
+  defp look_later(_stack, :never) do
+    :erlang.garbage_collect()
+    :ok
+  end
+
+  defp look_later(stack, at), do: Alarm.set(stack, at)
 
   defp due(stack, index, now) do
     entries = Deadlines.take(stack, index, now, @together)
