@@ -13,7 +13,7 @@ defmodule Sippet.Message.Response do
   @timestamp [:timestamp, "Timestamp"]
   @record_route [:record_route, "Record-Route"]
 
-  # Octets of the digest that make the tag: 96 bits, 16 characters. RFC3261§19.3 asks for 32 bits at least.
+  # Octets of the digest that make the tag: 96 bits, 24 characters. RFC3261§19.3 asks for 32 bits at least.
   @tag_size 12
 
   @doc """
@@ -51,7 +51,8 @@ defmodule Sippet.Message.Response do
     <<tag::binary-size(@tag_size), _rest::binary>> =
       :crypto.hash(:sha256, [Secret.fetch(__MODULE__) | identity])
 
-    Base.url_encode64(tag, padding: false)
+    # Of 64 letters a tag may happen to spell what a careless peer looks for, as CSeq.
+    Base.encode16(tag, case: :lower)
   end
 
   defp identity(%{start_line: %RequestLine{request_uri: uri}, headers: headers}) do
