@@ -50,6 +50,7 @@ end
     name: :bench,
     core: Bench.Answer,
     max_requests: :infinity,
+    max_transactions: 100_000_000,
     max_pending: :infinity,
     max_pending_bytes: :infinity
   )
