@@ -485,13 +485,14 @@ defmodule Sippet.Transactions.Actions do
     duration = System.monotonic_time() - row(row, :started)
 
     case row(row, :running) do
-      nil ->
-        release(stack, row(row, state: nil))
-        Rows.delete(stack, row)
-
-      pid ->
+      pid when is_pid(pid) ->
         ended = Rows.detach(stack, row)
         Process.put({:callback, pid}, ended)
+
+      # None, or one that could not be started.
+      _none ->
+        release(stack, row(row, state: nil, running: nil))
+        Rows.delete(stack, row)
     end
 
     Telemetry.emit(stack.telemetry, :transaction_ended, %{duration: duration}, fn ->

@@ -247,12 +247,15 @@ defmodule Sippet.Transactions.RecoveryTest do
 
       kill_workers(stack, [key], fn ->
         transport = TestTransport.new()
-        origin = %{octets: "no message", remote: {:udp, {192, 0, 2, 1}, 5060}}
+        source = Overload.source(stack.overload, {:udp, {192, 0, 2, 1}, 5060})
+        origin = %{octets: "no message", remote: {:udp, {192, 0, 2, 1}, 5060}, source: source}
         :ok = Transactions.start_server(stack, spoilt, transport, destination(), origin)
       end)
 
       assert {:error, %Sippet.ParseError{}} = await_end(stack, Server.Key.new(spoilt))
       assert Transactions.keys(stack) == [key]
+      assert Transactions.held(stack).rows == 1
+      assert Overload.pending(stack.overload) == 0
       answered(stack, request, 200)
     end
   end
