@@ -166,7 +166,7 @@ defmodule Sippet.RouterTest do
       assert_receive {:sent, {{192, 0, 2, 7}, 4321}, octets, nil}
       assert octets =~ ~r/\ASIP\/2.0 400 Bad Request \(From\)\r\n/
       assert octets =~ "From: <sip:a\r\n"
-      assert octets =~ ~r/To: <sip:b@c>;tag=[-_0-9A-Za-z]{16}\r\n/
+      assert octets =~ ~r/To: <sip:b@c>;tag=[0-9a-f]{24}\r\n/
       assert octets =~ "Call-ID: x\r\n"
       assert octets =~ ";received=192.0.2.7"
       assert octets =~ "Content-Length: 0\r\n\r\n"
