@@ -437,9 +437,9 @@ defmodule Sippet.Transactions do
   ## Owners
 
   @doc """
-  Has a process get the events of a transaction, or the requests within a dialog, given by its ID.
+  Has a process get the events of a transaction, or with `nil` the core; or the requests within a dialog, given by its ID.
   """
-  @spec own(Stack.t(), key | Dialog.id(), pid) :: :ok | {:error, :no_transaction}
+  @spec own(Stack.t(), key | Dialog.id(), pid | nil) :: :ok | {:error, :no_transaction}
   def own(stack, {call_id, _local_tag, _remote_tag} = dialog, pid),
     do: ask(stack, Workers.of_call(stack, call_id), {:own_dialog, dialog, pid})
 

@@ -135,7 +135,7 @@ defmodule Sippet.Proxy.ResponseContext do
   Takes a response that came to the core, with the proxy's Via; `own` lists what the proxy writes as sent-by.
 
   A 2xx to an INVITE that came after all had been answered goes upstream, as long as the server transaction is there
-  (§16.7 step 5). All else goes nowhere: what belongs to no transaction of the proxy's must not be forwarded (RFC 6026
+  (§16.7 step 5), and also where the proxy has answered 408 by itself. All else goes nowhere: what belongs to no transaction of the proxy's must not be forwarded (RFC 6026
   §8.3).
   """
   @spec receive_response(atom, Message.response(), Client.Key.t() | nil, [Proxy.host()]) :: :ok
@@ -148,7 +148,10 @@ defmodule Sippet.Proxy.ResponseContext do
         own
       )
       when response.start_line.status_code in 200..299 do
-    with {:ok, response} <- Proxy.remove_via(response, own), do: Sippet.send(stack, response)
+    with {:ok, response} <- Proxy.remove_via(response, own),
+         {:error, :already_answered} <- Sippet.send(stack, response),
+         do: Sippet.forward(stack, response)
+
     :ok
   end
 
@@ -341,7 +344,8 @@ defmodule Sippet.Proxy.ResponseContext do
   defp timer_c(context, key) do
     case context.branches do
       %{^key => %{state: :calling}} ->
-        Sippet.terminate(context.stack, key)
+        # A 2xx that comes all the same is the core's.
+        Transactions.own(Stack.fetch!(context.stack), key, nil)
         final(context, key, 408)
 
       %{^key => branch} ->

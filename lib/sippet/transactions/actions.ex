@@ -194,12 +194,24 @@ defmodule Sippet.Transactions.Actions do
     end
   end
 
-  defp answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker)) do
-    number = Rows.hash(stack, {branch, :cancel, sent_by})
+  # Between the claim of an answer and its octets there are microseconds.
+  @looks 100
 
-    with row(worker: ^worker, octets: octets, answer: nil) = cancel when octets != nil <-
-           Rows.fetch(stack, number),
-         do: carry_on(stack, cancel, cancel, [{:make, 200}])
+  defp answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker), looks \\ @looks) do
+    case Rows.fetch(stack, Rows.hash(stack, {branch, :cancel, sent_by})) do
+      row(worker: ^worker, answer: answer) = cancel when answer != nil ->
+        answer(stack, cancel)
+
+      row(worker: ^worker, octets: octets, claimed: 0) = cancel when octets != nil ->
+        carry_on(stack, cancel, cancel, [{:make, 200}])
+
+      row(worker: ^worker, octets: octets) when octets != nil and looks > 0 ->
+        :erlang.yield()
+        answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker), looks - 1)
+
+      _answered_or_another ->
+        :ok
+    end
   end
 
   defp timers(stack, row(transport: transport)),
@@ -553,9 +565,9 @@ defmodule Sippet.Transactions.Actions do
   ## Owners
 
   @doc """
-  Has a process get the events of a row from now on, those first that wait.
+  Has a process get the events of a row from now on, those first that wait; or, with `nil`, the core.
   """
-  @spec own(Stack.t(), Rows.hash(), pid) :: :ok | {:error, :no_transaction}
+  @spec own(Stack.t(), Rows.hash(), pid | nil) :: :ok | {:error, :no_transaction}
   def own(stack, number, pid) do
     case Rows.fetch(stack, number) do
       nil ->
@@ -567,12 +579,14 @@ defmodule Sippet.Transactions.Actions do
 
       row(owner: before) = row ->
         if is_pid(before), do: Owners.unwatch(before, number)
-        Owners.watch(pid, number)
+        if pid, do: Owners.watch(pid, number)
         row = give_waiting(stack, row(row, owner: pid))
         Rows.update(stack, row(row, owner: before, waiting: :unknown), row)
         :ok
     end
   end
+
+  defp give_waiting(_stack, row(owner: nil) = row), do: row
 
   defp give_waiting(stack, row) do
     case Callbacks.next_waiting(stack, Rows.turn(row)) do

@@ -30,13 +30,13 @@ defmodule Sippet.Transactions.Client.Invite do
            +----------------------------------------------------+
   ```
 
-  Every 1xx and 2xx goes to the core, of the others the first one. A response from 300 to 699 is acknowledged here
+  Every 1xx before a final response goes to the core and every 2xx, of the others the first one. A response from 300 to 699 is acknowledged here
   (§17.1.1.3), one from 200 to 299 by the core (§13.2.2.4).
 
   | event | calling | proceeding | completed | accepted |
   |---|---|---|---|---|
   | 1xx | to the core; proceeding | to the core | ignored | ignored |
-  | 2xx | to the core; accepted | to the core; accepted | ignored | to the core |
+  | 2xx | to the core; accepted | to the core; accepted | to the core | to the core |
   | ACK of a 2xx was sent | ignored | ignored | ignored | kept |
   | 2xx whose ACK was sent | | | | its ACK again |
   | 300-699 | ACK, to the core; completed | ACK, to the core; completed | the same ACK again | ignored |
@@ -154,6 +154,12 @@ defmodule Sippet.Transactions.Client.Invite do
   def handle({:completed, ack, _} = state, {:response, status, _response}, _now, _timers)
       when status >= 300,
       do: {state, [{:send, ack}]}
+
+  # RFC3261§16.7 step 5 - a proxy that has given up by itself passes a 2xx on that comes all the same, and somebody has to
+  # acknowledge it
+  def handle({:completed, _, _} = state, {:response, status, _} = event, _now, _timers)
+      when status in 200..299,
+      do: {state, [to_the_core(event)]}
 
   def handle({:completed, _, _}, {:error, reason}, _now, _timers),
     do: Machine.fail(reason, :transport_error)
