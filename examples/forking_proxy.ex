@@ -33,7 +33,6 @@ defmodule Examples.ForkingProxy do
 
     children = [
       {Registrar.Location, Registrar.configure(name, options)},
-      {ResponseContext, name: name},
       {Sippet, [name: name, core: __MODULE__] ++ Keyword.get(options, :stack, [])},
       {UDP, udp}
     ]
@@ -44,11 +43,9 @@ defmodule Examples.ForkingProxy do
   ## Requests
 
   @impl true
-  # RFC3261§16.10 - answered here, and passed on by the response context. Of what is unknown, the stack has answered 481.
-  def receive_request(%Message{start_line: %{method: :cancel}} = cancel, key, stack) do
-    Sippet.send(stack, Message.to_response(cancel, 200))
-    ResponseContext.cancel(stack, key)
-  end
+  # RFC3261§16.10 - here comes the CANCEL of what no response context has yet. Of what is unknown, the stack has answered 481.
+  def receive_request(%Message{start_line: %{method: :cancel}} = cancel, _key, stack),
+    do: Sippet.send(stack, Message.to_response(cancel, 200))
 
   def receive_request(request, key, stack) do
     config = :persistent_term.get({__MODULE__, stack})
@@ -108,7 +105,7 @@ defmodule Examples.ForkingProxy do
     copies =
       for uris <- targets, do: for(uri <- uris, do: copy(request, uri, stack, config, route))
 
-    ResponseContext.run(stack, key, request, copies, config.context)
+    ResponseContext.run(stack, key, request, copies, [own: [sent_by(stack)]] ++ config.context)
   end
 
   defp copy(request, target, stack, config, route) do
@@ -130,7 +127,7 @@ defmodule Examples.ForkingProxy do
     do: ResponseContext.receive_response(stack, response, key, [sent_by(stack)])
 
   @impl true
-  def receive_error(reason, key, stack), do: ResponseContext.receive_error(stack, reason, key)
+  def receive_error(_reason, _key, _stack), do: :ok
 
   defp sent_by(stack) do
     {:ok, {ip, port}} = UDP.sockname(stack)

@@ -18,8 +18,6 @@ defmodule Examples.UserAgent do
     udp = [name: name, port: options[:port] || 5060, address: options[:address] || "127.0.0.1"]
 
     children = [
-      # A call is a process, found by the dialog ID and by the keys of its INVITEs.
-      {Registry, name: Call.registry(name), keys: :unique},
       {DynamicSupervisor,
        name: Call.supervisor(name), extra_arguments: [name, options[:ring] || 1_000]},
       {Sippet, [name: name, core: Core] ++ Keyword.get(options, :stack, [])},
@@ -39,18 +37,14 @@ defmodule Examples.UserAgent.Core do
 
   alias Examples.UserAgent.Call
   alias Sippet.{Dialog, Message, UAS}
-  alias Sippet.Transactions.Server
 
   @allow ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"]
   @understood [allow: @allow, accept: [{"application", "sdp"}]]
 
-  # RFC3261§9.2 - a CANCEL is answered for itself, whatever becomes of its INVITE. The stack has answered 481 where
-  # there is none.
+  # RFC3261§9.2 - here comes the CANCEL of an INVITE that no call has yet. The stack has answered 481 where there is none.
   @impl true
-  def receive_request(%Message{start_line: %{method: :cancel}} = cancel, key, stack) do
-    Sippet.send(stack, Message.to_response(cancel, 200))
-    Call.tell(stack, Server.Key.invite(key), :cancel)
-  end
+  def receive_request(%Message{start_line: %{method: :cancel}} = cancel, _key, stack),
+    do: Sippet.send(stack, Message.to_response(cancel, 200))
 
   def receive_request(request, key, stack) do
     with :ok <- UAS.validate(request, @understood),
@@ -66,16 +60,12 @@ defmodule Examples.UserAgent.Core do
   @impl true
   def receive_response(_response, _key, _stack), do: :ok
 
-  # RFC3261§13.3.1.4 - without its ACK a call is over
   @impl true
-  def receive_error(:no_ack, key, stack), do: Call.tell(stack, key, :no_ack)
   def receive_error(_reason, _key, _stack), do: :ok
 
-  # RFC3261§12.2.2 - a To tag says that the request belongs to a dialog
-  defp take(%Message{headers: %{to: {_name, _uri, %{"tag" => _}}}} = request, key, stack) do
-    with :error <- Call.tell(stack, Dialog.id(request), {:request, request, key}),
-         do: {:error, Message.to_response(request, 481)}
-  end
+  # RFC3261§12.2.2 - a To tag says that the request belongs to a dialog: its call would have got it
+  defp take(%Message{headers: %{to: {_name, _uri, %{"tag" => _}}}} = request, _key, _stack),
+    do: {:error, Message.to_response(request, 481)}
 
   defp take(%Message{start_line: %{method: :invite}} = invite, key, stack) do
     # RFC3261§8.2.2.2 - the same request by another path
@@ -103,7 +93,7 @@ end
 
 defmodule Examples.UserAgent.Call do
   @moduledoc """
-  One call, from its INVITE to its BYE.
+  One call, from its INVITE to its BYE: a process that owns the INVITE and the dialog.
   """
 
   use GenServer, restart: :temporary
@@ -120,20 +110,11 @@ defmodule Examples.UserAgent.Call do
   m=audio 9 RTP/AVP 0\r
   """
 
-  def registry(stack), do: Module.concat(stack, Calls)
   def supervisor(stack), do: Module.concat(stack, CallSupervisor)
 
   def start(stack, key, invite) do
     DynamicSupervisor.start_child(supervisor(stack), {__MODULE__, {key, invite}})
     :ok
-  end
-
-  @doc "Tells the call of a dialog ID, or of an INVITE's key; `:error` where there is none."
-  def tell(stack, id, event) do
-    case Registry.lookup(registry(stack), id) do
-      [{pid, _value}] -> GenServer.cast(pid, event)
-      [] -> :error
-    end
   end
 
   def start_link(stack, ring, {key, invite}),
@@ -143,12 +124,18 @@ defmodule Examples.UserAgent.Call do
   def init({stack, ring, key, invite}) do
     ringing = put_contact(Message.to_response(invite, 180), stack)
 
-    case Dialog.uas(invite, ringing) do
-      {:ok, dialog} ->
-        for id <- [key, Dialog.id(dialog)], do: Registry.register(registry(stack), id, nil)
-        Sippet.send(stack, ringing)
-        Process.send_after(self(), :answer, ring)
-        {:ok, %{stack: stack, invite: invite, dialog: dialog, answered?: false}}
+    with :ok <- Sippet.controlling_process(stack, key, self()),
+         {:ok, dialog} <- Dialog.uas(invite, ringing),
+         :ok <- Sippet.controlling_process(stack, dialog, self()),
+         false <- Sippet.cancelled?(stack, key) do
+      Sippet.send(stack, ringing)
+      Process.send_after(self(), :answer, ring)
+      {:ok, %{stack: stack, invite: invite, dialog: dialog, answered?: false}}
+    else
+      # RFC3261§9.2 - the CANCEL was faster
+      true ->
+        reply(stack, invite, 487)
+        :ignore
 
       {:error, reason} ->
         Sippet.send(stack, Message.to_response(invite, 400, "Bad Request (#{reason})"))
@@ -162,24 +149,7 @@ defmodule Examples.UserAgent.Call do
     {:noreply, %{call | answered?: true}}
   end
 
-  @impl true
-  # RFC3261§9.2 - a CANCEL that comes after the answer changes nothing
-  def handle_cast(:cancel, %{answered?: true} = call), do: {:noreply, call}
-
-  def handle_cast(:cancel, call) do
-    reply(call.stack, call.invite, 487)
-    {:stop, :normal, call}
-  end
-
-  def handle_cast(:no_ack, %{dialog: dialog, stack: stack} = call) do
-    {bye, dialog} = Dialog.build_request(dialog, :bye)
-    {:ok, {ip, port}} = UDP.sockname(stack)
-    via = {{2, 0}, :udp, {text(ip), port}, %{"branch" => Message.create_branch(), "rport" => ""}}
-    Sippet.send(stack, Message.put_header(bye, :via, [via]))
-    {:stop, :normal, %{call | dialog: dialog}}
-  end
-
-  def handle_cast({:request, request, key}, call) do
+  def handle_info({:sippet, stack, key, {:request, request}}, %{stack: stack} = call) do
     case Dialog.receive_request(call.dialog, request) do
       {:ok, dialog} ->
         take(request.start_line.method, request, key, %{call | dialog: dialog})
@@ -187,6 +157,29 @@ defmodule Examples.UserAgent.Call do
       {:error, response} ->
         Sippet.send(call.stack, response)
         {:noreply, call}
+    end
+  end
+
+  # RFC3261§13.3.1.4 - without its ACK a call is over
+  def handle_info({:sippet, stack, _key, {:error, :no_ack}}, %{stack: stack} = call) do
+    {bye, dialog} = Dialog.build_request(call.dialog, :bye)
+    {:ok, {ip, port}} = UDP.sockname(stack)
+    via = {{2, 0}, :udp, {text(ip), port}, %{"branch" => Message.create_branch(), "rport" => ""}}
+    Sippet.send(stack, Message.put_header(bye, :via, [via]))
+    {:stop, :normal, %{call | dialog: dialog}}
+  end
+
+  def handle_info({:sippet, _stack, _key, _event}, call), do: {:noreply, call}
+
+  # RFC3261§9.2 - a CANCEL that comes after the answer changes nothing
+  defp take(:cancel, cancel, _key, call) do
+    reply(call.stack, cancel, 200)
+
+    if call.answered? do
+      {:noreply, call}
+    else
+      reply(call.stack, call.invite, 487)
+      {:stop, :normal, call}
     end
   end
 
@@ -211,8 +204,7 @@ defmodule Examples.UserAgent.Call do
     {:noreply, call}
   end
 
-  defp take(:invite, invite, key, call) do
-    Registry.register(registry(call.stack), key, nil)
+  defp take(:invite, invite, _key, call) do
     accept(invite, call.stack)
     {:noreply, call}
   end

@@ -55,7 +55,7 @@ defmodule Sippet do
 
   use Supervisor
 
-  alias Sippet.{Message, Options, Overload, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.{Dialog, Message, Options, Overload, Stack, Telemetry, Transactions, Transport}
   alias Sippet.Router.{Inbound, Outbound}
   alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Transactions.{Client, Server}
@@ -68,6 +68,8 @@ defmodule Sippet do
 
   # RFC3261§8.1.1.6
   @max_forwards 70
+
+  @send_options [owner: [type: {:custom, &is_pid/1, "a process"}, default: nil]]
 
   @doc """
   Starts a stack; see the options above.
@@ -82,8 +84,12 @@ defmodule Sippet do
   @spec start_link(keyword, map) :: Supervisor.on_start()
   def start_link(options, private) do
     options = Stack.Options.new(options, private)
-    Supervisor.start_link(__MODULE__, options, name: Module.concat(options.name, Supervisor))
+    Supervisor.start_link(__MODULE__, options, name: supervisor(options.name))
   end
+
+  @doc false
+  @spec supervisor(sippet) :: atom
+  def supervisor(name), do: Module.concat(name, Supervisor)
 
   @doc """
   A child specification; its id has the stack's name, so that several stacks fit one supervisor.
@@ -122,23 +128,67 @@ defmodule Sippet do
   An ACK for a 2xx goes straight to the transport; `{:error, reason}` is the transport's then. A request without
   Max-Forwards gets 70 (RFC 3261 §8.1.1.6).
 
-  A response goes to its server transaction: `:ok`, or `{:error, :no_transaction}`.
+  A response goes to its server transaction: `:ok`, or `{:error, :no_transaction}`. The second final response to a request is
+  not sent, whoever gave the first: `{:error, :already_answered}`. A 2xx to an INVITE may follow another, as the core's
+  repetition or that of a fork (RFC 6026 §7.1).
 
-  Raises `ArgumentError` for what is no valid message.
+  The option `:owner` of a request names the process that gets its responses and errors as messages, see
+  `controlling_process/3`.
+
+  What one process sends for one call leaves in that order. Raises `ArgumentError` for what is no valid message.
   """
-  @spec send(sippet, Message.t()) :: :ok | {:error, term}
-  def send(sippet, message) do
+  @spec send(sippet, Message.t(), owner: pid) :: :ok | {:error, term}
+  def send(sippet, message, options \\ []) do
     stack = Stack.fetch!(sippet)
 
     case message do
       %Message{start_line: %RequestLine{}} = request ->
+        %{owner: owner} = Options.validate!(options, @send_options)
         request = Message.put_new_header(request, :max_forwards, @max_forwards)
-        Outbound.send_request(stack, valid!(request))
+        Outbound.send_request(stack, valid!(request), owner)
 
       response ->
         Transactions.send_response(stack, valid!(response))
     end
   end
+
+  @doc """
+  Has a process get what belongs to a transaction, or to a dialog, as messages from now on, in place of the core's callbacks. What
+  waits for a callback comes first.
+
+      {:sippet, stack, key, {:request, request}}
+      {:sippet, stack, key, {:response, response}}
+      {:sippet, stack, key, {:error, reason}}
+
+  They have the arguments of the callbacks: an ACK of a 2xx has `nil` as its key, and a CANCEL its own. The owner of an INVITE
+  gets its CANCEL, and answers both: 200, then 487. A CANCEL that was there before went to the core; `cancelled?/2` tells of
+  it.
+
+  The owner of a dialog (`Sippet.Dialog`, or its ID) gets the requests within it in the order of their arrival. It owns their
+  transactions.
+
+  If the owner ends, what it has left is ended:
+
+    * a request that has no final response is answered 500;
+    * an INVITE that was sent is cancelled, not before its first provisional response (RFC 3261 §9.1). A 2xx that was faster
+      is acknowledged, and its dialog ended by a BYE.
+
+  Returns `{:error, :no_transaction}` where there is none of this key.
+  """
+  @spec controlling_process(sippet, key | Dialog.t() | Dialog.id(), pid) ::
+          :ok | {:error, :no_transaction}
+  def controlling_process(sippet, %Dialog{} = dialog, pid),
+    do: controlling_process(sippet, Dialog.id(dialog), pid)
+
+  def controlling_process(sippet, key, pid) when is_pid(pid),
+    do: Transactions.own(Stack.fetch!(sippet), key, pid)
+
+  @doc """
+  Whether a CANCEL has come for the INVITE of this key, before it had a final response (RFC 3261 §9.2). `false` where there is
+  no such transaction.
+  """
+  @spec cancelled?(sippet, key) :: boolean
+  def cancelled?(sippet, key), do: Transactions.cancelled?(Stack.fetch!(sippet), key)
 
   @doc """
   Sends a message without a transaction (RFC 3261 §16.11): once, and nobody waits for an answer.
@@ -171,7 +221,8 @@ defmodule Sippet do
   Call it beside `send/2` with the same response. The intervals are T1, doubled up to T2. When no ACK of the dialog
   has come after 64·T1, the core gets `receive_error(:no_ack, key)`, and should end the dialog with a BYE.
   """
-  @spec retransmit_2xx(sippet, Message.response()) :: :ok | {:error, :no_transaction}
+  @spec retransmit_2xx(sippet, Message.response()) ::
+          :ok | {:error, :already_answered | :no_transaction}
   def retransmit_2xx(sippet, response),
     do: Transactions.retransmit_2xx(Stack.fetch!(sippet), response)
 

@@ -7,7 +7,7 @@ defmodule Sippet.Transactions do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Address, Message, Overload, Stack, Telemetry, Transport}
+  alias Sippet.{Address, Dialog, Message, Overload, Stack, Telemetry, Transport}
   alias Sippet.Message.{RequestLine, StatusLine}
 
   alias Sippet.Transactions.{
@@ -18,11 +18,14 @@ defmodule Sippet.Transactions do
     Clock,
     Deadlines,
     Key,
+    Owners,
     Rows,
     Server,
     Worker,
     Workers
   }
+
+  alias Sippet.Transport.Delivery
 
   @type key :: Client.Key.t() | Server.Key.t()
 
@@ -60,9 +63,14 @@ defmodule Sippet.Transactions do
 
   Raises `ArgumentError` for a request that can't be printed.
   """
-  @spec start_client(Stack.t(), Message.request(), Transport.t(), Transport.destination()) ::
-          :ok | {:error, :already_started | :overload}
-  def start_client(stack, request, transport, {host, port}) do
+  @spec start_client(
+          Stack.t(),
+          Message.request(),
+          Transport.t(),
+          Transport.destination(),
+          pid | :nobody | nil
+        ) :: :ok | {:error, :already_started | :overload}
+  def start_client(stack, request, transport, {host, port}, owner \\ nil) do
     key = Client.Key.new(request)
     id = Rows.id(key)
 
@@ -76,6 +84,7 @@ defmodule Sippet.Transactions do
         transport: Actions.kept_transport(stack, transport),
         destination: destination(host, port),
         target: if(transport.module == nil, do: target(request)),
+        owner: owner,
         started: System.monotonic_time()
       )
 
@@ -119,16 +128,19 @@ defmodule Sippet.Transactions do
   @doc """
   Where the INVITE of a CANCEL went, and by which transport; nothing where there is none in progress.
   """
-  @spec path(Stack.t(), Message.request()) :: {Transport.destination(), Transport.t()} | nil
-  def path(stack, cancel) do
-    case Rows.find(stack, Client.Key.invite(Client.Key.new(cancel))) do
-      row(destination: destination) = row ->
-        {Rows.unpack(destination), Actions.transport(stack, row)}
-
-      nil ->
-        nil
-    end
+  @spec path_of_cancel(Stack.t(), Message.request()) ::
+          {Transport.t(), Transport.destination()} | nil
+  def path_of_cancel(stack, cancel) do
+    with row when row != nil <- Rows.find(stack, Client.Key.invite(Client.Key.new(cancel))),
+         do: path(stack, row)
   end
+
+  @doc """
+  By which transport the messages of a row go, and where.
+  """
+  @spec path(Stack.t(), Rows.row()) :: {Transport.t(), Transport.destination()}
+  def path(stack, row(destination: destination) = row),
+    do: {Actions.transport(stack, row), Rows.unpack(destination)}
 
   @typedoc """
   A request as it came: its octets, from which what is needed but seldom is read again, and where it came from; the source whose
@@ -162,6 +174,7 @@ defmodule Sippet.Transactions do
         state: Actions.first_state(stack, machine, transport),
         running: :request,
         pending: if(source, do: byte_size(octets), else: 0),
+        owner: owner(stack, request, key),
         octets: Key.own(octets),
         transport: Actions.kept_transport(stack, transport),
         destination: destination(host, port),
@@ -189,6 +202,12 @@ defmodule Sippet.Transactions do
   """
   @spec numbered(Stack.t(), key) :: {key, Rows.hash()}
   def numbered(stack, key), do: {key, Rows.number(stack, key)}
+
+  # RFC3261§9.2 - whoever has the INVITE gets its CANCEL
+  defp owner(stack, %Message{start_line: %{method: :cancel}}, key),
+    do: Actions.cancelled(stack, Rows.number(stack, Server.Key.invite(key)))
+
+  defp owner(stack, request, _key), do: Owners.of_dialog(stack, request)
 
   defp server(:invite), do: Server.Invite
   defp server(_method), do: Server.NonInvite
@@ -275,7 +294,8 @@ defmodule Sippet.Transactions do
 
   Raises `ArgumentError` for a response that can't be printed: in the caller, and not in the worker.
   """
-  @spec send_response(Stack.t(), Message.response()) :: :ok | {:error, :no_transaction}
+  @spec send_response(Stack.t(), Message.response()) ::
+          :ok | {:error, :already_answered | :no_transaction}
   def send_response(stack, %Message{start_line: %StatusLine{status_code: status}} = response) do
     tag = Key.own(Key.tag(response.headers[:to]))
     answer(stack, response, {:answer, status, tag, Message.to_string(response)})
@@ -286,7 +306,8 @@ defmodule Sippet.Transactions do
 
   It begins T1 from now; where the 2xx was not sent yet it is sent first. Raises `ArgumentError` for any other response.
   """
-  @spec retransmit_2xx(Stack.t(), Message.response()) :: :ok | {:error, :no_transaction}
+  @spec retransmit_2xx(Stack.t(), Message.response()) ::
+          :ok | {:error, :already_answered | :no_transaction}
   def retransmit_2xx(stack, response) do
     with %Message{
            start_line: %StatusLine{status_code: status},
@@ -301,27 +322,47 @@ defmodule Sippet.Transactions do
   end
 
   defp answer(stack, response, event) do
-    number = answered(stack, response)
-
-    if number != nil and give(stack, number, named(response, event)),
-      do: :ok,
-      else: {:error, :no_transaction}
+    case answered(stack, response) do
+      nil -> {:error, :no_transaction}
+      number -> give(stack, number, named(response, event))
+    end
   end
 
   # A final answer lies in the row, so that it is not lost with the worker.
   defp give(stack, number, event) do
     case final?(event) && Rows.claim_answer(stack, number, event) do
-      {:first, worker} -> Workers.send(stack, worker, {:answered, number}) || true
-      {:later, worker} -> tell(stack, worker, number, event)
-      nil -> false
-      false -> tell(stack, Rows.worker(stack, number), number, event)
+      {:first, worker} ->
+        Workers.send(stack, worker, {:answered, number})
+        :ok
+
+      {:later, worker} ->
+        again(stack, worker, number, event)
+
+      nil ->
+        {:error, :no_transaction}
+
+      false ->
+        tell(stack, Rows.worker(stack, number), number, event)
     end
   end
 
-  defp tell(_stack, nil, _number, _event), do: false
+  # RFC6026§7.1 - a 2xx to INVITE may follow another: whether it was one, the worker knows.
+  defp again(stack, worker, number, {event, _name} = named) when is_tuple(event) do
+    case Workers.call(stack, worker, {:answer_again, number, named}) do
+      # It is about to start again.
+      :error -> Workers.send(stack, worker, {:event, number, named}) && :ok
+      answer -> answer
+    end
+  end
 
-  defp tell(stack, worker, number, event),
-    do: Workers.send(stack, worker, {:event, number, event}) || true
+  defp again(_stack, _worker, _number, _event), do: {:error, :already_answered}
+
+  defp tell(_stack, nil, _number, _event), do: {:error, :no_transaction}
+
+  defp tell(stack, worker, number, event) do
+    Workers.send(stack, worker, {:event, number, event})
+    :ok
+  end
 
   defp final?({event, _name}), do: final?(event)
   defp final?({:answer, status, _tag, _octets}), do: status >= 200
@@ -341,6 +382,110 @@ defmodule Sippet.Transactions do
       do: Aliases.number(stack, {:responses, Rows.id(key)}),
       else: Rows.number(stack, key)
   end
+
+  @doc """
+  Sends the ACK of a 2xx, or anything else that has no transaction, behind what the call's worker was told before.
+
+  Where the core has made the ACK, it is sent again for each 2xx that comes again (RFC 3261 §13.2.2.4).
+  """
+  @spec send_once(Stack.t(), Message.t(), Transport.t(), Transport.destination()) ::
+          :ok | {:error, term}
+  def send_once(stack, message, transport, {host, port}) do
+    octets = Message.to_string(message)
+    worker = Actions.worker_of(stack, message)
+    destination = {address(host), port}
+    kept = kept_ack(stack, message, octets, transport, destination)
+
+    if transport.module == nil or is_binary(elem(destination, 0)) do
+      # It may take its time, which is the caller's.
+      keep(stack, kept)
+      Delivery.send(stack, transport, destination, octets, nil, message)
+    else
+      run = fn ->
+        keep(stack, kept)
+        Delivery.post(stack, transport, destination, octets, nil, &Function.identity/1)
+      end
+
+      if Worker.index(stack) == worker,
+        do: run.(),
+        else: with(:error <- Workers.call(stack, worker, {:run, run}), do: run.())
+    end
+  end
+
+  defp keep(_stack, nil), do: :ok
+
+  defp keep(stack, {number, event}) do
+    with row when row != nil <- Rows.fetch(stack, number), do: pass(stack, row, event)
+  end
+
+  # That of another, which has more than one Via, is not the core's to repeat.
+  defp kept_ack(
+         stack,
+         %Message{start_line: %{method: :ack}, headers: %{via: [_own]}} = ack,
+         octets,
+         transport,
+         {host, port}
+       ) do
+    with number when number != nil <- Aliases.number(stack, Aliases.accepted(ack)) do
+      kept = {octets, Actions.kept_transport(stack, transport), destination(host, port)}
+      {number, {:acknowledged, Key.own(Key.tag(ack.headers.to)), kept}}
+    end
+  end
+
+  defp kept_ack(_stack, _message, _octets, _transport, _destination), do: nil
+
+  ## Owners
+
+  @doc """
+  Has a process get the events of a transaction, or with `nil` the core; or the requests within a dialog, given by its ID.
+  """
+  @spec own(Stack.t(), key | Dialog.id(), pid | nil) :: :ok | {:error, :no_transaction}
+  def own(stack, {call_id, _local_tag, _remote_tag} = dialog, pid),
+    do: ask(stack, Workers.of_call(stack, call_id), {:own_dialog, dialog, pid})
+
+  def own(stack, key, pid) do
+    number = Rows.number(stack, key)
+
+    case Rows.worker(stack, number) do
+      nil -> {:error, :no_transaction}
+      worker -> ask(stack, worker, {:own, number, pid})
+    end
+  end
+
+  # Milliseconds between two tries, and how many there are: a worker that was killed is back at once.
+  @pause 5
+  @tries 200
+
+  defp ask(stack, worker, request, tries \\ @tries) do
+    case Workers.call(stack, worker, request) do
+      :error when tries > 0 ->
+        Process.sleep(@pause)
+        ask(stack, worker, request, tries - 1)
+
+      :error ->
+        {:error, :no_transaction}
+
+      answer ->
+        answer
+    end
+  end
+
+  @doc """
+  The process that owns a transaction, or `nil`.
+  """
+  @spec owner(Stack.t(), key) :: pid | nil
+  def owner(stack, key) do
+    case Rows.find(stack, key) do
+      row(owner: owner) when is_pid(owner) -> owner
+      _none -> nil
+    end
+  end
+
+  @doc """
+  Whether the INVITE of a key was cancelled.
+  """
+  @spec cancelled?(Stack.t(), key) :: boolean
+  def cancelled?(stack, key), do: Rows.cancelled?(stack, Rows.number(stack, key))
 
   ## Events
 

@@ -52,7 +52,7 @@ defmodule Sippet.StatelessTest do
     test "sends a request where send/2 would, once and without a transaction", %{stack: stack} do
       request = Message.parse!(wire("INVITE", [{"Route", "<sip:192.0.2.9:5070;lr>"}]))
       assert Sippet.forward(stack, request) == :ok
-      assert {_request, {"192.0.2.9", 5070}} = assert_sent(:invite)
+      assert {_request, {{192, 0, 2, 9}, 5070}} = assert_sent(:invite)
       assert Sippet.stats(stack).transactions == 0
       # Longer than T1, after which a transaction would send again.
       refute_receive {:sent, _destination, _octets, _key}, 100
@@ -60,12 +60,13 @@ defmodule Sippet.StatelessTest do
 
     test "sends a response to its topmost Via, as it was stamped", %{stack: stack} do
       for {via, destination} <- [
-            {"SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1", {"192.0.2.9", 5060}},
-            {"SIP/2.0/UDP pc.a.com:5070;received=192.0.2.9;branch=z9hG4bK1", {"192.0.2.9", 5070}},
+            {"SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1", {{192, 0, 2, 9}, 5060}},
+            {"SIP/2.0/UDP pc.a.com:5070;received=192.0.2.9;branch=z9hG4bK1",
+             {{192, 0, 2, 9}, 5070}},
             {"SIP/2.0/UDP pc.a.com;received=192.0.2.9;rport=6060;branch=z9hG4bK1",
-             {"192.0.2.9", 6060}},
-            {"SIP/2.0/UDP 192.0.2.9;rport=x;branch=z9hG4bK1", {"192.0.2.9", 5060}},
-            {"SIP/2.0/UDP 192.0.2.9;rport=99999;branch=z9hG4bK1", {"192.0.2.9", 5060}}
+             {{192, 0, 2, 9}, 6060}},
+            {"SIP/2.0/UDP 192.0.2.9;rport=x;branch=z9hG4bK1", {{192, 0, 2, 9}, 5060}},
+            {"SIP/2.0/UDP 192.0.2.9;rport=99999;branch=z9hG4bK1", {{192, 0, 2, 9}, 5060}}
           ] do
         response =
           "INVITE" |> wire([{"Via", via}]) |> Message.parse!() |> Message.to_response(200)

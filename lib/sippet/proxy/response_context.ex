@@ -1,5 +1,10 @@
 defmodule Sippet.Proxy.ResponseContext do
   @options [
+    own: [
+      type: {:custom, &is_list/1, "a list of {host, port}"},
+      required: true,
+      doc: "what the proxy writes as sent-by: its Via is taken off the responses"
+    ],
     timer_c: [
       type: :positive,
       # RFC3261§16.6 step 11 - larger than 3 minutes
@@ -11,31 +16,24 @@ defmodule Sippet.Proxy.ResponseContext do
   @moduledoc """
   A response context of a stateful proxy: the branches of one request, and what came back from them (RFC 3261 §16.7).
 
-  It runs in the process of the callback that got the request: the stack lets a callback take its time, and answers 500 if
-  it fails. A registry beside the stack tells it of the responses:
+  It runs in the process of the callback that got the request: the stack lets a callback take its time. That process owns the
+  request and its branches (`Sippet.controlling_process/3`), so it gets the responses, and the CANCEL of the caller, as
+  messages. Should it end before its time, the caller gets 500, and the stack cancels the branches.
 
-      children = [
-        {Sippet.Proxy.ResponseContext, name: :proxy},
-        {Sippet, name: :proxy, core: MyProxy},
-        {Sippet.Transports.UDP, name: :proxy}
-      ]
-
-  and the callbacks of the core hand over what comes:
-
-      def receive_request(%{start_line: %{method: :cancel}} = cancel, key, stack) do
-        Sippet.send(stack, Sippet.Message.to_response(cancel, 200))
-        ResponseContext.cancel(stack, key)
-      end
+      # The CANCEL of what no context has yet: `run/5` finds out.
+      def receive_request(%{start_line: %{method: :cancel}} = cancel, _key, stack),
+        do: Sippet.send(stack, Sippet.Message.to_response(cancel, 200))
 
       def receive_request(request, key, stack) do
         ...
-        ResponseContext.run(stack, key, request, [[copy, copy], [copy]])
+        ResponseContext.run(stack, key, request, [[copy, copy], [copy]], own: own)
       end
 
+      # What comes when no context is there any more.
       def receive_response(response, key, stack),
         do: ResponseContext.receive_response(stack, response, key, own)
 
-      def receive_error(reason, key, stack), do: ResponseContext.receive_error(stack, reason, key)
+      def receive_error(_reason, _key), do: :ok
 
   ## What it does
 
@@ -51,11 +49,22 @@ defmodule Sippet.Proxy.ResponseContext do
   It does not follow the Contacts of a 3xx: a proxy may, and need not.
   """
 
-  alias Sippet.{Message, Options, Proxy}
+  alias Sippet.{Message, Options, Proxy, Stack, Transactions}
   alias Sippet.Transactions.{Client, Server}
 
-  @enforce_keys [:stack, :request, :timer_c, :waiting]
-  defstruct [:stack, :request, :timer_c, :waiting, branches: %{}, finals: [], answered?: false]
+  @enforce_keys [:stack, :own, :request, :timer_c, :waiting, :monitor]
+  defstruct [
+    :stack,
+    :own,
+    :request,
+    :timer_c,
+    :waiting,
+    :monitor,
+    branches: %{},
+    finals: [],
+    answered?: false,
+    cancelled?: false
+  ]
 
   # `cancel` is what cancels an INVITE.
   @typep branch :: %{
@@ -66,30 +75,20 @@ defmodule Sippet.Proxy.ResponseContext do
          }
   @typep t :: %__MODULE__{
            stack: atom,
+           own: [Proxy.host()],
            request: Message.request(),
            timer_c: pos_integer,
            waiting: [[Message.request()]],
+           monitor: reference,
            branches: %{Client.Key.t() => branch},
            finals: [Message.response()],
-           answered?: boolean
+           answered?: boolean,
+           cancelled?: boolean
          }
-
-  ## Beside the stack
-
-  @doc false
-  @spec child_spec(name: atom) :: Supervisor.child_spec()
-  def child_spec(options) do
-    name = Keyword.fetch!(options, :name)
-    %{Registry.child_spec(keys: :unique, name: registry(name)) | id: {__MODULE__, name}}
-  end
-
-  defp registry(stack), do: Module.concat(stack, ResponseContexts)
-
-  ## What the core calls
 
   @doc """
   Forwards the copies of a request that has a server transaction, and returns when all has been answered. An INVITE gets a
-  100 first (§16.2).
+  100 first (§16.2). One that was cancelled before gets 487, and nobody is called.
 
   `copies` are lists of what `Sippet.Proxy.forward/3` made: one list after another, those of one list at the same time. No
   copies at all answer 408. Options:
@@ -97,20 +96,34 @@ defmodule Sippet.Proxy.ResponseContext do
   #{Options.docs(@options)}
   """
   @spec run(atom, Server.Key.t(), Message.request(), [[Message.request()]], keyword) :: :ok
-  def run(stack, key, request, copies, options \\ []) do
-    %{timer_c: timer_c} = Options.validate!(options, @options)
-    # Before the caller hears anything: a CANCEL may follow upon that.
-    {:ok, _owner} = Registry.register(registry(stack), key, nil)
+  def run(stack, key, request, copies, options) do
+    %{timer_c: timer_c, own: own} = Options.validate!(options, @options)
 
-    if request.start_line.method == :invite,
-      do: Sippet.send(stack, Message.to_response(request, 100))
+    # Of this order a CANCEL comes as a message, or was there before.
+    case Sippet.controlling_process(stack, key, self()) do
+      :ok -> run(stack, key, answerable(request), copies, own, timer_c)
+      {:error, :no_transaction} -> :ok
+    end
+  end
 
-    settle(%__MODULE__{
-      stack: stack,
-      request: answerable(request),
-      timer_c: timer_c,
-      waiting: copies
-    })
+  defp run(stack, key, request, copies, own, timer_c) do
+    if Sippet.cancelled?(stack, key) do
+      Sippet.send(stack, Message.to_response(request, 487))
+    else
+      if request.start_line.method == :invite,
+        do: Sippet.send(stack, Message.to_response(request, 100))
+
+      settle(%__MODULE__{
+        stack: stack,
+        own: own,
+        request: request,
+        timer_c: timer_c,
+        waiting: copies,
+        monitor: Process.monitor(Sippet.supervisor(stack))
+      })
+    end
+
+    :ok
   end
 
   # RFC3261§8.2.6.2 - what its final responses are made of. A request may be large, and a call may ring for long.
@@ -119,48 +132,44 @@ defmodule Sippet.Proxy.ResponseContext do
   end
 
   @doc """
-  Takes a response as it came, with the proxy's Via; `own` lists what the proxy writes as sent-by.
+  Takes a response that came to the core, with the proxy's Via; `own` lists what the proxy writes as sent-by.
 
-  What no context waits for any more goes to the server transaction, and if that is gone too, to where its Via says, as a
-  stateless proxy has it: a late 2xx. A response to a CANCEL of the proxy, or to a request of another, goes nowhere.
+  A 2xx to an INVITE that came after all had been answered goes upstream, as long as the server transaction is there
+  (§16.7 step 5), and also where the proxy has answered 408 by itself. All else goes nowhere: what belongs to no transaction of the proxy's must not be forwarded (RFC 6026
+  §8.3).
   """
   @spec receive_response(atom, Message.response(), Client.Key.t() | nil, [Proxy.host()]) :: :ok
-  def receive_response(stack, response, key, own) do
+  def receive_response(_stack, _response, nil, _own), do: :ok
+
+  def receive_response(
+        stack,
+        %Message{headers: %{cseq: {_number, :invite}}} = response,
+        _key,
+        own
+      )
+      when response.start_line.status_code in 200..299 do
     with {:ok, response} <- Proxy.remove_via(response, own),
-         :error <- tell(stack, key, {:response, key, response}),
-         {:error, :no_transaction} <- Sippet.send(stack, response) do
-      Sippet.forward(stack, response)
-    end
+         {:error, :already_answered} <- Sippet.send(stack, response),
+         do: Sippet.forward(stack, response)
 
     :ok
   end
 
-  @doc """
-  Takes the failure of a transaction.
-  """
-  @spec receive_error(atom, term, Client.Key.t() | Server.Key.t()) :: :ok
-  def receive_error(stack, reason, key) do
-    tell(stack, key, {:error, key, reason})
-    :ok
-  end
+  def receive_response(_stack, _response, _key, _own), do: :ok
 
   @doc """
-  Takes a CANCEL by its key, after it was answered: every branch of its INVITE is cancelled (§16.10).
+  Has the context of an INVITE cancel all branches, as if the caller had sent a CANCEL (§16.10). Returns `:error` where there is
+  no context of this key.
   """
-  @spec cancel(atom, Server.Key.t()) :: :ok
+  @spec cancel(atom, Server.Key.t()) :: :ok | :error
   def cancel(stack, %Server.Key{} = key) do
-    tell(stack, Server.Key.invite(key), :cancel)
-    :ok
-  end
-
-  defp tell(stack, key, event) do
-    case Registry.lookup(registry(stack), key) do
-      [{pid, _value}] ->
-        send(pid, {__MODULE__, event})
-        :ok
-
-      [] ->
+    case Transactions.owner(Stack.fetch!(stack), key) do
+      nil ->
         :error
+
+      pid ->
+        send(pid, {__MODULE__, :cancel})
+        :ok
     end
   end
 
@@ -169,8 +178,13 @@ defmodule Sippet.Proxy.ResponseContext do
   # RFC3261§16.7 - it lasts until all its branches have ended
   @spec settle(t) :: :ok
   defp settle(%__MODULE__{branches: branches} = context) when map_size(branches) > 0 do
+    %{stack: stack, monitor: monitor} = context
+
     receive do
+      {:sippet, ^stack, key, event} -> key |> told(event, context) |> settle()
       {__MODULE__, event} -> event |> handle(context) |> settle()
+      # The stack has ended, and all its transactions with it.
+      {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
     end
   end
 
@@ -179,11 +193,32 @@ defmodule Sippet.Proxy.ResponseContext do
   defp settle(%__MODULE__{waiting: [copies | waiting]} = context),
     do: copies |> Enum.reduce(%{context | waiting: waiting}, &start/2) |> tidied() |> settle()
 
+  # RFC3261§9.2
+  defp settle(%__MODULE__{waiting: [], cancelled?: true} = context) do
+    Sippet.send(context.stack, Message.to_response(context.request, 487))
+    :ok
+  end
+
   defp settle(%__MODULE__{waiting: []} = context) do
     best = Proxy.best_response(context.request, Enum.reverse(context.finals))
     Sippet.send(context.stack, best)
     :ok
   end
+
+  defp told(key, {:response, response}, context) do
+    case Proxy.remove_via(response, context.own) do
+      {:ok, response} -> handle({:response, key, response}, context)
+      :error -> context
+    end
+  end
+
+  # RFC3261§16.10, §9.2
+  defp told(_key, {:request, %Message{start_line: %{method: :cancel}} = cancel}, context) do
+    Sippet.send(context.stack, Message.to_response(cancel, 200))
+    handle(:cancel, context)
+  end
+
+  defp told(key, {:error, reason}, context), do: handle({:error, key, reason}, context)
 
   # Words of a heap that are worth to be given back: of an ordinary request there are far less.
   @large 10_000
@@ -195,14 +230,13 @@ defmodule Sippet.Proxy.ResponseContext do
     context
   end
 
-  # RFC3261§16.6 step 10. The key is known before the first response can come.
+  # RFC3261§16.6 step 10
   defp start(copy, context) do
     key = Client.Key.new(copy)
-    {:ok, _owner} = Registry.register(registry(context.stack), key, nil)
     branch = %{cancel: cancel_of(copy), state: :calling, cancel?: false, timer: nil}
     context = put_branch(context, key, set_timer_c(branch, key, context))
 
-    case Sippet.send(context.stack, copy) do
+    case Sippet.send(context.stack, copy, owner: self()) do
       :ok -> context
       {:error, reason} -> final(context, key, status(reason))
     end
@@ -214,7 +248,11 @@ defmodule Sippet.Proxy.ResponseContext do
   defp put_branch(context, key, branch),
     do: %{context | branches: Map.put(context.branches, key, branch)}
 
-  defp handle(:cancel, context), do: stop(context)
+  defp handle(:cancel, %{answered?: true} = context), do: context
+  defp handle(:cancel, context), do: stop(%{context | cancelled?: true})
+
+  # What could not be sent to the caller ends nothing.
+  defp handle({:error, %Server.Key{}, _reason}, context), do: context
   defp handle({:error, key, reason}, context), do: final(context, key, status(reason))
   defp handle({:timer_c, key}, context), do: timer_c(context, key)
 
@@ -306,7 +344,8 @@ defmodule Sippet.Proxy.ResponseContext do
   defp timer_c(context, key) do
     case context.branches do
       %{^key => %{state: :calling}} ->
-        Sippet.terminate(context.stack, key)
+        # A 2xx that comes all the same is the core's.
+        Transactions.own(Stack.fetch!(context.stack), key, nil)
         final(context, key, 408)
 
       %{^key => branch} ->

@@ -8,7 +8,7 @@ defmodule Sippet.Router.Inbound do
   alias Sippet.Router.{Arrival, Outbound, StatelessResponse}
   alias Sippet.Stack.{Events, Tap}
   alias Sippet.{Overload, ParseError, Stack, Transactions, Transport}
-  alias Sippet.Transactions.{Actions, Client, Server, Worker, Workers}
+  alias Sippet.Transactions.{Actions, Client, Owners, Server, Worker, Workers}
 
   @doc """
   Takes octets that a transport has handed over. `transport` is the one that answers, or the process that has them from the network.
@@ -32,6 +32,17 @@ defmodule Sippet.Router.Inbound do
   @spec arrived(Stack.t(), Arrival.t()) :: :ok
   def arrived(stack, arrival) do
     dispatch(stack, arrival)
+    :ok
+  catch
+    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+  end
+
+  @doc """
+  Does for a client's INVITE what its owner can't do any more.
+  """
+  @spec unattended(Stack.t(), Owners.task()) :: :ok
+  def unattended(stack, task) do
+    Outbound.unattended(stack, task)
     :ok
   catch
     kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
@@ -175,7 +186,7 @@ defmodule Sippet.Router.Inbound do
     cond do
       # That of a 2xx which is waited for: there are no more of them than transactions.
       Transactions.ack(stack, ack) == :ok ->
-        detached(stack, :receive_request, arrival, source(stack, arrival))
+        acknowledge(stack, arrival)
 
       Overload.answered?(stack.overload) and StatelessResponse.acknowledged?(ack) ->
         dropped(stack, :refusal_ack, arrival)
@@ -228,7 +239,18 @@ defmodule Sippet.Router.Inbound do
     end
   end
 
-  # A callback outside of any transaction.
+  # A callback outside of any transaction; the owner of a dialog gets its ACKs as messages.
+  defp acknowledge(stack, arrival) do
+    case Owners.of_dialog(stack, arrival.message) do
+      nil ->
+        detached(stack, :receive_request, arrival, source(stack, arrival))
+
+      owner ->
+        Kernel.send(owner, {:sippet, stack.name, nil, {:request, arrival.message}})
+        :ok
+    end
+  end
+
   defp detached(stack, callback, %Arrival{message: message, octets: octets}, source) do
     {pid, _ref} = CallbackRunner.start(stack, callback, message, nil)
     Overload.enter(stack.overload, pid, source, byte_size(octets), Worker.index(stack))

@@ -2,29 +2,30 @@ defmodule Sippet.Router.Outbound do
   @moduledoc false
   # Where a message goes that the stack sends, and by which transport.
 
-  alias Sippet.Message
+  alias Sippet.{Dialog, Message}
   alias Sippet.Message.{RequestLine, Via}
   alias Sippet.Router.{Arrival, NextHop}
   alias Sippet.{Stack, Transactions, Transport}
+  alias Sippet.Transactions.Owners
   alias Sippet.Transport.Delivery
 
   @doc """
   What `Sippet.send/2` does with a valid request.
   """
-  @spec send_request(Stack.t(), Message.request()) ::
+  @spec send_request(Stack.t(), Message.request(), pid | :nobody | nil) ::
           :ok | {:error, :already_started | :no_transport | :overload | term}
-  def send_request(stack, request) do
+  def send_request(stack, request, owner \\ nil) do
     with {:ok, transport, destination, request} <- route(stack, request) do
       if request.start_line.method == :ack,
-        do: send_once(stack, request, transport, destination),
-        else: Transactions.start_client(stack, request, transport, destination)
+        do: Transactions.send_once(stack, request, transport, destination),
+        else: Transactions.start_client(stack, request, transport, destination, owner)
     end
   end
 
   # RFC3261§9.1 - a CANCEL goes where its INVITE went, and has the same topmost Via
   defp route(stack, %Message{start_line: %{method: :cancel}} = cancel) do
-    case Transactions.path(stack, cancel) do
-      {destination, transport} ->
+    case Transactions.path_of_cancel(stack, cancel) do
+      {transport, destination} ->
         {:ok, transport, destination, NextHop.rewrite(cancel, transport)}
 
       nil ->
@@ -40,17 +41,42 @@ defmodule Sippet.Router.Outbound do
   @spec forward(Stack.t(), Message.t()) :: :ok | {:error, :no_transport | term}
   def forward(stack, %Message{start_line: %RequestLine{}} = request) do
     with {:ok, transport, destination, request} <- NextHop.route(stack, request),
-         do: send_once(stack, request, transport, destination)
+         do: Transactions.send_once(stack, request, transport, destination)
   end
 
   def forward(stack, response) do
     with {:ok, transport, destination} <- NextHop.route_response(stack, response),
-         do: send_once(stack, response, transport, destination)
+         do: Transactions.send_once(stack, response, transport, destination)
   end
 
-  # RFC3261§13.2.2.4, §16.11 - the ACK of a 2xx, and what a stateless core sends, go to the transport without a transaction
-  defp send_once(stack, message, transport, destination),
-    do: Delivery.send(stack, transport, destination, Message.to_string(message), nil, message)
+  @doc """
+  Does for a client's INVITE what its owner can't do any more: cancels it, or acknowledges its 2xx and ends the dialog.
+  """
+  @spec unattended(Stack.t(), Owners.task()) :: :ok | {:error, term}
+  def unattended(stack, {:cancel, row, invite}) do
+    cancel = invite |> Message.parse!() |> Message.to_cancel()
+    {transport, destination} = Transactions.path(stack, row)
+    Transactions.start_client(stack, cancel, transport, destination, :nobody)
+  end
+
+  # RFC3261§13.2.2.4, §15
+  def unattended(stack, {:hang_up, _row, response}) do
+    invite = %Message{start_line: RequestLine.new(:invite, "sip:none"), headers: response.headers}
+
+    with {:ok, dialog} <- Dialog.uac(invite, response) do
+      {bye, _dialog} = Dialog.build_request(dialog, :bye)
+      send_request(stack, with_via(Dialog.build_ack(dialog, response), response))
+      send_request(stack, with_via(bye, response), :nobody)
+    end
+  end
+
+  # It goes by the way of its INVITE, and has a branch of its own.
+  defp with_via(request, %Message{headers: %{via: [{version, protocol, sent_by, params} | _]}}) do
+    params =
+      params |> Map.drop(["received", "rport"]) |> Map.put("branch", Message.create_branch())
+
+    Message.put_header(request, :via, [{version, protocol, sent_by, params}])
+  end
 
   @doc """
   Sends a response that belongs to no transaction to whoever sent its request. It does not wait.

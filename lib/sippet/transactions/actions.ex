@@ -19,6 +19,7 @@ defmodule Sippet.Transactions.Actions do
     Deadlines,
     Key,
     Machine,
+    Owners,
     Rows,
     Workers
   }
@@ -46,8 +47,9 @@ defmodule Sippet.Transactions.Actions do
   @spec start(Stack.t(), Rows.row(), Message.request() | nil) :: :ok
   def start(stack, row, request \\ nil)
 
-  def start(stack, row(running: :request) = row, request) do
+  def start(stack, row(running: :request, owner: owner, number: number) = row, request) do
     started(stack, row)
+    if is_pid(owner), do: Owners.watch(owner, number)
     begun = row(row, running: nil)
     begun = tell(stack, begun, :receive_request, request || request(row), key(row))
     settle(stack, row, begun)
@@ -56,7 +58,9 @@ defmodule Sippet.Transactions.Actions do
   end
 
   def start(stack, row(machine: machine, state: nil, octets: octets) = row, _request) do
+    row(owner: owner, number: number) = row
     started(stack, row)
+    if is_pid(owner), do: Owners.watch(owner, number)
     {state, actions} = machine.start(octets, Clock.now(stack), timers(stack, row))
     Aliases.note_destination(stack, row)
     # The machine has them now.
@@ -128,6 +132,27 @@ defmodule Sippet.Transactions.Actions do
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
 
+  @doc """
+  Takes a 2xx to an INVITE that is not the first final answer: the core's repetition, or that of a fork (RFC 6026 §7.1).
+  """
+  @spec answer_again(Stack.t(), Rows.hash(), event) ::
+          :ok | {:error, :already_answered | :no_transaction}
+  def answer_again(stack, number, event) do
+    case Rows.fetch(stack, number) do
+      nil ->
+        {:error, :no_transaction}
+
+      row(answer: answer) = row when answer != nil ->
+        answer(stack, row)
+        answer_again(stack, number, event)
+
+      row(state: state) = row ->
+        if elem(state, 0) == :accepted,
+          do: handle(stack, row, event),
+          else: {:error, :already_answered}
+    end
+  end
+
   defp step(stack, before, row, []), do: settle(stack, before, row)
 
   defp step(stack, before, row, [event | events]) do
@@ -146,6 +171,18 @@ defmodule Sippet.Transactions.Actions do
     step(stack, before, row, events)
   end
 
+  # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
+  defp transition(
+         stack,
+         row(cancelled: true, octets: octets) = row,
+         {:answer, status, _, _} = event,
+         name
+       )
+       when status >= 300 and octets != nil do
+    answer_cancel(stack, row)
+    transition(stack, row(row, octets: nil), event, name)
+  end
+
   defp transition(stack, row(machine: machine, state: state) = row, event, name) do
     case machine.handle(state, event, Clock.now(stack), timers(stack, row)) do
       {:terminated, reason, actions} ->
@@ -154,6 +191,26 @@ defmodule Sippet.Transactions.Actions do
 
       {state, actions} ->
         carry_all(stack, row(row, state: state), actions, name)
+    end
+  end
+
+  # Between the claim of an answer and its octets there are microseconds.
+  @looks 100
+
+  defp answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker), looks \\ @looks) do
+    case Rows.fetch(stack, Rows.hash(stack, {branch, :cancel, sent_by})) do
+      row(worker: ^worker, answer: answer) = cancel when answer != nil ->
+        answer(stack, cancel)
+
+      row(worker: ^worker, octets: octets, claimed: 0) = cancel when octets != nil ->
+        carry_on(stack, cancel, cancel, [{:make, 200}])
+
+      row(worker: ^worker, octets: octets) when octets != nil and looks > 0 ->
+        :erlang.yield()
+        answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker), looks - 1)
+
+      _answered_or_another ->
+        :ok
     end
   end
 
@@ -188,9 +245,29 @@ defmodule Sippet.Transactions.Actions do
   defp carry(_stack, row, {:make, 100}, _name),
     do: {row, [{:trying, Message.to_string(trying(row))}]}
 
-  defp carry(_stack, row, {:make, status}, _name) do
-    response = Message.to_response(request(row), status)
-    {row, [{:answer, status, Key.own(Key.tag(response.headers.to)), Message.to_string(response)}]}
+  # Unless the core was faster.
+  defp carry(stack, row, {:make, status}, _name) do
+    if Rows.claim?(stack, row(row, :number)) do
+      response = Message.to_response(request(row), status)
+      tag = Key.own(Key.tag(response.headers.to))
+      {row, [{:answer, status, tag, Message.to_string(response)}]}
+    else
+      {row, []}
+    end
+  end
+
+  # RFC3261§13.2.2.4 - the ACK has the INVITE's Call-ID, From tag and CSeq number
+  defp carry(stack, row, {:await_2xx, response}, _name) do
+    name = Aliases.accepted(response)
+    Aliases.name(stack, name, row(row, :number))
+    {row(row, names: [{:accepted, Rows.hash(stack, name)} | row(row, :names)]), []}
+  end
+
+  defp carry(stack, row, {:send_ack, {octets, transport, destination}}, _name) do
+    transport = transport(stack, row(row, transport: transport))
+    destination = Rows.unpack(destination)
+    Delivery.post(stack, transport, destination, octets, nil, &Function.identity/1)
+    {row, []}
   end
 
   defp carry(_stack, row, {:make_ack, invite, response}, _name),
@@ -287,6 +364,14 @@ defmodule Sippet.Transactions.Actions do
 
   ## The core
 
+  defp tell(stack, row(owner: owner) = row, callback, argument, key) when is_pid(owner) do
+    Kernel.send(owner, {:sippet, stack.name, key, {event(callback), argument}})
+    row
+  end
+
+  defp tell(_stack, row(owner: :nobody) = row, callback, argument, _key),
+    do: Owners.unattended(row, callback, argument)
+
   defp tell(stack, row(running: nil) = row, callback, argument, key),
     do: call(stack, row, callback, argument, key)
 
@@ -303,6 +388,10 @@ defmodule Sippet.Transactions.Actions do
     do: status < 200
 
   defp droppable?(_callback, _argument), do: false
+
+  defp event(:receive_request), do: :request
+  defp event(:receive_response), do: :response
+  defp event(:receive_error), do: :error
 
   # A request without a key is an ACK, which has no answer that could be missed.
   defp call(stack, row, :receive_request, request, key) when key != nil do
@@ -473,13 +562,86 @@ defmodule Sippet.Transactions.Actions do
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
 
+  ## Owners
+
+  @doc """
+  Has a process get the events of a row from now on, those first that wait; or, with `nil`, the core.
+  """
+  @spec own(Stack.t(), Rows.hash(), pid | nil) :: :ok | {:error, :no_transaction}
+  def own(stack, number, pid) do
+    case Rows.fetch(stack, number) do
+      nil ->
+        {:error, :no_transaction}
+
+      row(state: state, running: running) = row when state == nil or running == :request ->
+        start(stack, row)
+        own(stack, number, pid)
+
+      row(owner: before) = row ->
+        if is_pid(before), do: Owners.unwatch(before, number)
+        if pid, do: Owners.watch(pid, number)
+        row = give_waiting(stack, row(row, owner: pid))
+        Rows.update(stack, row(row, owner: before, waiting: :unknown), row)
+        :ok
+    end
+  end
+
+  defp give_waiting(_stack, row(owner: nil) = row), do: row
+
+  defp give_waiting(stack, row) do
+    case Callbacks.next_waiting(stack, Rows.turn(row)) do
+      {key_of_call, {callback, argument, key}} ->
+        tell(stack, row, callback, argument, key)
+        Callbacks.forget_waiting(stack, key_of_call)
+        give_waiting(stack, row)
+
+      nil ->
+        row(row, waiting: 0)
+    end
+  end
+
+  @doc """
+  Takes the end of a row's owner. A request that is not answered gets 500, an INVITE of a client is cancelled. One that was
+  accepted is the core's again, if the owner has ended well.
+  """
+  @spec orphaned(Stack.t(), Rows.row(), term) :: :ok
+  def orphaned(stack, row(answer: answer, state: state) = before, reason) do
+    well? = reason in [:normal, :shutdown] and Rows.finished_state?(state)
+    row = Owners.cancel(row(before, owner: if(well?, do: nil, else: :nobody)))
+
+    if answer == nil and unanswered?(row),
+      do: carry_on(stack, before, row, [{:make, 500}]),
+      else: settle(stack, before, row)
+  catch
+    kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
+  end
+
+  @doc """
+  A CANCEL has come for the INVITE of this number. Returns who owns that.
+  """
+  @spec cancelled(Stack.t(), Rows.hash()) :: pid | nil
+  def cancelled(stack, number) do
+    with row(owner: owner, octets: octets) = row <- Rows.fetch(stack, number) do
+      # RFC3261§9.2 - a CANCEL has no effect on an INVITE that has a final answer
+      if octets != nil, do: Rows.update(stack, row, row(row, cancelled: true))
+      if is_pid(owner), do: owner
+    end
+  end
+
   ## The end of a transaction
 
   @doc """
   Ends a transaction. Callbacks that run or wait go on: they are pending work as long.
   """
   @spec terminate(Stack.t(), Rows.row(), term) :: :ok
-  def terminate(stack, row, reason) do
+  def terminate(stack, row(owner: owner, number: number, state: state) = row, reason) do
+    if is_pid(owner) do
+      Owners.unwatch(owner, number)
+      # Whoever waits must not wait for ever.
+      if reason == :terminated and not Rows.finished_state?(state),
+        do: tell(stack, row, :receive_error, :terminated, key(row))
+    end
+
     Aliases.forget(stack, row)
     unset(stack, row)
     duration = System.monotonic_time() - row(row, :started)
@@ -559,6 +721,8 @@ defmodule Sippet.Transactions.Actions do
        do: start(stack, row)
 
   defp recover_row(stack, row(due: due, answer: answer) = before) do
+    row(owner: owner, number: number) = before
+    if is_pid(owner), do: Owners.watch(owner, number)
     row = before |> recover_callback(stack) |> row(answer: nil)
 
     # The entry of the row is among the deadlines, unless it was just taken.

@@ -8,10 +8,15 @@ defmodule Sippet.Transactions.Aliases do
   alias Sippet.{Message, Stack}
   alias Sippet.Transactions.{Key, Rows, Server}
 
-  @enforce_keys [:names, :merges, :destinations]
+  @enforce_keys [:names, :merges, :destinations, :dialogs]
   defstruct @enforce_keys
 
-  @type t :: %__MODULE__{names: :ets.tid(), merges: :ets.tid(), destinations: :ets.tid()}
+  @type t :: %__MODULE__{
+          names: :ets.tid(),
+          merges: :ets.tid(),
+          destinations: :ets.tid(),
+          dialogs: :ets.tid()
+        }
 
   @doc """
   Makes the tables; they belong to the caller.
@@ -23,7 +28,8 @@ defmodule Sippet.Transactions.Aliases do
     %__MODULE__{
       names: :ets.new(__MODULE__, [:set | shared]),
       merges: :ets.new(__MODULE__, [:set | shared]),
-      destinations: :ets.new(__MODULE__, [:ordered_set, :public, write_concurrency: true])
+      destinations: :ets.new(__MODULE__, [:ordered_set, :public, write_concurrency: true]),
+      dialogs: :ets.new(__MODULE__, [:set | shared])
     }
   end
 
@@ -70,6 +76,43 @@ defmodule Sippet.Transactions.Aliases do
     # The tables have ended with the stack.
     ArgumentError -> nil
   end
+
+  @doc """
+  The second name of a client's INVITE that was accepted, by the 2xx or by its ACK.
+  """
+  @spec accepted(Message.t()) :: term
+  def accepted(%Message{headers: headers}) do
+    {number, _method} = headers[:cseq] || {nil, nil}
+    {:accepted, headers[:call_id], Key.tag(headers[:from]), number}
+  end
+
+  ## Dialogs
+
+  @doc """
+  Requests within the dialog of this hash go to a process, of which a worker is told.
+  """
+  @spec put_dialog(Stack.t(), Rows.hash(), pid, pos_integer) :: true
+  def put_dialog(%Stack{transactions: %{aliases: tables}}, hash, pid, worker),
+    do: :ets.insert(tables.dialogs, {hash, pid, worker})
+
+  @spec forget_dialog(Stack.t(), Rows.hash()) :: true
+  def forget_dialog(%Stack{transactions: %{aliases: tables}}, hash),
+    do: :ets.delete(tables.dialogs, hash)
+
+  @spec dialog_owner(Stack.t(), Rows.hash()) :: pid | nil
+  def dialog_owner(%Stack{transactions: %{aliases: tables}}, hash) do
+    case :ets.lookup(tables.dialogs, hash) do
+      [{_hash, pid, _worker}] -> pid
+      [] -> nil
+    end
+  end
+
+  @doc """
+  The dialogs of whose owners a worker is told.
+  """
+  @spec dialogs(Stack.t(), pos_integer) :: [{Rows.hash(), pid}]
+  def dialogs(%Stack{transactions: %{aliases: tables}}, worker),
+    do: :ets.select(tables.dialogs, [{{:"$1", :"$2", worker}, [], [{{:"$1", :"$2"}}]}])
 
   ## Merged requests
 
@@ -164,7 +207,7 @@ defmodule Sippet.Transactions.Aliases do
   """
   @spec sizes(t) :: %{atom => non_neg_integer}
   def sizes(%__MODULE__{} = tables) do
-    for name <- [:names, :merges, :destinations],
+    for name <- [:names, :merges, :destinations, :dialogs],
         into: %{},
         do: {name, :ets.info(Map.fetch!(tables, name), :size)}
   end

@@ -22,6 +22,7 @@ defmodule Sippet.Transactions.Machine do
     * `{:trying, octets}` - the 100 that the machine asked for by `{:make, 100}`
     * `{:response, status, response}` - a client's response came
     * `{:acknowledge, octets}` - the ACK that the machine asked for by `{:make_ack, …}`
+    * `{:acknowledged, to_tag, ack}` - the core has sent the ACK of a client's 2xx
     * `{:error, reason}` - a message could not be sent
     * `{:unreachable, reason}` - nothing can be sent to the destination
     * `:cancelled` - a CANCEL was sent for a client's INVITE
@@ -37,6 +38,7 @@ defmodule Sippet.Transactions.Machine do
           | {:trying, binary}
           | {:response, 100..699, Message.response()}
           | {:acknowledge, binary}
+          | {:acknowledged, String.t() | nil, term}
           | {:error, term}
           | {:unreachable, term}
           | :cancelled
@@ -55,6 +57,8 @@ defmodule Sippet.Transactions.Machine do
       octets}`
     * `{:await_ack, to_tag}`, `{:forget_ack, to_tag}` - the ACK of this 2xx, which has a branch of its own, is the
       transaction's, or is not any more
+    * `{:await_2xx, response}` - the core's ACK of this 2xx, and of others to the same INVITE, is the transaction's
+    * `{:send_ack, ack}` - send again what `{:acknowledged, …}` told
     * `:abandon` - end the callback that has the request
     * `:finished` - nothing but a last timer is waited for: forget all that only an unfinished transaction needs
   """
@@ -62,9 +66,11 @@ defmodule Sippet.Transactions.Machine do
           {:send, binary}
           | {:tell, :receive_response | :receive_error, term}
           | {:tell_stray, Message.request()}
-          | {:make, 100 | 500}
+          | {:make, 100 | 200 | 500}
           | {:make_ack, binary, Message.response()}
           | {:await_ack | :forget_ack, String.t() | nil}
+          | {:await_2xx, Message.response()}
+          | {:send_ack, term}
           | :abandon
           | :finished
 

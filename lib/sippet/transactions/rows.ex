@@ -36,6 +36,10 @@ defmodule Sippet.Transactions.Rows do
     given: nil,
     # How many calls wait for it.
     waiting: 0,
+    # The process that gets the events instead of the core; `:nobody` once it has ended.
+    owner: nil,
+    # Whether a CANCEL came for this INVITE, or was sent.
+    cancelled: false,
     # The final answer that the core has claimed, until the worker has it.
     answer: nil,
     # The octets of a server's request, or of a client's until it has begun.
@@ -190,6 +194,16 @@ defmodule Sippet.Transactions.Rows do
   end
 
   @doc """
+  Whether a CANCEL came for the INVITE of a number, or was sent; `false` where there is none.
+  """
+  @spec cancelled?(Stack.t(), hash) :: boolean
+  def cancelled?(%Stack{transactions: %{rows: table}}, number) do
+    :ets.lookup_element(table.rows, number, row(:cancelled) + 1)
+  rescue
+    ArgumentError -> false
+  end
+
+  @doc """
   Writes back what a step of the machine has changed.
   """
   @spec update(Stack.t(), row, row) :: true
@@ -201,7 +215,20 @@ defmodule Sippet.Transactions.Rows do
   end
 
   # All else of a row never changes, or is the claim.
-  @written [:pending, :state, :due, :running, :given, :waiting, :answer, :octets, :remote, :names]
+  @written [
+    :pending,
+    :state,
+    :due,
+    :running,
+    :given,
+    :waiting,
+    :owner,
+    :cancelled,
+    :answer,
+    :octets,
+    :remote,
+    :names
+  ]
 
   defp changes(before, row),
     do: changes(unquote(Enum.map(@written, &{:row, [], [&1]})), before, row)
@@ -341,6 +368,18 @@ defmodule Sippet.Transactions.Rows do
   rescue
     # The transaction has ended.
     ArgumentError -> nil
+  end
+
+  @doc """
+  Claims the final answer of a row for the stack itself. Returns whether it is the first one.
+  """
+  @spec claim?(Stack.t(), hash) :: boolean
+  def claim?(%Stack{transactions: %{rows: table}}, number) do
+    claimed = row(:claimed) + 1
+    [before, 1] = :ets.update_counter(table.rows, number, [{claimed, 0}, {claimed, 1, 1, 1}])
+    before == 0
+  rescue
+    ArgumentError -> false
   end
 
   ## Destinations

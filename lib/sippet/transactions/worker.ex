@@ -9,7 +9,7 @@ defmodule Sippet.Transactions.Worker do
   use GenServer
 
   alias Sippet.{Overload, Stack}
-  alias Sippet.Transactions.{Actions, Alarm, Clock, Deadlines, Rows, Workers}
+  alias Sippet.Transactions.{Actions, Alarm, Aliases, Clock, Deadlines, Owners, Rows, Workers}
 
   # Words: garbage of some twenty requests, which costs less to collect together.
   @heap 16_384
@@ -53,6 +53,7 @@ defmodule Sippet.Transactions.Worker do
   def handle_continue(:recover, {index, stack, _inbound} = worker) do
     Overload.recover(stack.overload, index)
     Actions.recover(stack, index)
+    Owners.recover(stack, index)
     Alarm.set(stack, Deadlines.first(stack, index))
     {:noreply, worker}
   end
@@ -77,16 +78,18 @@ defmodule Sippet.Transactions.Worker do
     {:noreply, worker}
   end
 
-  def handle_info({:DOWN, _ref, :process, pid, reason}, {_index, stack, _inbound} = worker) do
-    case Process.delete({:callback, pid}) do
-      nil ->
-        Overload.done(stack.overload, pid)
-
-      number ->
-        with row when row != nil <- Rows.fetch(stack, number),
-             do: Actions.returned(stack, row, reason)
+  # An owner may be a callback too, and is monitored as each.
+  def handle_info({:DOWN, ref, :process, pid, reason}, {_index, stack, _inbound} = worker) do
+    case Owners.ended(pid, ref) do
+      [] -> returned(stack, pid, reason)
+      owned -> for one <- owned, do: orphaned(stack, one, reason)
     end
 
+    {:noreply, worker}
+  end
+
+  def handle_info({:unattended, task}, {_index, stack, inbound} = worker) do
+    inbound.unattended(stack, task)
     {:noreply, worker}
   end
 
@@ -116,6 +119,15 @@ defmodule Sippet.Transactions.Worker do
 
   def handle_call({:run, fun}, _from, worker), do: {:reply, fun.(), worker}
 
+  def handle_call({:own, number, pid}, _from, {_index, stack, _inbound} = worker),
+    do: {:reply, Actions.own(stack, number, pid), worker}
+
+  def handle_call({:own_dialog, id, pid}, _from, {index, stack, _inbound} = worker),
+    do: {:reply, Owners.own_dialog(stack, index, id, pid), worker}
+
+  def handle_call({:answer_again, number, event}, _from, {_index, stack, _inbound} = worker),
+    do: {:reply, Actions.answer_again(stack, number, event), worker}
+
   # For a stack whose time stands still.
   def handle_call(:due, _from, {index, stack, _inbound} = worker) do
     due(stack, index, Clock.now(stack))
@@ -127,6 +139,24 @@ defmodule Sippet.Transactions.Worker do
 
   @impl true
   def handle_cast(_unknown, worker), do: {:noreply, worker}
+
+  defp returned(stack, pid, reason) do
+    case Process.delete({:callback, pid}) do
+      nil ->
+        Overload.done(stack.overload, pid)
+
+      number ->
+        with row when row != nil <- Rows.fetch(stack, number),
+             do: Actions.returned(stack, row, reason)
+    end
+  end
+
+  defp orphaned(stack, {:dialog, hash}, _reason), do: Aliases.forget_dialog(stack, hash)
+
+  defp orphaned(stack, number, reason) do
+    with row when row != nil <- Rows.fetch(stack, number),
+         do: Actions.orphaned(stack, row, reason)
+  end
 
   # Another worker has found out of which call a message is.
   defp take({:arrived, arrival}, {_index, stack, inbound}), do: inbound.arrived(stack, arrival)

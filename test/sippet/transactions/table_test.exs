@@ -149,6 +149,13 @@ defmodule Sippet.Transactions.TableTest.Driver do
   defp happen(context, "host unreachable"), do: step(context, {:unreachable, :econnrefused})
   defp happen(context, "terminate"), do: step(context, :terminate)
 
+  defp happen(context, "ACK of a 2xx was sent"), do: step(context, {:acknowledged, "tag", :ack})
+
+  defp happen(context, "2xx whose ACK was sent") do
+    acknowledged = step(context, {:acknowledged, "tag", :ack})
+    respond(%{acknowledged | from: acknowledged}, 200)
+  end
+
   defp happen(context, "CANCEL was sent"), do: step(%{context | now: @start + 100}, :cancelled)
 
   defp happen(context, "64·T1 after the CANCEL"),
@@ -191,6 +198,16 @@ defmodule Sippet.Transactions.TableTest.Driver do
   end
 
   ## What the words of a cell mean
+
+  defp check("kept", context) do
+    assert context.did == []
+    assert {:accepted, _m_at, %{"tag" => :ack}} = context.state
+  end
+
+  defp check("its ACK again", context) do
+    assert [{_now, {:send_ack, :ack}}] = context.did
+    assert context.state == context.from.state
+  end
 
   defp check("ignored", context) do
     assert context.did == []

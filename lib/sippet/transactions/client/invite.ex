@@ -30,13 +30,15 @@ defmodule Sippet.Transactions.Client.Invite do
            +----------------------------------------------------+
   ```
 
-  Every 1xx and 2xx goes to the core, of the others the first one. A response from 300 to 699 is acknowledged here
+  Every 1xx before a final response goes to the core and every 2xx, of the others the first one. A response from 300 to 699 is acknowledged here
   (§17.1.1.3), one from 200 to 299 by the core (§13.2.2.4).
 
   | event | calling | proceeding | completed | accepted |
   |---|---|---|---|---|
   | 1xx | to the core; proceeding | to the core | ignored | ignored |
-  | 2xx | to the core; accepted | to the core; accepted | ignored | to the core |
+  | 2xx | to the core; accepted | to the core; accepted | to the core | to the core |
+  | ACK of a 2xx was sent | ignored | ignored | ignored | kept |
+  | 2xx whose ACK was sent | | | | its ACK again |
   | 300-699 | ACK, to the core; completed | ACK, to the core; completed | the same ACK again | ignored |
   | Timer A | INVITE again | | | |
   | Timer B | `:timeout` to the core; ends | | | |
@@ -56,12 +58,14 @@ defmodule Sippet.Transactions.Client.Invite do
 
   import Sippet.Transactions.Machine, only: [passed?: 2]
 
-  alias Sippet.Transactions.{Machine, Timers}
+  alias Sippet.Transactions.{Key, Machine, Timers}
 
   #   {:calling, invite, a_at, a_interval, b_at, cancelled_at}
   #   {:proceeding, invite, cancelled_at}
   #   {:completed, ack, d_at}
-  #   {:accepted, m_at}
+  #   {:accepted, m_at, acks}
+  #
+  # `acks` are the core's own ACKs of 2xx by their To tags.
 
   @impl true
   def start(invite, now, timers) do
@@ -80,7 +84,7 @@ defmodule Sippet.Transactions.Client.Invite do
 
   def due({:proceeding, _invite, cancelled_at}), do: cancelled_at
   def due({:completed, _ack, d_at}), do: d_at
-  def due({:accepted, m_at}), do: m_at
+  def due({:accepted, m_at, _acks}), do: m_at
 
   @impl true
   def handle(state, event, now, timers)
@@ -151,27 +155,50 @@ defmodule Sippet.Transactions.Client.Invite do
       when status >= 300,
       do: {state, [{:send, ack}]}
 
+  # RFC3261§16.7 step 5 - a proxy that has given up by itself passes a 2xx on that comes all the same, and somebody has to
+  # acknowledge it
+  def handle({:completed, _, _} = state, {:response, status, _} = event, _now, _timers)
+      when status in 200..299,
+      do: {state, [to_the_core(event)]}
+
   def handle({:completed, _, _}, {:error, reason}, _now, _timers),
     do: Machine.fail(reason, :transport_error)
 
   ## Accepted
 
-  def handle({:accepted, m_at}, :due, now, _timers) when passed?(m_at, now),
+  def handle({:accepted, m_at, _acks}, :due, now, _timers) when passed?(m_at, now),
     do: {:terminated, :normal, []}
 
-  # RFC6026§7.2 - every 2xx: the core acknowledges each, and other branches of a fork may answer too
-  def handle({:accepted, _} = state, {:response, status, _} = event, _now, _timers)
-      when status in 200..299,
-      do: {state, [to_the_core(event)]}
+  # RFC6026§7.2 - other branches of a fork may answer too. A 2xx that comes again did not see its ACK (RFC3261§13.2.2.4): it
+  # gets that once more. Where the core has made none, it is the core that hears of each, as a proxy does.
+  def handle({:accepted, _m_at, acks} = state, {:response, status, response} = event, _now, _)
+      when status in 200..299 do
+    case acks do
+      %{} when acks == %{} -> {state, [to_the_core(event)]}
+      %{} -> {state, [again(acks, Key.tag(response.headers[:to]), event)]}
+    end
+  end
+
+  def handle({:accepted, m_at, acks}, {:acknowledged, tag, ack}, _now, _timers),
+    do: {{:accepted, m_at, Map.put(acks, tag, ack)}, []}
 
   def handle(state, _event, _now, _timers), do: {state, []}
 
   defp final(_invite, {:response, status, _} = event, now, timers) when status < 300,
-    do: {{:accepted, Timers.at(:m, now, timers)}, [to_the_core(event), :finished]}
+    do:
+      {{:accepted, Timers.at(:m, now, timers), %{}},
+       [{:await_2xx, elem(event, 2)}, to_the_core(event), :finished]}
 
   # The state is left when the ACK is made.
   defp final(invite, {:response, _status, response} = event, _now, _timers) do
     {{:proceeding, invite, :never}, [to_the_core(event), {:make_ack, invite, response}]}
+  end
+
+  defp again(acks, tag, event) do
+    case acks do
+      %{^tag => ack} -> {:send_ack, ack}
+      %{} -> to_the_core(event)
+    end
   end
 
   defp completed(ack, now, timers),
