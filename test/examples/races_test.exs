@@ -91,6 +91,36 @@ defmodule Examples.RacesTest do
     end
   end
 
+  # More with SIPPET_RACES_SECONDS=60.
+  @seconds String.to_integer(System.get_env("SIPPET_RACES_SECONDS", "4"))
+  @rate 200
+
+  @tag Peers.tags(:sipp)
+  @tag timeout: 180_000
+  test "#{@rate} calls a second, of which a tenth is cancelled at any time: each has one final answer" do
+    {stack, address} = start_example(UserAgent, ring: 400, stack: [max_pending: 10_000])
+    calls = @rate * @seconds
+
+    arguments = ["-r", "#{@rate}", "-l", "#{calls}" | example_scenario("uac_cancels")]
+
+    result =
+      address |> SIPp.run(arguments, calls: calls, limit: @seconds + 30) |> SIPp.assert_success()
+
+    assert result.successful == calls
+
+    wait_until(fn ->
+      DynamicSupervisor.count_children(UserAgent.Call.supervisor(stack)).active == 0
+    end)
+
+    assert %{core_failed: 0, pending: 0} = Sippet.stats(stack)
+
+    # 64·T1 later nothing is left.
+    stack = Sippet.Standstill.stop(stack)
+    Transactions.advance(stack, 32_000)
+    held = Map.delete(Transactions.held(stack), :deadlines)
+    assert Enum.all?(held, &match?({_table, 0}, &1))
+  end
+
   defp register(alice, proxy, address) do
     request =
       ScriptedUserAgent.request(alice, :register, "sip:test.local",
@@ -176,6 +206,7 @@ defmodule Examples.RacesTest do
     wait_until(fn -> Sippet.stats(stack).pending == 0 end)
   end
 
+  @tag :capture_log
   test "the stack of a callback that waits for branches is killed: it waits no more" do
     %{context: context, stack: stack} = ringing_call()
     ref = Process.monitor(context)

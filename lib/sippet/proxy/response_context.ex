@@ -208,7 +208,7 @@ defmodule Sippet.Proxy.ResponseContext do
   defp told(key, {:response, response}, context) do
     case Proxy.remove_via(response, context.own) do
       {:ok, response} -> handle({:response, key, response}, context)
-      :error -> context
+      {:error, _not_ours} -> context
     end
   end
 
