@@ -66,6 +66,21 @@ defmodule Examples.ForkingProxyTest do
       assert Sippet.stats(stack).core_failed == 0
     end
 
+    # Each SIPp drops a tenth of what it sends and of what it receives.
+    test "calls although packets get lost on both sides" do
+      {stack, proxy} = proxy()
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      uas = SIPp.start(["-lost", "10" | SIPp.scenario("uas_lossy")], calls: 40, limit: 30)
+      register(alice, proxy, [{uas.address, %{}}], "service")
+
+      arguments = ["-lost", "10" | example_scenario("uac_call")]
+      result = proxy |> SIPp.run(arguments, calls: 40, limit: 30) |> SIPp.assert_success()
+      assert result.successful == 40
+      result = uas |> SIPp.await() |> SIPp.assert_success()
+      assert result.successful == 40
+      assert Sippet.stats(stack).core_failed == 0
+    end
+
     test "re-INVITEs, with the user agent of the examples behind the proxy" do
       {_stack, proxy} = proxy()
       {_stack, address} = start_example(UserAgent, ring: 10)

@@ -73,12 +73,12 @@ defmodule Sippet.Transactions.WorkersTest do
     end
 
     test "keeps the messages of a call in order, and spreads calls", %{stack: stack} do
-      calls = for call <- 1..20, do: "call-#{call}@atlanta.com"
+      calls = for call <- 1..40, do: "call-#{call}@atlanta.com"
       for number <- 1..4, call <- calls, do: assert(post(stack, call, number) == :ok)
-      taken = for _ <- 1..80, do: assert_receive({:taken, _data, _remote, _transport, _worker})
+      taken = for _ <- 1..160, do: assert_receive({:taken, _data, _remote, _transport, _worker})
 
       by_call = Enum.group_by(taken, fn {:taken, data, _, _, _} -> call(data) end)
-      assert map_size(by_call) == 20
+      assert map_size(by_call) == 40
 
       for {call, messages} <- by_call do
         assert [_one] = messages |> Enum.map(&elem(&1, 4)) |> Enum.uniq()
