@@ -7,7 +7,7 @@ defmodule Sippet.Transactions do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Address, Dialog, Message, Overload, Stack, Telemetry, Transport}
+  alias Sippet.{Dialog, Message, Overload, Stack, Telemetry, Transport}
   alias Sippet.Message.{RequestLine, StatusLine}
 
   alias Sippet.Transactions.{
@@ -17,8 +17,10 @@ defmodule Sippet.Transactions do
     Client,
     Clock,
     Deadlines,
+    Inspection,
     Key,
     Owners,
+    Path,
     Rows,
     Server,
     Worker,
@@ -70,7 +72,7 @@ defmodule Sippet.Transactions do
           Transport.destination(),
           pid | :nobody | nil
         ) :: :ok | {:error, :already_started | :overload}
-  def start_client(stack, request, transport, {host, port}, owner \\ nil) do
+  def start_client(stack, request, transport, destination, owner \\ nil) do
     key = Client.Key.new(request)
     id = Rows.id(key)
 
@@ -81,8 +83,8 @@ defmodule Sippet.Transactions do
         worker: Actions.worker_of(stack, request),
         machine: client(request.start_line.method),
         octets: Message.to_string(request),
-        transport: Actions.kept_transport(stack, transport),
-        destination: destination(host, port),
+        transport: Path.keep(stack, transport),
+        destination: Path.pack(Path.normal(destination)),
         target: if(transport.module == nil, do: target(request)),
         owner: owner,
         started: System.monotonic_time()
@@ -139,8 +141,8 @@ defmodule Sippet.Transactions do
   By which transport the messages of a row go, and where.
   """
   @spec path(Stack.t(), Rows.row()) :: {Transport.t(), Transport.destination()}
-  def path(stack, row(destination: destination) = row),
-    do: {Actions.transport(stack, row), Rows.unpack(destination)}
+  def path(stack, row(transport: transport, destination: destination)),
+    do: {Path.transport(stack, transport), Path.unpack(destination)}
 
   @typedoc """
   A request as it came: its octets, from which what is needed but seldom is read again, and where it came from; the source whose
@@ -158,7 +160,7 @@ defmodule Sippet.Transactions do
   """
   @spec start_server(Stack.t(), Message.request(), Transport.t(), Transport.destination(), origin) ::
           :ok | {:error, :already_started | :overload}
-  def start_server(stack, request, transport, {host, port}, origin \\ %{}) do
+  def start_server(stack, request, transport, destination, origin \\ %{}) do
     {key, number} = origin[:key] || numbered(stack, Server.Key.new(request))
     octets = origin[:octets] || Message.to_string(request)
     source = origin[:source]
@@ -176,8 +178,8 @@ defmodule Sippet.Transactions do
         pending: if(source, do: byte_size(octets), else: 0),
         owner: owner(stack, request, key),
         octets: Key.own(octets),
-        transport: Actions.kept_transport(stack, transport),
-        destination: destination(host, port),
+        transport: Path.keep(stack, transport),
+        destination: Path.pack(Path.normal(destination)),
         source: source,
         remote: origin[:remote],
         started: System.monotonic_time(),
@@ -204,8 +206,13 @@ defmodule Sippet.Transactions do
   def numbered(stack, key), do: {key, Rows.number(stack, key)}
 
   # RFC3261§9.2 - whoever has the INVITE gets its CANCEL
-  defp owner(stack, %Message{start_line: %{method: :cancel}}, key),
-    do: Actions.cancelled(stack, Rows.number(stack, Server.Key.invite(key)))
+  defp owner(stack, %Message{start_line: %{method: :cancel}} = cancel, key) do
+    number = Rows.number(stack, Server.Key.invite(key))
+
+    # The row of another call's worker is not written here.
+    if Rows.worker(stack, number) == Actions.worker_of(stack, cancel),
+      do: Actions.cancelled(stack, number)
+  end
 
   defp owner(stack, request, _key), do: Owners.of_dialog(stack, request)
 
@@ -390,10 +397,10 @@ defmodule Sippet.Transactions do
   """
   @spec send_once(Stack.t(), Message.t(), Transport.t(), Transport.destination()) ::
           :ok | {:error, term}
-  def send_once(stack, message, transport, {host, port}) do
+  def send_once(stack, message, transport, destination) do
     octets = Message.to_string(message)
     worker = Actions.worker_of(stack, message)
-    destination = {address(host), port}
+    destination = Path.normal(destination)
     kept = kept_ack(stack, message, octets, transport, destination)
 
     if transport.module == nil or is_binary(elem(destination, 0)) do
@@ -424,10 +431,10 @@ defmodule Sippet.Transactions do
          %Message{start_line: %{method: :ack}, headers: %{via: [_own]}} = ack,
          octets,
          transport,
-         {host, port}
+         destination
        ) do
     with number when number != nil <- Aliases.number(stack, Aliases.accepted(ack)) do
-      kept = {octets, Actions.kept_transport(stack, transport), destination(host, port)}
+      kept = {octets, Path.keep(stack, transport), Path.pack(destination)}
       {number, {:acknowledged, Key.own(Key.tag(ack.headers.to)), kept}}
     end
   end
@@ -530,11 +537,11 @@ defmodule Sippet.Transactions do
   end (RFC 3261 §18.4).
   """
   @spec unreachable(Stack.t(), Transport.destination(), term) :: :ok
-  def unreachable(stack, {host, port}, reason) do
-    destination = destination(host, port)
+  def unreachable(stack, {host, port} = destination, reason) do
+    packed = destination |> Path.normal() |> Path.pack()
     failed(stack, reason, {nil, host, port}, nil)
 
-    for number <- Aliases.sending_to(stack, destination),
+    for number <- Aliases.sending_to(stack, packed),
         row when row != nil <- [Rows.fetch(stack, number)],
         do: pass(stack, row, {:unreachable, reason})
 
@@ -582,59 +589,14 @@ defmodule Sippet.Transactions do
   @spec unfinished(Stack.t()) :: non_neg_integer
   def unfinished(stack), do: Rows.unfinished(stack)
 
-  @doc """
-  What a transaction is, for tests: the name of its state, its worker, when it is looked at next, and the octets that it
-  keeps. `nil` where there is none.
-  """
   @spec info(Stack.t(), key) :: map | nil
-  def info(stack, key) do
-    case Rows.find(stack, key) do
-      nil ->
-        nil
+  defdelegate info(stack, key), to: Inspection
 
-      row(state: state) = row ->
-        %{
-          state: state && elem(state, 0),
-          machine: row(row, :machine),
-          worker: row(row, :worker),
-          due: row(row, :due),
-          running?: is_pid(row(row, :running)),
-          bytes: :erts_debug.flat_size(row) * 8 + referenced(row)
-        }
-    end
-  end
-
-  @doc """
-  The keys of all that are there, for tests.
-  """
   @spec keys(Stack.t()) :: [key]
-  def keys(stack), do: Rows.keys(stack)
+  defdelegate keys(stack), to: Inspection
 
-  @doc """
-  What lies in each table, for tests: nothing where no transaction is left.
-  """
   @spec held(Stack.t()) :: %{atom => non_neg_integer}
-  def held(%Stack{transactions: tables} = stack) do
-    %{rows: Rows.size(tables.rows), deadlines: Deadlines.size(stack)}
-    |> Map.merge(Aliases.sizes(tables.aliases))
-    |> Map.merge(Callbacks.sizes(tables.callbacks))
-  end
-
-  # A text of up to 64 octets lies in the row itself; of others it holds all octets of which the text is a part.
-  defp referenced(row) do
-    row
-    |> texts()
-    |> Enum.uniq()
-    |> Enum.map(&:binary.referenced_byte_size/1)
-    |> Enum.filter(&(&1 > 64))
-    |> Enum.sum()
-  end
-
-  defp texts(text) when is_binary(text), do: [text]
-  defp texts(tuple) when is_tuple(tuple), do: texts(Tuple.to_list(tuple))
-  defp texts(map) when is_map(map), do: texts(Map.to_list(map))
-  defp texts([head | tail]), do: texts(head) ++ texts(tail)
-  defp texts(_term), do: []
+  defdelegate held(stack), to: Inspection
 
   ## Time
 
@@ -681,16 +643,4 @@ defmodule Sippet.Transactions do
           do: {Deadlines.first(stack, index), index}
     )
   end
-
-  defp destination(host, port), do: Rows.pack({address(host), port})
-
-  # A destination is compared: an address is one, however it is written.
-  defp address(host) when is_binary(host) do
-    case Address.parse(host) do
-      {:ok, address} -> address
-      :error -> Key.own(host)
-    end
-  end
-
-  defp address(address), do: address
 end

@@ -69,16 +69,16 @@ defmodule Examples.ForkingProxyTest do
     # More with SIPPET_LOSSY_CALLS=1000.
     @lossy String.to_integer(System.get_env("SIPPET_LOSSY_CALLS", "40"))
 
-    # Each SIPp drops a tenth of what it sends and of what it receives.
+    # Each SIPp drops a twentieth of what it sends and of what it receives.
     test "calls although packets get lost on both sides" do
       # SIPp's uas answers a BYE that comes again for 2 s alone.
       {stack, proxy} = proxy(stack: [t1: 100])
       {alice, _address} = start_stack(ScriptedUserAgent)
       # The called one may take an INVITE that comes late for one more call, which nobody ends.
-      uas = SIPp.start(["-lost", "10" | SIPp.scenario("uas_lossy")], calls: 2 * @lossy, limit: 60)
+      uas = SIPp.start(["-lost", "5" | SIPp.scenario("uas_lossy")], calls: 2 * @lossy, limit: 60)
       register(alice, proxy, [{uas.address, %{}}], "service")
 
-      arguments = ["-lost", "10", "-r", "40" | example_scenario("uac_call")]
+      arguments = ["-lost", "5", "-r", "40" | example_scenario("uac_call")]
       result = proxy |> SIPp.run(arguments, calls: @lossy, limit: 50) |> SIPp.assert_success()
       assert result.successful == @lossy
       assert Sippet.stats(stack).core_failed == 0

@@ -9,7 +9,6 @@ defmodule Sippet.Transactions.Actions do
 
   alias Sippet.Core.CallbackRunner
   alias Sippet.{Message, Overload, Stack, Telemetry, Transport}
-  alias Sippet.Message.{RequestLine, Via}
 
   alias Sippet.Transactions.{
     Aliases,
@@ -19,7 +18,9 @@ defmodule Sippet.Transactions.Actions do
     Deadlines,
     Key,
     Machine,
+    OwnMessages,
     Owners,
+    Path,
     Rows,
     Workers
   }
@@ -29,9 +30,6 @@ defmodule Sippet.Transactions.Actions do
   # Callbacks of one transaction that wait for others. A far end can send any number of provisional responses while a
   # core is slow; a final response, an error and a request are never dropped.
   @most_waiting 100
-
-  # RFC3261§8.1.1.6
-  @max_forwards 70
 
   @typedoc """
   An event of a machine. `{event, name}` is a 2xx of the core with the name by which its ACK finds the row.
@@ -51,7 +49,7 @@ defmodule Sippet.Transactions.Actions do
     started(stack, row)
     if is_pid(owner), do: Owners.watch(owner, number)
     begun = row(row, running: nil)
-    begun = tell(stack, begun, :receive_request, request || request(row), key(row))
+    begun = tell(stack, begun, :receive_request, request || OwnMessages.request(row), key(row))
     settle(stack, row, begun)
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
@@ -202,8 +200,11 @@ defmodule Sippet.Transactions.Actions do
       row(worker: ^worker, answer: answer) = cancel when answer != nil ->
         answer(stack, cancel)
 
-      row(worker: ^worker, octets: octets, claimed: 0) = cancel when octets != nil ->
+      row(worker: ^worker, octets: octets, claimed: 0) = cancel
+      when octets != nil and looks > 0 ->
         carry_on(stack, cancel, cancel, [{:make, 200}])
+        # The core may have claimed it just before.
+        answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker), looks - 1)
 
       row(worker: ^worker, octets: octets) when octets != nil and looks > 0 ->
         :erlang.yield()
@@ -215,10 +216,7 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp timers(stack, row(transport: transport)),
-    do: {stack.options, reliable?(transport)}
-
-  defp reliable?({_pid, _protocol, reliable?, _place}), do: reliable?
-  defp reliable?(%Transport{reliable?: reliable?}), do: reliable?
+    do: {stack.options, Path.reliable?(transport)}
 
   ## What a machine asks for
 
@@ -243,12 +241,12 @@ defmodule Sippet.Transactions.Actions do
     do: {tell(stack, row, :receive_request, request, nil), []}
 
   defp carry(_stack, row, {:make, 100}, _name),
-    do: {row, [{:trying, Message.to_string(trying(row))}]}
+    do: {row, [{:trying, Message.to_string(OwnMessages.trying(row))}]}
 
   # Unless the core was faster.
   defp carry(stack, row, {:make, status}, _name) do
     if Rows.claim?(stack, row(row, :number)) do
-      response = Message.to_response(request(row), status)
+      response = Message.to_response(OwnMessages.request(row), status)
       tag = Key.own(Key.tag(response.headers.to))
       {row, [{:answer, status, tag, Message.to_string(response)}]}
     else
@@ -264,14 +262,16 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp carry(stack, row, {:send_ack, {octets, transport, destination}}, _name) do
-    transport = transport(stack, row(row, transport: transport))
-    destination = Rows.unpack(destination)
+    transport = Path.transport(stack, transport)
+    destination = Path.unpack(destination)
     Delivery.post(stack, transport, destination, octets, nil, &Function.identity/1)
     {row, []}
   end
 
   defp carry(_stack, row, {:make_ack, invite, response}, _name),
-    do: {row, [{:acknowledge, Message.to_string(ack(Message.parse!(invite), response))}]}
+    do:
+      {row,
+       [{:acknowledge, Message.to_string(OwnMessages.ack(Message.parse!(invite), response))}]}
 
   defp carry(stack, row, {:await_ack, tag}, name) when name != nil do
     Aliases.name(stack, name, row(row, :number))
@@ -303,12 +303,21 @@ defmodule Sippet.Transactions.Actions do
     {row(row, octets: nil, remote: nil, answer: nil), []}
   end
 
-  defp transmit(stack, row(destination: destination) = row, octets) do
+  defp transmit(stack, row(destination: destination, transport: transport) = row, octets) do
     key = key(row)
     failed = &failed(stack, key, &1)
     message = targeted(octets, row(row, :target))
-    destination = Rows.unpack(destination)
-    Delivery.post(stack, transport(stack, row), destination, octets, key, failed, message)
+    destination = Path.unpack(destination)
+
+    Delivery.post(
+      stack,
+      Path.transport(stack, transport),
+      destination,
+      octets,
+      key,
+      failed,
+      message
+    )
   end
 
   # Octets have no target.
@@ -319,47 +328,6 @@ defmodule Sippet.Transactions.Actions do
   defp failed(stack, key, reason) do
     with row(worker: worker, number: number) <- Rows.find(stack, key),
          do: Workers.send(stack, worker, {:event, number, {:error, reason}})
-  end
-
-  # RFC3261§17.2.1, §8.2.6.1 - the seconds from the request to this response are added to its Timestamp
-  defp trying(row(started: started) = row) do
-    response = Message.to_response(request(row), 100)
-
-    case response.headers do
-      %{timestamp: {time, _delay}} ->
-        elapsed =
-          System.convert_time_unit(System.monotonic_time() - started, :native, :millisecond)
-
-        Message.put_header(response, :timestamp, {time, elapsed / 1_000})
-
-      _none ->
-        response
-    end
-  end
-
-  # The request as it came, read again: what is needed of it seldom is kept as octets.
-  defp request(row(octets: octets, remote: remote)) do
-    %Message{headers: %{via: vias}} = request = Message.parse!(octets)
-    if remote, do: Message.put_header(request, :via, Via.stamp(vias, remote)), else: request
-  end
-
-  # RFC3261§17.1.1.3 - Request-URI, From, Call-ID, the number of CSeq, Route and the topmost Via, alone, are the
-  # INVITE's, To is the response's; it goes where the INVITE went
-  defp ack(%Message{start_line: %{request_uri: uri}, headers: headers}, response) do
-    {number, _method} = headers.cseq
-
-    # RFC3261§22.1 - the ACK repeats the credentials of its INVITE
-    ack_headers =
-      headers
-      |> Map.take([:from, :call_id, :route, "Route", :authorization, :proxy_authorization])
-      |> Map.merge(%{
-        via: [hd(headers.via)],
-        to: response.headers.to,
-        cseq: {number, :ack},
-        max_forwards: @max_forwards
-      })
-
-    %Message{start_line: RequestLine.new(:ack, uri), headers: ack_headers}
   end
 
   ## The core
@@ -678,28 +646,6 @@ defmodule Sippet.Transactions.Actions do
   """
   @spec key(Rows.row()) :: struct
   def key(row(id: id)), do: Rows.key(id)
-
-  @doc """
-  What stands for a transport in a row: one of the stack's is found again by its process, or by its place. A connection
-  has nobody else who knows it.
-  """
-  @spec kept_transport(Stack.t(), Transport.t()) :: tuple | Transport.t()
-  def kept_transport(stack, %Transport{pid: pid, protocol: protocol} = transport) do
-    if Stack.transport(stack, pid, protocol) == transport,
-      do: {pid, protocol, transport.reliable?, Stack.place(transport)},
-      else: transport
-  end
-
-  @doc """
-  The transport of a row. One that was started again at the same address is the same to who sends there.
-  """
-  @spec transport(Stack.t(), Rows.row()) :: Transport.t()
-  def transport(_stack, row(transport: %Transport{} = transport)), do: transport
-
-  def transport(stack, row(transport: {pid, protocol, _reliable?, place})) do
-    Stack.transport(stack, pid, protocol) || Stack.transport_at(stack, place, protocol) ||
-      Transport.Closed.new(protocol, pid)
-  end
 
   @doc """
   Has all rows of a worker, which has begun anew, go on where its predecessor left them.

@@ -44,8 +44,9 @@ defmodule Sippet.Transactions.Rows do
     answer: nil,
     # The octets of a server's request, or of a client's until it has begun.
     octets: nil,
+    # As `Sippet.Transactions.Path` keeps it.
     transport: nil,
-    # Packed, see `pack/1`.
+    # Packed, see `Sippet.Transactions.Path`.
     destination: nil,
     source: nil,
     # Where a server's request came from, which it was stamped with; as long as it has no final answer.
@@ -381,28 +382,4 @@ defmodule Sippet.Transactions.Rows do
   rescue
     ArgumentError -> false
   end
-
-  ## Destinations
-
-  defguardp byte?(number) when number in 0..255
-
-  @doc """
-  A destination as it is kept: one of IPv4, as most are, in a number.
-  """
-  @spec pack(tuple) :: integer | tuple
-  def pack({{a, b, c, d}, port})
-      when byte?(a) and byte?(b) and byte?(c) and byte?(d) and port in 0..65_535 do
-    <<number::48>> = <<a, b, c, d, port::16>>
-    number
-  end
-
-  def pack(destination), do: destination
-
-  @spec unpack(integer | tuple) :: tuple
-  def unpack(number) when is_integer(number) do
-    <<a, b, c, d, port::16>> = <<number::48>>
-    {{a, b, c, d}, port}
-  end
-
-  def unpack(destination), do: destination
 end

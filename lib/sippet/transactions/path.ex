@@ -1,0 +1,75 @@
+defmodule Sippet.Transactions.Path do
+  @moduledoc false
+  # How a row keeps by which transport its messages go, and where.
+
+  alias Sippet.{Address, Stack, Transport}
+  alias Sippet.Transactions.Key
+
+  @typedoc "A transport as it is kept."
+  @type kept :: {pid, Sippet.Message.protocol(), boolean, non_neg_integer} | Transport.t()
+
+  ## Transports
+
+  @doc """
+  What stands for a transport: one of the stack's is found again by its process, or by its place. A connection
+  has nobody else who knows it.
+  """
+  @spec keep(Stack.t(), Transport.t()) :: kept
+  def keep(stack, %Transport{pid: pid, protocol: protocol} = transport) do
+    if Stack.transport(stack, pid, protocol) == transport,
+      do: {pid, protocol, transport.reliable?, Stack.place(transport)},
+      else: transport
+  end
+
+  @doc """
+  The transport. One that was started again at the same address is the same to who sends there.
+  """
+  @spec transport(Stack.t(), kept) :: Transport.t()
+  def transport(_stack, %Transport{} = transport), do: transport
+
+  def transport(stack, {pid, protocol, _reliable?, place}) do
+    Stack.transport(stack, pid, protocol) || Stack.transport_at(stack, place, protocol) ||
+      Transport.Closed.new(protocol, pid)
+  end
+
+  @spec reliable?(kept) :: boolean
+  def reliable?({_pid, _protocol, reliable?, _place}), do: reliable?
+  def reliable?(%Transport{reliable?: reliable?}), do: reliable?
+
+  ## Destinations
+
+  @doc """
+  A destination as it is compared: an address is one, however it is written.
+  """
+  @spec normal(Transport.destination()) :: Transport.destination()
+  def normal({host, port}) when is_binary(host) do
+    case Address.parse(host) do
+      {:ok, address} -> {address, port}
+      :error -> {Key.own(host), port}
+    end
+  end
+
+  def normal(destination), do: destination
+
+  defguardp byte?(number) when number in 0..255
+
+  @doc """
+  A destination as it is kept: one of IPv4, as most are, in a number.
+  """
+  @spec pack(tuple) :: integer | tuple
+  def pack({{a, b, c, d}, port})
+      when byte?(a) and byte?(b) and byte?(c) and byte?(d) and port in 0..65_535 do
+    <<number::48>> = <<a, b, c, d, port::16>>
+    number
+  end
+
+  def pack(destination), do: destination
+
+  @spec unpack(integer | tuple) :: tuple
+  def unpack(number) when is_integer(number) do
+    <<a, b, c, d, port::16>> = <<number::48>>
+    {{a, b, c, d}, port}
+  end
+
+  def unpack(destination), do: destination
+end
