@@ -128,9 +128,9 @@ defmodule Sippet do
   An ACK for a 2xx goes straight to the transport; `{:error, reason}` is the transport's then. A request without
   Max-Forwards gets 70 (RFC 3261 §8.1.1.6).
 
-  A response goes to its server transaction: `:ok`, or `{:error, :no_transaction}`. The second final response to a request is
-  not sent, whoever gave the first: `{:error, :already_answered}`. A 2xx to an INVITE may follow another, as the core's
-  repetition or that of a fork (RFC 6026 §7.1).
+  A response goes to its server transaction. Returns `:ok`; `{:error, :no_transaction}` if that has
+  ended; `{:error, :already_answered}` if another final response was sent before. A second 2xx to an
+  INVITE is sent: it is a retransmission by the core, or the response of a fork (RFC 6026 §7.1).
 
   The option `:owner` of a request names the process that gets its responses and errors as messages, see
   `controlling_process/3`.

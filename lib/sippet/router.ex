@@ -46,7 +46,7 @@ defmodule Sippet.Router do
   alias Sippet.Message
   alias Sippet.Router.Remote
   alias Sippet.Stack.Events
-  alias Sippet.{Stack, Telemetry, Transactions, Transport}
+  alias Sippet.{Stack, Transactions, Transport}
   alias Sippet.Transactions.{Client, Server, Workers}
 
   @typedoc """
@@ -129,14 +129,7 @@ defmodule Sippet.Router do
         :ok
 
       {stack, nil} ->
-        Telemetry.emit(
-          stack.telemetry,
-          :transport_error,
-          %{system_time: System.system_time()},
-          fn ->
-            %{reason: reason, remote: nil, key: nil}
-          end
-        )
+        Events.transport_error(stack, reason, nil, nil)
 
       {stack, key} ->
         Transactions.receive_error(stack, key, reason)

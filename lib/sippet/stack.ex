@@ -195,6 +195,13 @@ defmodule Sippet.Stack do
   end
 
   @doc """
+  Logs a defect of the stack's own, at the same limited rate.
+  """
+  @spec log_defect(t, :error | :exit | :throw, term, Exception.stacktrace()) :: :ok
+  def log_defect(stack, kind, reason, stacktrace),
+    do: log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
+
+  @doc """
   Logs what `text` gives, but not more than #{@log_lines} lines a second: the network must not fill the log. What
   was not logged was counted.
   """

@@ -7,8 +7,9 @@ defmodule Sippet.Transactions do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Dialog, Message, Overload, Stack, Telemetry, Transport}
+  alias Sippet.{Dialog, Message, Overload, Stack, Transport}
   alias Sippet.Message.{RequestLine, StatusLine}
+  alias Sippet.Stack.Events
 
   alias Sippet.Transactions.{
     Actions,
@@ -73,13 +74,12 @@ defmodule Sippet.Transactions do
           pid | :nobody | nil
         ) :: :ok | {:error, :already_started | :overload}
   def start_client(stack, request, transport, destination, owner \\ nil) do
-    key = Client.Key.new(request)
-    id = Rows.id(key)
+    {key, number} = numbered(stack, Client.Key.new(request))
 
     row =
       row(
-        number: Rows.hash(stack, id),
-        id: id,
+        number: number,
+        id: Rows.id(key),
         worker: Actions.worker_of(stack, request),
         machine: client(request.start_line.method),
         octets: Message.to_string(request),
@@ -176,7 +176,7 @@ defmodule Sippet.Transactions do
         state: Actions.first_state(stack, machine, transport),
         running: :request,
         pending: if(source, do: byte_size(octets), else: 0),
-        owner: owner(stack, request, key),
+        owner: owner_of_new(stack, request, key),
         octets: Key.own(octets),
         transport: Path.keep(stack, transport),
         destination: Path.pack(Path.normal(destination)),
@@ -206,7 +206,7 @@ defmodule Sippet.Transactions do
   def numbered(stack, key), do: {key, Rows.number(stack, key)}
 
   # RFC3261§9.2 - whoever has the INVITE gets its CANCEL
-  defp owner(stack, %Message{start_line: %{method: :cancel}} = cancel, key) do
+  defp owner_of_new(stack, %Message{start_line: %{method: :cancel}} = cancel, key) do
     number = Rows.number(stack, Server.Key.invite(key))
 
     # The row of another call's worker is not written here.
@@ -214,7 +214,7 @@ defmodule Sippet.Transactions do
       do: Actions.cancelled(stack, number)
   end
 
-  defp owner(stack, request, _key), do: Owners.of_dialog(stack, request)
+  defp owner_of_new(stack, request, _key), do: Owners.of_dialog(stack, request)
 
   defp server(:invite), do: Server.Invite
   defp server(_method), do: Server.NonInvite
@@ -527,7 +527,7 @@ defmodule Sippet.Transactions do
   """
   @spec receive_error(Stack.t(), key, term) :: :ok
   def receive_error(stack, key, reason) do
-    failed(stack, reason, nil, key)
+    Events.transport_error(stack, reason, nil, key)
     post(stack, key, {:error, reason})
     :ok
   end
@@ -539,19 +539,13 @@ defmodule Sippet.Transactions do
   @spec unreachable(Stack.t(), Transport.destination(), term) :: :ok
   def unreachable(stack, {host, port} = destination, reason) do
     packed = destination |> Path.normal() |> Path.pack()
-    failed(stack, reason, {nil, host, port}, nil)
+    Events.transport_error(stack, reason, {nil, host, port}, nil)
 
     for number <- Aliases.sending_to(stack, packed),
         row when row != nil <- [Rows.fetch(stack, number)],
         do: pass(stack, row, {:unreachable, reason})
 
     :ok
-  end
-
-  defp failed(stack, reason, remote, key) do
-    Telemetry.emit(stack.telemetry, :transport_error, %{system_time: System.system_time()}, fn ->
-      %{reason: reason, remote: remote, key: key}
-    end)
   end
 
   @doc """

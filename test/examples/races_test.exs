@@ -174,8 +174,9 @@ defmodule Examples.RacesTest do
 
   ## Processes that die
 
-  defp ringing_call do
-    {stack, proxy} = start_example(ForkingProxy, domains: ["test.local"])
+  # A call through a proxy, as it has come to the called.
+  defp proxied_call(options \\ []) do
+    {stack, proxy} = start_example(ForkingProxy, [domains: ["test.local"]] ++ options)
     {alice, _address} = start_stack(ScriptedUserAgent)
     {bob, address} = start_stack(ScriptedUserAgent)
     register(alice, proxy, address)
@@ -186,12 +187,16 @@ defmodule Examples.RacesTest do
       )
 
     send_request(alice, invite)
-    got = assert_came(bob, :invite)
+    %{stack: stack, alice: alice, bob: bob, got: assert_came(bob, :invite)}
+  end
+
+  defp ringing_call do
+    %{stack: stack, alice: alice, bob: bob, got: got} = call = proxied_call()
     reply(bob, got, 180)
     assert_came(alice, {180, :invite})
     running = Stack.fetch!(stack)
     context = Enum.find_value(Transactions.keys(running), &Transactions.owner(running, &1))
-    %{stack: stack, alice: alice, bob: bob, got: got, context: context}
+    Map.put(call, :context, context)
   end
 
   test "the callback that waits for branches is killed: 500, and the branch is cancelled" do
@@ -230,18 +235,7 @@ defmodule Examples.RacesTest do
   end
 
   test "a 2xx after a proxy's own 408 goes upstream" do
-    {_stack, proxy} = start_example(ForkingProxy, domains: ["test.local"], timer_c: 100)
-    {alice, _address} = start_stack(ScriptedUserAgent)
-    {bob, address} = start_stack(ScriptedUserAgent)
-    register(alice, proxy, address)
-
-    invite =
-      ScriptedUserAgent.request(alice, :invite, "sip:bob@test.local",
-        route: [uri(nil, proxy) <> ";lr"]
-      )
-
-    send_request(alice, invite)
-    got = assert_came(bob, :invite)
+    %{alice: alice, bob: bob, got: got} = proxied_call(timer_c: 100)
     assert_came(alice, {408, :invite})
     reply(bob, got, 200)
     assert_came(alice, {200, :invite})

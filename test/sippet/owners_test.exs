@@ -47,6 +47,16 @@ defmodule Sippet.OwnersTest do
     pid
   end
 
+  # An INVITE that a process of its own has sent, and owns.
+  defp sent_by_another(stack) do
+    invite = request()
+    test = self()
+    pid = spawn(fn -> send(test, Sippet.send(stack, invite, owner: self())) && relay(test) end)
+    assert_receive :ok
+    assert_sent(:invite)
+    {invite, pid}
+  end
+
   defp relay(test) do
     receive do
       :stop ->
@@ -248,11 +258,7 @@ defmodule Sippet.OwnersTest do
     end
 
     test "ends: the INVITE is cancelled after its first provisional response", %{stack: stack} do
-      invite = request()
-      test = self()
-      pid = spawn(fn -> send(test, Sippet.send(stack, invite, owner: self())) && relay(test) end)
-      assert_receive :ok
-      assert_sent(:invite)
+      {invite, pid} = sent_by_another(stack)
       Process.exit(pid, :kill)
       refute_receive {:sent, _destination, "CANCEL" <> _, _key}, 50
       respond(stack, invite, 180)
@@ -264,11 +270,7 @@ defmodule Sippet.OwnersTest do
     test "ends while it rings: the INVITE is cancelled, and a 2xx that was faster is ended", %{
       stack: stack
     } do
-      invite = request()
-      test = self()
-      pid = spawn(fn -> send(test, Sippet.send(stack, invite, owner: self())) && relay(test) end)
-      assert_receive :ok
-      assert_sent(:invite)
+      {invite, pid} = sent_by_another(stack)
       respond(stack, invite, 180)
       assert_receive {:owner, {:sippet, ^stack, _key, {:response, _ringing}}}
       Process.exit(pid, :kill)

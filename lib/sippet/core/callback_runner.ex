@@ -7,8 +7,9 @@ defmodule Sippet.Core.CallbackRunner do
   @type callback :: :receive_request | :receive_response | :receive_error
 
   @typedoc """
-  A module, and what it knows the request of a transaction by: `begin?/2` says whether the request is still to
-  be begun with, `returned/2` is told that the core has returned. Both get the stack first.
+  A module and its term for the request of a transaction. `begin?/2` of the module returns whether no
+  other process has begun with the request; the callback calls `returned/2` after the core has
+  returned. The first argument of both is the stack.
   """
   @type turn :: {module, term}
 
@@ -16,10 +17,11 @@ defmodule Sippet.Core.CallbackRunner do
   @how [:monitor, min_heap_size: 987]
 
   @doc """
-  Starts a callback; the caller is told of its end by `{:DOWN, ref, …}`.
+  Starts a callback. The caller receives `{:DOWN, ref, …}` at its end.
 
-  With a `turn` a request is begun with once: the process that is not the first ends with `{:shutdown, :begun}`. That the
-  core has returned is told besides: a monitor of a process that has ended already can't tell a good end from a crash.
+  With a `turn`, one process begins with the request; any other exits with `{:shutdown, :begun}`. The
+  callback also reports its return, because a monitor of a process that has ended already returns
+  `:noproc` for a good end and for a crash.
   """
   @spec start(Stack.t(), callback, term, struct | nil, turn | nil) :: {pid, reference}
   def start(stack, callback, argument, key, turn \\ nil),

@@ -23,7 +23,7 @@ defmodule Sippet.Router.Inbound do
     :ok
   catch
     # The process is shared by many calls: a defect of the stack's own must not end it.
-    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
   end
 
   @doc """
@@ -34,7 +34,7 @@ defmodule Sippet.Router.Inbound do
     dispatch(stack, arrival)
     :ok
   catch
-    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
   end
 
   @doc """
@@ -45,11 +45,8 @@ defmodule Sippet.Router.Inbound do
     Outbound.unattended(stack, task)
     :ok
   catch
-    kind, reason -> log_defect(stack, kind, reason, __STACKTRACE__)
+    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
   end
-
-  defp log_defect(stack, kind, reason, stacktrace),
-    do: Stack.log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
 
   defp parse(stack, arrival) do
     case Message.parse(arrival.octets) do
@@ -239,18 +236,15 @@ defmodule Sippet.Router.Inbound do
     end
   end
 
-  # A callback outside of any transaction; the owner of a dialog gets its ACKs as messages.
-  defp acknowledge(stack, arrival) do
-    case Owners.of_dialog(stack, arrival.message) do
-      nil ->
-        detached(stack, :receive_request, arrival, source(stack, arrival))
-
-      owner ->
-        Kernel.send(owner, {:sippet, stack.name, nil, {:request, arrival.message}})
-        :ok
+  # The owner of a dialog gets its ACKs.
+  defp acknowledge(stack, %Arrival{message: ack} = arrival) do
+    case Owners.of_dialog(stack, ack) do
+      nil -> detached(stack, :receive_request, arrival, source(stack, arrival))
+      owner -> Owners.tell(stack, owner, nil, :receive_request, ack)
     end
   end
 
+  # A callback outside of any transaction.
   defp detached(stack, callback, %Arrival{message: message, octets: octets}, source) do
     {pid, _ref} = CallbackRunner.start(stack, callback, message, nil)
     Overload.enter(stack.overload, pid, source, byte_size(octets), Worker.index(stack))

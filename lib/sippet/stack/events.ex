@@ -1,6 +1,7 @@
 defmodule Sippet.Stack.Events do
   @moduledoc false
-  # The events of messages that come in: as telemetry, and in the log where a stack begins to refuse requests.
+  # The events of messages that come in, and of transports that fail: as telemetry, and in the log where a stack begins
+  # to refuse requests.
 
   alias Sippet.{Message, Overload, Stack, Telemetry}
   alias Sippet.Message.Via
@@ -33,6 +34,16 @@ defmodule Sippet.Stack.Events do
 
     if Overload.begins?(stack.overload, reason),
       do: Stack.log(stack, :warning, fn -> "new requests are refused: #{reason}" end)
+  end
+
+  @spec transport_error(Stack.t(), reason :: term, remote :: tuple | nil, key :: struct | nil) ::
+          :ok
+  def transport_error(stack, reason, remote, key) do
+    measurements = %{system_time: System.system_time()}
+
+    Telemetry.emit(stack.telemetry, :transport_error, measurements, fn ->
+      %{reason: reason, remote: remote, key: key}
+    end)
   end
 
   @spec dropped(Stack.t(), atom, non_neg_integer, term) :: :ok

@@ -27,6 +27,9 @@ defmodule Sippet.Transactions.Actions do
 
   alias Sippet.Transport.Delivery
 
+  # Looks for an answer that is claimed: between the claim and its octets there are microseconds.
+  @looks 100
+
   # Callbacks of one transaction that wait for others. A far end can send any number of provisional responses while a
   # core is slow; a final response, an error and a request are never dropped.
   @most_waiting 100
@@ -45,9 +48,8 @@ defmodule Sippet.Transactions.Actions do
   @spec start(Stack.t(), Rows.row(), Message.request() | nil) :: :ok
   def start(stack, row, request \\ nil)
 
-  def start(stack, row(running: :request, owner: owner, number: number) = row, request) do
+  def start(stack, row(running: :request) = row, request) do
     started(stack, row)
-    if is_pid(owner), do: Owners.watch(owner, number)
     begun = row(row, running: nil)
     begun = tell(stack, begun, :receive_request, request || OwnMessages.request(row), key(row))
     settle(stack, row, begun)
@@ -56,9 +58,7 @@ defmodule Sippet.Transactions.Actions do
   end
 
   def start(stack, row(machine: machine, state: nil, octets: octets) = row, _request) do
-    row(owner: owner, number: number) = row
     started(stack, row)
-    if is_pid(owner), do: Owners.watch(owner, number)
     {state, actions} = machine.start(octets, Clock.now(stack), timers(stack, row))
     Aliases.note_destination(stack, row)
     # The machine has them now.
@@ -70,15 +70,19 @@ defmodule Sippet.Transactions.Actions do
   def start(_stack, _row, _request), do: :ok
 
   defp started(stack, row(machine: machine) = row) do
-    Telemetry.emit(
-      stack.telemetry,
-      :transaction_started,
-      %{system_time: System.system_time()},
-      fn ->
-        %{key: key(row), machine: machine}
-      end
-    )
+    measurements = %{system_time: System.system_time()}
+
+    Telemetry.emit(stack.telemetry, :transaction_started, measurements, fn ->
+      %{key: key(row), machine: machine}
+    end)
+
+    watch_owner(row)
   end
+
+  defp watch_owner(row(owner: owner, number: number)) when is_pid(owner),
+    do: Owners.watch(owner, number)
+
+  defp watch_owner(_row), do: :ok
 
   @doc """
   The first state of a server's row. It sends nothing by itself.
@@ -103,15 +107,9 @@ defmodule Sippet.Transactions.Actions do
     :ok
   end
 
-  # The core has answered meanwhile: its hint is on its way, and finds nothing to do.
-  def handle(stack, row(answer: answer) = row, event) when answer != nil do
-    step(stack, row, row(row, answer: nil), [event, answer])
-  catch
-    kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
-  end
-
-  def handle(stack, row, event) do
-    step(stack, row, row, [event])
+  # Where the core has answered meanwhile, its hint is on its way, and finds nothing to do.
+  def handle(stack, row(answer: answer) = row, event) do
+    step(stack, row, row(row, answer: nil), [event | List.wrap(answer)])
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
@@ -169,19 +167,9 @@ defmodule Sippet.Transactions.Actions do
     step(stack, before, row, events)
   end
 
-  # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
-  defp transition(
-         stack,
-         row(cancelled: true, octets: octets) = row,
-         {:answer, status, _, _} = event,
-         name
-       )
-       when status >= 300 and octets != nil do
-    answer_cancel(stack, row)
-    transition(stack, row(row, octets: nil), event, name)
-  end
-
   defp transition(stack, row(machine: machine, state: state) = row, event, name) do
+    answer_cancel_before(stack, row, event)
+
     case machine.handle(state, event, Clock.now(stack), timers(stack, row)) do
       {:terminated, reason, actions} ->
         {row, _events} = carry_all(stack, row, actions, name)
@@ -192,23 +180,29 @@ defmodule Sippet.Transactions.Actions do
     end
   end
 
-  # Between the claim of an answer and its octets there are microseconds.
-  @looks 100
+  # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
+  defp answer_cancel_before(stack, row(cancelled: true) = row, {:answer, status, _tag, _octets})
+       when status >= 300 do
+    row(id: {branch, :invite, sent_by}, worker: worker) = row
 
-  defp answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker), looks \\ @looks) do
-    case Rows.fetch(stack, Rows.hash(stack, {branch, :cancel, sent_by})) do
+    if unanswered?(row),
+      do: answer_cancel(stack, worker, Rows.hash(stack, {branch, :cancel, sent_by}), @looks)
+  end
+
+  defp answer_cancel_before(_stack, _row, _event), do: :ok
+
+  defp answer_cancel(_stack, _worker, _number, 0), do: :ok
+
+  defp answer_cancel(stack, worker, number, looks) do
+    case Rows.fetch(stack, number) do
       row(worker: ^worker, answer: answer) = cancel when answer != nil ->
         answer(stack, cancel)
 
-      row(worker: ^worker, octets: octets, claimed: 0) = cancel
-      when octets != nil and looks > 0 ->
+      row(worker: ^worker, octets: octets) = cancel when octets != nil ->
         carry_on(stack, cancel, cancel, [{:make, 200}])
-        # The core may have claimed it just before.
-        answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker), looks - 1)
-
-      row(worker: ^worker, octets: octets) when octets != nil and looks > 0 ->
+        # Nothing was made if the core has claimed it. Its answer is there in a moment.
         :erlang.yield()
-        answer_cancel(stack, row(id: {branch, :invite, sent_by}, worker: worker), looks - 1)
+        answer_cancel(stack, worker, number, looks - 1)
 
       _answered_or_another ->
         :ok
@@ -256,9 +250,8 @@ defmodule Sippet.Transactions.Actions do
 
   # RFC3261§13.2.2.4 - the ACK has the INVITE's Call-ID, From tag and CSeq number
   defp carry(stack, row, {:await_2xx, response}, _name) do
-    name = Aliases.accepted(response)
-    Aliases.name(stack, name, row(row, :number))
-    {row(row, names: [{:accepted, Rows.hash(stack, name)} | row(row, :names)]), []}
+    hash = Aliases.name(stack, Aliases.accepted(response), row(row, :number))
+    {row(row, names: [{:accepted, hash} | row(row, :names)]), []}
   end
 
   defp carry(stack, row, {:send_ack, {octets, transport, destination}}, _name) do
@@ -274,8 +267,8 @@ defmodule Sippet.Transactions.Actions do
        [{:acknowledge, Message.to_string(OwnMessages.ack(Message.parse!(invite), response))}]}
 
   defp carry(stack, row, {:await_ack, tag}, name) when name != nil do
-    Aliases.name(stack, name, row(row, :number))
-    names = [{Rows.hash(stack, tag), Rows.hash(stack, name)} | row(row, :names)]
+    hash = Aliases.name(stack, name, row(row, :number))
+    names = [{Rows.hash(stack, tag), hash} | row(row, :names)]
     {row(row, names: names), []}
   end
 
@@ -333,7 +326,7 @@ defmodule Sippet.Transactions.Actions do
   ## The core
 
   defp tell(stack, row(owner: owner) = row, callback, argument, key) when is_pid(owner) do
-    Kernel.send(owner, {:sippet, stack.name, key, {event(callback), argument}})
+    Owners.tell(stack, owner, key, callback, argument)
     row
   end
 
@@ -356,10 +349,6 @@ defmodule Sippet.Transactions.Actions do
     do: status < 200
 
   defp droppable?(_callback, _argument), do: false
-
-  defp event(:receive_request), do: :request
-  defp event(:receive_response), do: :response
-  defp event(:receive_error), do: :error
 
   # A request without a key is an ACK, which has no answer that could be missed.
   defp call(stack, row, :receive_request, request, key) when key != nil do
@@ -631,7 +620,7 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp defect(stack, row(number: number), kind, reason, stacktrace) do
-    Stack.log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
+    Stack.log_defect(stack, kind, reason, stacktrace)
 
     with row when row != nil <- Rows.fetch(stack, number),
          do: terminate(stack, row, {kind, reason})
@@ -667,8 +656,7 @@ defmodule Sippet.Transactions.Actions do
        do: start(stack, row)
 
   defp recover_row(stack, row(due: due, answer: answer) = before) do
-    row(owner: owner, number: number) = before
-    if is_pid(owner), do: Owners.watch(owner, number)
+    watch_owner(before)
     row = before |> recover_callback(stack) |> row(answer: nil)
 
     # The entry of the row is among the deadlines, unless it was just taken.

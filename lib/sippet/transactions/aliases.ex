@@ -46,12 +46,13 @@ defmodule Sippet.Transactions.Aliases do
   ## Second names
 
   @doc """
-  Gives a row a second name; of two rows that want one, the first keeps it.
+  Gives a row a second name, and returns its hash. Of two rows that want one, the first keeps it.
   """
-  @spec name(Stack.t(), term, Rows.hash()) :: :ok
+  @spec name(Stack.t(), term, Rows.hash()) :: Rows.hash()
   def name(%Stack{transactions: %{aliases: tables}} = stack, name, number) do
-    :ets.insert_new(tables.names, {Rows.hash(stack, name), number})
-    :ok
+    hash = Rows.hash(stack, name)
+    :ets.insert_new(tables.names, {hash, number})
+    hash
   end
 
   @doc """

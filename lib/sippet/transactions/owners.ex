@@ -65,6 +65,21 @@ defmodule Sippet.Transactions.Owners do
     end
   end
 
+  ## Telling
+
+  @doc """
+  Tells an owner what the core's callback would have got.
+  """
+  @spec tell(Stack.t(), pid, struct | nil, atom, term) :: :ok
+  def tell(stack, owner, key, callback, argument) do
+    Kernel.send(owner, {:sippet, stack.name, key, {event(callback), argument}})
+    :ok
+  end
+
+  defp event(:receive_request), do: :request
+  defp event(:receive_response), do: :response
+  defp event(:receive_error), do: :error
+
   ## Dialogs
 
   @doc """

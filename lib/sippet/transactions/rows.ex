@@ -355,20 +355,23 @@ defmodule Sippet.Transactions.Rows do
   """
   @spec claim_answer(Stack.t(), hash, term) :: {:first | :later, pos_integer} | nil
   def claim_answer(%Stack{transactions: %{rows: table}}, number, answer) do
-    claimed = row(:claimed) + 1
-    steps = [{claimed, 0}, {claimed, 1, 1, 1}, {row(:worker) + 1, 0}]
-
-    case :ets.update_counter(table.rows, number, steps) do
-      [0, 1, worker] ->
-        :ets.update_element(table.rows, number, {row(:answer) + 1, answer})
-        {:first, worker}
-
-      [1, 1, worker] ->
-        {:later, worker}
+    with {:first, worker} <- claim(table, number) do
+      :ets.update_element(table.rows, number, {row(:answer) + 1, answer})
+      {:first, worker}
     end
   rescue
     # The transaction has ended.
     ArgumentError -> nil
+  end
+
+  defp claim(table, number) do
+    claimed = row(:claimed) + 1
+    steps = [{claimed, 0}, {claimed, 1, 1, 1}, {row(:worker) + 1, 0}]
+
+    case :ets.update_counter(table.rows, number, steps) do
+      [0, 1, worker] -> {:first, worker}
+      [1, 1, worker] -> {:later, worker}
+    end
   end
 
   @doc """
@@ -376,9 +379,7 @@ defmodule Sippet.Transactions.Rows do
   """
   @spec claim?(Stack.t(), hash) :: boolean
   def claim?(%Stack{transactions: %{rows: table}}, number) do
-    claimed = row(:claimed) + 1
-    [before, 1] = :ets.update_counter(table.rows, number, [{claimed, 0}, {claimed, 1, 1, 1}])
-    before == 0
+    match?({:first, _worker}, claim(table, number))
   rescue
     ArgumentError -> false
   end

@@ -3,7 +3,7 @@ defmodule Sippet.Transport.Delivery do
   # The one way out: every message that a stack sends passes here, is told to who watches, and counted.
 
   alias Sippet.{Message, Stack, Telemetry, Transport}
-  alias Sippet.Stack.Tap
+  alias Sippet.Stack.{Events, Tap}
   alias Sippet.Transport.Courier
 
   @doc """
@@ -39,10 +39,7 @@ defmodule Sippet.Transport.Delivery do
   end
 
   defp told(stack, transport, {host, port}, _octets, key, _time, {:error, reason} = error) do
-    Telemetry.emit(stack.telemetry, :transport_error, %{system_time: System.system_time()}, fn ->
-      %{reason: reason, remote: {transport.protocol, host, port}, key: key}
-    end)
-
+    Events.transport_error(stack, reason, {transport.protocol, host, port}, key)
     error
   end
 

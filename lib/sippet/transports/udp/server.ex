@@ -12,7 +12,8 @@ defmodule Sippet.Transports.UDP.Server do
 
   use GenServer
 
-  alias Sippet.{Stack, Telemetry, Transport}
+  alias Sippet.{Stack, Transport}
+  alias Sippet.Stack.Events
   alias Sippet.Transports.STUN
   alias Sippet.Transports.UDP.Socket
 
@@ -290,32 +291,14 @@ defmodule Sippet.Transports.UDP.Server do
 
   ## What is told
 
-  defp dropped(state, reason, bytes, {ip, port}) do
-    with_stack(state, fn stack ->
-      Telemetry.emit(stack.telemetry, :message_dropped, %{bytes: bytes}, fn ->
-        %{reason: reason, remote: {:udp, ip, port}}
-      end)
-    end)
-  end
+  defp dropped(state, reason, bytes, {ip, port}),
+    do: with_stack(state, &Events.dropped(&1, reason, bytes, {:udp, ip, port}))
 
-  defp failed(state, reason) do
-    with_stack(state, fn stack ->
-      Telemetry.emit(
-        stack.telemetry,
-        :transport_error,
-        %{system_time: System.system_time()},
-        fn ->
-          %{reason: reason, remote: nil, key: nil}
-        end
-      )
-    end)
-  end
+  defp failed(state, reason),
+    do: with_stack(state, &Events.transport_error(&1, reason, nil, nil))
 
-  defp log_defect(state, kind, reason, stacktrace) do
-    with_stack(state, fn stack ->
-      Stack.log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
-    end)
-  end
+  defp log_defect(state, kind, reason, stacktrace),
+    do: with_stack(state, &Stack.log_defect(&1, kind, reason, stacktrace))
 
   # The stack is looked up each time: it may have been restarted, with counters of its own.
   defp with_stack(%{options: %{name: name}}, fun) do
