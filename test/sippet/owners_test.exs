@@ -97,17 +97,61 @@ defmodule Sippet.OwnersTest do
     deliver(stack, to_string(response), {:udp, {192, 0, 2, 9}, 5060})
   end
 
-  defp kill_workers(stack) do
-    for name <- Transactions.Workers.names(Stack.fetch!(stack)) do
-      pid = Process.whereis(name)
-      Process.exit(pid, :kill)
-      wait_until(fn -> Process.whereis(name) not in [nil, pid] end)
-    end
+  defp kill_workers(stack),
+    do: for(name <- Transactions.Workers.names(Stack.fetch!(stack)), do: kill(name))
+
+  # That of a request's call.
+  defp kill_worker(stack, text) do
+    running = Stack.fetch!(stack)
+    index = Transactions.Actions.worker_of(running, Message.parse!(text))
+    running |> Transactions.Workers.names() |> Enum.at(index - 1) |> kill()
+  end
+
+  defp kill(name) do
+    pid = Process.whereis(name)
+    Process.exit(pid, :kill)
+    wait_until(fn -> Process.whereis(name) not in [nil, pid] end)
   end
 
   # A core that takes its time for each provisional response.
   def slow(:receive_response, %{start_line: %{status_code: 183}}, _key), do: Process.sleep(5)
   def slow(_callback, _argument, _key), do: :ok
+
+  describe "a core that has returned, and answers later from another process" do
+    @describetag :capture_log
+    @describetag stack: @unlimited
+    # A worker is killed before the callback begins, while it runs, or after it has returned: whatever comes first.
+    test "is never taken for one that failed, whatever was killed meanwhile", %{stack: stack} do
+      for n <- 1..100 do
+        text = wire("INVITE", [{"Contact", "<sip:a@10.1.1.1>"}])
+        deliver(stack, text)
+        if rem(n, 6) == 0, do: kill_worker(stack, text)
+        # A request that was lost with its worker comes again.
+        deliver(stack, text)
+        assert_receive {:receive_request, invite, key}, 2_000
+        if rem(n, 6) == 1, do: kill_worker(stack, text)
+        wait_until(fn -> not Transactions.info(Stack.fetch!(stack), key).running? end)
+        {:ok, ok} = Task.async(fn -> answer(stack, invite) end) |> Task.await()
+        assert final_status(key) == 200
+        assert to_string(ok) =~ invite.headers.call_id
+        refute_received {:receive_request, _again, _key}
+      end
+
+      assert Sippet.stats(stack).core_failed == 0
+    end
+
+    defp answer(stack, invite) do
+      ok = Message.to_response(invite, 200)
+      with :ok <- Sippet.send(stack, ok), do: {:ok, ok}
+    end
+
+    defp final_status(key) do
+      assert_receive {:sent, _destination, "SIP/2.0 " <> <<status::binary-3>> <> _rest, ^key},
+                     2_000
+
+      if status == "100", do: final_status(key), else: String.to_integer(status)
+    end
+  end
 
   describe "the owner of an INVITE that came" do
     test "gets its CANCEL, and the core does not", %{stack: stack} do
@@ -373,6 +417,11 @@ defmodule Sippet.OwnersTest do
       {number, :invite} = invite.headers.cseq
       deliver(stack, wire("ACK", [{"CSeq", "#{number} ACK"} | within]))
       assert_receive {:owner, {:sippet, ^stack, nil, {:request, %{start_line: %{method: :ack}}}}}
+
+      # The 2xx had come twice, or the ACK was doubled on its way.
+      deliver(stack, wire("ACK", [{"CSeq", "#{number} ACK"} | within]))
+      assert_receive {:owner, {:sippet, ^stack, nil, {:request, %{start_line: %{method: :ack}}}}}
+      refute_received {:receive_request, _ack, nil}
 
       send(pid, :stop)
       wait_until(fn -> Transactions.held(Stack.fetch!(stack)).dialogs == 0 end)

@@ -183,13 +183,22 @@ defmodule Sippet.Router.Inbound do
     cond do
       # That of a 2xx which is waited for: there are no more of them than transactions.
       Transactions.ack(stack, ack) == :ok ->
-        acknowledge(stack, arrival)
+        unless told_owner?(stack, ack),
+          do: detached(stack, :receive_request, arrival, source(stack, arrival))
 
       Overload.answered?(stack.overload) and StatelessResponse.acknowledged?(ack) ->
         dropped(stack, :refusal_ack, arrival)
 
       true ->
-        unbidden(stack, :receive_request, arrival)
+        unless told_owner?(stack, ack), do: unbidden(stack, :receive_request, arrival)
+    end
+  end
+
+  # The owner of a dialog gets its ACKs.
+  defp told_owner?(stack, ack) do
+    case Owners.of_dialog(stack, ack) do
+      nil -> false
+      owner -> Owners.tell(stack, owner, nil, :receive_request, ack) == :ok
     end
   end
 
@@ -233,14 +242,6 @@ defmodule Sippet.Router.Inbound do
       # A retransmission of another call's worker, which was faster.
       {:error, :already_started} -> :ok
       {:error, :overload} -> reject(stack, :transactions, arrival)
-    end
-  end
-
-  # The owner of a dialog gets its ACKs.
-  defp acknowledge(stack, %Arrival{message: ack} = arrival) do
-    case Owners.of_dialog(stack, ack) do
-      nil -> detached(stack, :receive_request, arrival, source(stack, arrival))
-      owner -> Owners.tell(stack, owner, nil, :receive_request, ack)
     end
   end
 
