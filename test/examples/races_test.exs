@@ -3,6 +3,7 @@ defmodule Examples.RacesTest do
   use Sippet.ExampleCase, async: true
 
   alias Examples.{ForkingProxy, UserAgent}
+  alias Sippet.Interop.Kamailio
   alias Sippet.{Proxy, Stack, Transactions}
   alias Sippet.Proxy.ResponseContext
 
@@ -180,14 +181,13 @@ defmodule Examples.RacesTest do
     {alice, _address} = start_stack(ScriptedUserAgent)
     {bob, address} = start_stack(ScriptedUserAgent)
     register(alice, proxy, address)
+    alice |> call_through(proxy, bob, "sip:bob@test.local") |> Map.put(:stack, stack)
+  end
 
-    invite =
-      ScriptedUserAgent.request(alice, :invite, "sip:bob@test.local",
-        route: [uri(nil, proxy) <> ";lr"]
-      )
-
-    send_request(alice, invite)
-    %{stack: stack, alice: alice, bob: bob, got: assert_came(bob, :invite)}
+  defp call_through(alice, proxy, bob, uri) do
+    route = [uri(nil, proxy) <> ";lr"]
+    send_request(alice, ScriptedUserAgent.request(alice, :invite, uri, route: route))
+    %{alice: alice, bob: bob, got: assert_came(bob, :invite)}
   end
 
   defp ringing_call do
@@ -234,10 +234,34 @@ defmodule Examples.RacesTest do
     assert_came(alice, {200, :cancel})
   end
 
-  test "a 2xx after a proxy's own 408 goes upstream" do
-    %{alice: alice, bob: bob, got: got} = proxied_call(timer_c: 100)
-    assert_came(alice, {408, :invite})
-    reply(bob, got, 200)
-    assert_came(alice, {200, :invite})
+  ## A called one who answers when the proxy has already
+
+  # Milliseconds that a proxy waits for the called one.
+  @patience 100
+
+  # RFC3261§16.7 item 5 - a 2xx goes upstream, whatever went there before
+  defp assert_late_2xx_passed(%{alice: alice, bob: bob, got: got}) do
+    refused = assert_came(alice, {408, :invite})
+    sent = reply(bob, got, 200)
+    late = assert_came(alice, {200, :invite})
+    assert late.headers.to == sent.headers.to
+    refute late.headers.to == refused.headers.to
+    assert late.headers.via == refused.headers.via
+  end
+
+  describe "a 2xx after a proxy's own 408 goes upstream" do
+    test "by our proxy",
+      do: [timer_c: @patience] |> proxied_call() |> assert_late_2xx_passed()
+
+    @tag Peers.tags(:kamailio)
+    test "by Kamailio" do
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      {bob, {ip, port}} = start_stack(ScriptedUserAgent)
+      kamailio = Kamailio.start(AHEAD: "#{text(ip)}:#{port}", PATIENCE: @patience)
+      {_host, port} = kamailio.address
+      alice |> call_through({ip, port}, bob, "sip:bob@example.com") |> assert_late_2xx_passed()
+
+      kamailio |> Kamailio.await("REPLY 200 to INVITE") |> Kamailio.assert_sane()
+    end
   end
 end

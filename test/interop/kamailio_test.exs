@@ -1,6 +1,8 @@
 defmodule Sippet.Interop.KamailioTest do
   use Sippet.Interop.Case, async: true
 
+  import Sippet.Interop.Kamailio, only: [assert_sane: 1]
+
   alias Sippet.Interop.{Answerer, Caller, Kamailio, Notebook, Registrant}
 
   @moduletag Peers.tags(:kamailio)
@@ -9,13 +11,6 @@ defmodule Sippet.Interop.KamailioTest do
 
   defp host({ip, port}) when tuple_size(ip) == 8, do: "[#{text(ip)}]:#{port}"
   defp host({ip, port}), do: "#{text(ip)}:#{port}"
-
-  # What Kamailio's own checks have against a message of ours it writes to its log.
-  defp assert_sane(kamailio) do
-    log = Kamailio.log(kamailio)
-    refute log =~ ~r/INSANE|ERROR|CRITICAL/, log
-    log
-  end
 
   describe "a call through Kamailio, which stands before the called" do
     defp behind_kamailio(definitions \\ [], options \\ []) do

@@ -2,6 +2,8 @@ defmodule Sippet.Interop.Kamailio do
   @moduledoc false
   # Runs Kamailio (https://www.kamailio.org) with the configuration of test/interop/kamailio, as a proxy and as a registrar.
 
+  import ExUnit.Assertions, only: [refute: 2]
+
   alias Sippet.Interop.Program
 
   @configuration Path.expand("../../interop/kamailio/kamailio.cfg", __DIR__)
@@ -11,7 +13,7 @@ defmodule Sippet.Interop.Kamailio do
   @doc """
   Starts a Kamailio that listens on one port of 127.0.0.1 and of ::1, with these definitions of its configuration.
   """
-  @spec start([atom | {atom, String.t()}]) :: t
+  @spec start([atom | {atom, String.t() | pos_integer}]) :: t
   def start(definitions \\ []) do
     port = Program.free_port()
     folder = Program.new_folder("kamailio")
@@ -30,6 +32,17 @@ defmodule Sippet.Interop.Kamailio do
   """
   @spec log(t) :: String.t()
   def log(%{program: program}), do: Program.stop(program).output
+
+  @doc """
+  Ends Kamailio, and gives its log. Fails the test where that has an error, or something against a message: each of
+  Kamailio's own checks writes what it finds.
+  """
+  @spec assert_sane(t) :: String.t()
+  def assert_sane(kamailio) do
+    log = log(kamailio)
+    refute log =~ ~r/INSANE|ERROR|CRITICAL/, log
+    log
+  end
 
   @doc """
   Waits for a line of its log: a worker may write it after its reply has gone, and be late.
