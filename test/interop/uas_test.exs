@@ -33,15 +33,18 @@ defmodule Sippet.Interop.UASTest do
     end
 
     # SIPp drops a tenth of what it sends and of what it receives.
+    @tag timeout: 1_000 * (SIPp.lossy_limit() + 30)
     test "is answered although packets get lost on both sides" do
+      calls = SIPp.lossy_calls()
       {stack, address} = start_stack(Answerer)
       arguments = ["-sn", "uac", "-lost", "10", "-r", "40"]
-      result = address |> SIPp.run(arguments, calls: 40, limit: 30) |> SIPp.assert_success()
+      options = [calls: calls, limit: SIPp.lossy_limit()]
+      result = address |> SIPp.run(arguments, options) |> SIPp.assert_success()
 
-      assert result.successful == 40
+      assert result.successful == calls
       assert result.retransmissions > 0
-      invites = call_ids(requests(stack, :invite, 40))
-      assert length(invites) == 40 and invites == Enum.uniq(invites)
+      invites = call_ids(requests(stack, :invite, calls))
+      assert length(invites) == calls and invites == Enum.uniq(invites)
 
       # SIPp takes the repeated 200 of an INVITE for that of its BYE, and does not repeat the BYE then.
       byes = call_ids(requests(stack, :bye, 0))

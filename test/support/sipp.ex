@@ -78,6 +78,21 @@ defmodule Sippet.SIPp do
   end
 
   @doc """
+  Returns how many calls a test places where packets get lost: the number in the environment variable
+  `SIPPET_LOSSY_CALLS`. Defaults to 40.
+  """
+  # More with SIPPET_LOSSY_CALLS=1000.
+  @spec lossy_calls() :: pos_integer
+  def lossy_calls, do: "SIPPET_LOSSY_CALLS" |> System.get_env("40") |> String.to_integer()
+
+  @doc """
+  Returns how many seconds `lossy_calls/0` calls may take, if 40 or so begin in a second. Nearly half a
+  minute is for the last ones, whose packets may get lost again and again.
+  """
+  @spec lossy_limit() :: pos_integer
+  def lossy_limit, do: 30 + div(lossy_calls(), 20)
+
+  @doc """
   Starts SIPp and gives it back once it listens.
 
     * `:ip` - the address to stand on, 127.0.0.1 or ::1;
