@@ -46,11 +46,15 @@ defmodule GuidesTest do
 
   # The ports that guides listen at, and such that are free here in their place.
   defp ports(blocks) do
-    if Enum.any?(blocks, &(&1.text =~ ~r/port: 50[67]0/)) do
-      free = for port <- ~w(5060 5070), into: %{}, do: {port, "#{Document.free_port()}"}
-      &Regex.replace(~r/\b50[67]0\b/, &1, fn port -> free[port] end)
+    if Enum.any?(blocks, &(&1.text =~ ~r/port: 50[6-9]0/)) do
+      free = Map.new(Enum.zip(~w(5060 5070 5080 5090), free_ports()))
+      &Regex.replace(~r/\b50[6-9]0\b/, &1, fn port -> free[port] end)
     else
       & &1
     end
   end
+
+  # Any number of them, each once.
+  defp free_ports,
+    do: fn -> "#{Document.free_port()}" end |> Stream.repeatedly() |> Stream.uniq()
 end
