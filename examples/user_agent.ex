@@ -47,7 +47,7 @@ defmodule Examples.UserAgent.Core do
     do: Sippet.send(stack, Message.to_response(cancel, 200))
 
   def receive_request(request, key, stack) do
-    with :ok <- UAS.validate(request, @understood),
+    with :ok <- validate(request),
          {:error, response} <- take(request, key, stack) do
       answer(response, key, stack)
     else
@@ -55,6 +55,9 @@ defmodule Examples.UserAgent.Core do
       {:error, response} -> answer(response, key, stack)
     end
   end
+
+  @doc "What is checked first, of a request within a call too."
+  def validate(request), do: UAS.validate(request, @understood)
 
   # The far end wants a BYE answered, and no more.
   @impl true
@@ -98,6 +101,7 @@ defmodule Examples.UserAgent.Call do
 
   use GenServer, restart: :temporary
 
+  alias Examples.UserAgent.Core
   alias Sippet.{Dialog, Message, URI}
   alias Sippet.Transports.UDP
 
@@ -150,10 +154,10 @@ defmodule Examples.UserAgent.Call do
   end
 
   def handle_info({:sippet, stack, key, {:request, request}}, %{stack: stack} = call) do
-    case Dialog.receive_request(call.dialog, request) do
-      {:ok, dialog} ->
-        take(request.start_line.method, request, key, %{call | dialog: dialog})
-
+    with :ok <- Core.validate(request),
+         {:ok, dialog} <- Dialog.receive_request(call.dialog, request) do
+      take(request.start_line.method, request, key, %{call | dialog: dialog})
+    else
       {:error, response} ->
         Sippet.send(call.stack, response)
         {:noreply, call}

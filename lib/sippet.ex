@@ -171,7 +171,10 @@ defmodule Sippet do
 
     * a request that has no final response is answered 500;
     * an INVITE that was sent is cancelled, not before its first provisional response (RFC 3261 §9.1). A 2xx that was faster
-      is acknowledged, and its dialog ended by a BYE.
+      is acknowledged, and its dialog ended by a BYE;
+    * of an INVITE that has its 2xx, the core gets the error `:no_ack`.
+
+  `terminate/2` tells the owner of what it has ended by the error `:terminated`.
 
   Returns `{:error, :no_transaction}` where there is none of this key.
   """

@@ -193,6 +193,20 @@ defmodule Sippet.OwnersTest do
       refute_receive {:sent, _destination, _octets, _key}, 50
     end
 
+    # RFC3261§13.3.1.4 - somebody has to end the dialog
+    @tag stack: [t1: 10, t2: 40]
+    test "ends after its 2xx, well or not: the core is told that no ACK came", %{stack: stack} do
+      for reason <- [:normal, {:shutdown, :done}, :crash] do
+        {invite, key} = invite(stack)
+        pid = owner(stack, [key])
+        ok = Message.to_response(invite, 200)
+        :ok = Sippet.retransmit_2xx(stack, ok)
+        send(pid, {:run, fn -> exit(reason) end})
+        wait_until(fn -> not Process.alive?(pid) end)
+        assert_receive {:receive_error, :no_ack, ^key}, 10_000
+      end
+    end
+
     test "is known to the next worker, dead or alive", %{stack: stack} do
       {invite, key} = invite(stack)
       pid = owner(stack, [key])

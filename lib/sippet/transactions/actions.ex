@@ -423,8 +423,7 @@ defmodule Sippet.Transactions.Actions do
   end
 
   # The core failed while it had a request that is not answered yet.
-  defp unanswered?(row(id: {_branch, _method, _sent_by}, octets: octets)), do: octets != nil
-  defp unanswered?(_client), do: false
+  defp unanswered?(row(octets: octets) = row), do: server?(row) and octets != nil
 
   ## The end of a step
 
@@ -558,13 +557,13 @@ defmodule Sippet.Transactions.Actions do
   end
 
   @doc """
-  Takes the end of a row's owner. A request that is not answered gets 500, an INVITE of a client is cancelled. One that was
-  accepted is the core's again, if the owner has ended well.
+  Takes the end of a row's owner. A request that is not answered gets 500, an INVITE of a client is cancelled. One that has its
+  final response is the core's again, but for a client's INVITE whose owner has failed: its 2xx wants an ACK and a BYE.
   """
   @spec orphaned(Stack.t(), Rows.row(), term) :: :ok
   def orphaned(stack, row(answer: answer, state: state) = before, reason) do
-    well? = reason in [:normal, :shutdown] and Rows.finished_state?(state)
-    row = Owners.cancel(row(before, owner: if(well?, do: nil, else: :nobody)))
+    core? = Rows.finished_state?(state) and (server?(before) or well?(reason))
+    row = Owners.cancel(row(before, owner: if(core?, do: nil, else: :nobody)))
 
     if answer == nil and unanswered?(row),
       do: carry_on(stack, before, row, [{:make, 500}]),
@@ -572,6 +571,11 @@ defmodule Sippet.Transactions.Actions do
   catch
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
   end
+
+  defp well?({:shutdown, _term}), do: true
+  defp well?(reason), do: reason in [:normal, :shutdown]
+
+  defp server?(row(id: id)), do: match?({_branch, _method, _sent_by}, id)
 
   @doc """
   A CANCEL has come for the INVITE of this number. Returns who owns that.
