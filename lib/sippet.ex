@@ -35,8 +35,8 @@ defmodule Sippet do
   ## Sending
 
   `send/2` takes requests and responses. A request goes to its `target`, else to its first Route, else to its
-  Request-URI; its topmost Via is yours to write, and says where responses come to. A response goes by the server
-  transaction of its request.
+  Request-URI; its topmost Via is yours to write, and says where responses come to. Of several transports the request leaves
+  by the one whose port the Via names. A response goes by the server transaction of its request.
 
       request =
         Sippet.Message.build_request(:options, "sip:biloxi.com")
@@ -55,7 +55,8 @@ defmodule Sippet do
 
   use Supervisor
 
-  alias Sippet.{Dialog, Message, Options, Overload, Stack, Telemetry, Transactions, Transport}
+  alias Sippet.{Dialog, Message, Options, Overload, Resolver, Stack}
+  alias Sippet.{Telemetry, Transactions, Transport}
   alias Sippet.Router.{Inbound, Outbound}
   alias Sippet.Message.{RequestLine, Validator}
   alias Sippet.Transactions.{Client, Server}
@@ -105,11 +106,12 @@ defmodule Sippet do
 
   @impl true
   def init(options) do
-    Stack.await_end([Transport.Registrations.name(options.name)])
-    stack = Stack.create(options, Transactions.create(options.name))
+    Stack.await_end([Transport.Registrations.name(options.name), Resolver.name(options.name)])
+    stack = Stack.create(options, Transactions.create(options.name), Resolver.new())
 
     children = [
       {Transport.Registrations, stack},
+      {Resolver, stack},
       {Transactions.WorkerSupervisor, {stack, Inbound}}
     ]
 
@@ -262,13 +264,20 @@ defmodule Sippet do
     * `:address` - `{ip, port}`, where the transport listens. Two of a protocol can't have the
       same one;
     * `:via` - `{module, handle}`, a `Sippet.Transport` and the handle that its
-      `c:Sippet.Transport.send_message/4` gets.
+      `c:Sippet.Transport.send_message/4` gets;
+    * `:force_rport` - true has each request answered to the port that it came from, as if its topmost Via had asked for that
+      by `rport` (RFC 3581);
+    * `:multicast` - true says that the transport sends to multicast groups: a response then goes to the multicast address
+      that a `maddr` of the topmost Via names (RFC 3261 §18.2.2);
+    * `:takes_names` - true has the transport be given host names as they are, in place of addresses: it looks them up itself.
+      A transport without `:via` is given names always, as in version 1.0.
   """
   @spec register_transport(sippet, Message.protocol(), boolean, keyword) ::
           :ok | {:error, :already_registered}
   def register_transport(sippet, protocol, reliable?, options \\ [])
       when is_boolean(reliable?) and (is_atom(protocol) or is_binary(protocol)) do
-    %{address: address, via: {module, handle}} = Options.validate!(options, transport_options())
+    options = Options.validate!(options, transport_options())
+    %{address: address, via: {module, handle}} = options
 
     Transport.Registrations.register(sippet, %Transport{
       protocol: if(is_binary(protocol), do: Message.to_protocol(protocol), else: protocol),
@@ -276,14 +285,20 @@ defmodule Sippet do
       pid: self(),
       address: address,
       module: module,
-      handle: handle
+      handle: handle,
+      force_rport?: options.force_rport,
+      multicast?: options.multicast,
+      takes_names?: options.takes_names or module == nil
     })
   end
 
   defp transport_options do
     [
       address: [type: {:custom, &address?/1, "{ip, port}"}, default: nil],
-      via: [type: {:custom, &via?/1, "{module, handle}"}, default: {nil, nil}]
+      via: [type: {:custom, &via?/1, "{module, handle}"}, default: {nil, nil}],
+      force_rport: [type: :boolean, default: false],
+      multicast: [type: :boolean, default: false],
+      takes_names: [type: :boolean, default: false]
     ]
   end
 

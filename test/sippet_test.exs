@@ -319,7 +319,7 @@ defmodule SippetTest do
         Process.exit(part, :kill)
         assert_receive {:DOWN, ^ref, :process, ^part, :killed}
         # This waits until the restart is over.
-        assert %{active: 2} = Supervisor.count_children(supervisor)
+        assert %{active: 3} = Supervisor.count_children(supervisor)
         again = workers(struct)
         assert Enum.all?(again, &is_pid/1)
         assert again -- before == again

@@ -22,7 +22,9 @@ defmodule Sippet.Message do
     * `headers` - a map, see below
     * `body` - the body as it is on the wire. A message that was parsed and has none holds `""`; a
       message that is built by hand starts with `nil`
-    * `target` - `nil`, or `{protocol, host, port}` to send the message there, whatever its headers say
+    * `target` - `nil`, or where to send the message, whatever its headers say: `{protocol, host, port}`, or the
+      `Sippet.Flow` by which another message came
+    * `source` - the `Sippet.Flow` by which the message came in; `nil` for one that did not come from the network
 
   ## Headers
 
@@ -50,6 +52,8 @@ defmodule Sippet.Message do
 
   @behaviour Access
 
+  alias Sippet.Address
+  alias Sippet.Flow
   alias Sippet.Headers
   alias Sippet.Message.HeaderMap
   alias Sippet.Message.RequestLine
@@ -64,7 +68,7 @@ defmodule Sippet.Message do
   alias Sippet.Serializer
   alias Sippet.URI
 
-  defstruct start_line: nil, headers: %{}, body: nil, target: nil
+  defstruct start_line: nil, headers: %{}, body: nil, target: nil, source: nil
 
   @typedoc "A known method as an atom, any other as the string that was sent."
   @type method :: atom | String.t()
@@ -82,7 +86,8 @@ defmodule Sippet.Message do
           start_line: RequestLine.t() | StatusLine.t(),
           headers: Headers.t(),
           body: binary | nil,
-          target: nil | {protocol, host :: String.t(), :inet.port_number()}
+          target: nil | {protocol, host :: String.t(), :inet.port_number()} | Flow.t(),
+          source: nil | Flow.t()
         }
 
   @type request :: %__MODULE__{start_line: RequestLine.t()}
@@ -938,9 +943,8 @@ defmodule Sippet.Message do
   end
 
   @doc """
-  Returns where a request came from, by its topmost Via: `received` instead of the host, `rport`
-  instead of the port. A `received` that is no host and an `rport` that is no port are passed
-  over.
+  Returns where a request came from: its `source`, if it has one. Else it is read from the topmost Via: `received` instead
+  of the host, `rport` instead of the port. A `received` that is no host and an `rport` that is no port are passed over.
 
       iex> uri = Sippet.URI.parse!("sip:biloxi.com")
       iex> via = {{2, 0}, :udp, {"pc33.atlanta.com", 5060}, %{"received" => "192.0.2.1", "rport" => "6060"}}
@@ -951,6 +955,11 @@ defmodule Sippet.Message do
   """
   @spec get_remote(t) ::
           {:ok, {protocol, host :: String.t(), :inet.port_number()}} | {:error, String.t()}
+  def get_remote(%__MODULE__{start_line: %RequestLine{}, source: %Flow{} = flow}) do
+    {ip, port} = flow.remote
+    {:ok, {flow.protocol, Address.to_text(ip), port}}
+  end
+
   def get_remote(%__MODULE__{start_line: %RequestLine{}, headers: %{via: [via | _]}}),
     do: {:ok, Via.remote(via)}
 
@@ -964,7 +973,7 @@ defmodule Sippet.Message do
   @doc false
   @impl Access
   def get_and_update(%__MODULE__{} = message, field, fun)
-      when field in [:start_line, :headers, :body, :target] do
+      when field in [:start_line, :headers, :body, :target, :source] do
     value = Map.fetch!(message, field)
 
     case fun.(value) do
@@ -980,7 +989,7 @@ defmodule Sippet.Message do
   def pop(%__MODULE__{headers: headers} = message, :headers),
     do: {headers, %{message | headers: %{}}}
 
-  def pop(%__MODULE__{} = message, field) when field in [:start_line, :body, :target],
+  def pop(%__MODULE__{} = message, field) when field in [:start_line, :body, :target, :source],
     do: {Map.fetch!(message, field), %{message | field => nil}}
 
   defp with_headers(message, headers), do: %{message | headers: headers}

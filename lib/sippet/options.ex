@@ -9,6 +9,7 @@ defmodule Sippet.Options do
            | :positive
            | :limit
            | :port
+           | {:options, schema}
            | {:custom, (term -> boolean), String.t()}
   @type schema :: [
           {atom, [type: type, default: term, required: boolean, doc: String.t()]}
@@ -33,14 +34,38 @@ defmodule Sippet.Options do
   defp fetch!(options, name, row) do
     case Keyword.fetch(options, name) do
       {:ok, value} ->
-        if member?(row[:type], value) or (!row[:required] and value == row[:default]),
-          do: value,
-          else: raise(ArgumentError, expected(name, row[:type], value))
+        checked!(name, value, row)
 
       :error ->
         if row[:required],
           do: raise(ArgumentError, "expected #{inspect(name)} option to be present"),
-          else: row[:default]
+          else: default(row)
+    end
+  end
+
+  defp checked!(name, value, row) do
+    case row[:type] do
+      {:options, schema} ->
+        nested!(name, value, schema)
+
+      type ->
+        if member?(type, value) or (!row[:required] and value == row[:default]),
+          do: value,
+          else: raise(ArgumentError, expected(name, type, value))
+    end
+  end
+
+  defp nested!(name, value, schema) do
+    validate!(value, schema)
+  rescue
+    error in ArgumentError ->
+      reraise ArgumentError, "#{inspect(name)}: #{Exception.message(error)}", __STACKTRACE__
+  end
+
+  defp default(row) do
+    case row[:type] do
+      {:options, schema} -> validate!(row[:default], schema)
+      _plain -> row[:default]
     end
   end
 
@@ -61,16 +86,21 @@ defmodule Sippet.Options do
   defp describe(:positive), do: "a positive integer"
   defp describe(:limit), do: "a positive integer or :infinity"
   defp describe(:port), do: "an integer in 0..65535"
+  defp describe({:options, _schema}), do: "a keyword list"
   defp describe({:custom, _member?, text}), do: text
 
   @doc """
   The options as a Markdown list.
   """
-  @spec docs(schema) :: String.t()
-  def docs(schema) do
+  @spec docs(schema, indent :: String.t()) :: String.t()
+  def docs(schema, indent \\ "  ") do
     Enum.map_join(schema, "\n", fn {name, row} ->
       note = if row[:required], do: "required", else: "default `#{inspect(row[:default])}`"
-      "  * `#{inspect(name)}` (#{describe(row[:type])}; #{note}): #{row[:doc]}"
+
+      "#{indent}* `#{inspect(name)}` (#{describe(row[:type])}; #{note}): #{row[:doc]}#{nested_docs(row[:type], indent)}"
     end)
   end
+
+  defp nested_docs({:options, schema}, indent), do: "\n" <> docs(schema, indent <> "  ")
+  defp nested_docs(_type, _indent), do: ""
 end

@@ -218,7 +218,7 @@ defmodule Sippet.Proxy do
     branch = options.branch || Message.create_branch() <> loop_mark(request)
     pushed = for uri <- options.route, do: {"", uri, %{}}
 
-    %{request | target: nil}
+    %{request | target: nil, source: nil}
     |> put_uri(Route.request_uri(target))
     |> Message.put_header(:max_forwards, hops(headers))
     |> record_route(options.record_route, pushed)

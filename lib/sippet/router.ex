@@ -137,14 +137,18 @@ defmodule Sippet.Router do
   end
 
   @doc """
-  Takes the word that nothing listens at an address (an ICMP error): client transactions that sent there end, and the
-  core gets `reason` for each (RFC 3261 §18.4).
+  Takes the word that a message could not be delivered to `remote`, `{protocol, ip, port}`: an ICMP error. `quoted` is what that
+  quotes of the message.
+
+  If it holds the branch of a request that went there, the client transaction ends, and the core gets `reason` (RFC 3261
+  §18.4). Anything else is counted as a transport's error, and ends nothing: who forges an error does not know a branch.
   """
-  @spec receive_unreachable(atom, Transport.destination(), reason :: term) :: :ok
-  def receive_unreachable(sippet, destination, reason) do
-    case Stack.find(sippet) do
-      nil -> :ok
-      stack -> Transactions.unreachable(stack, destination, reason)
-    end
+  @spec receive_unreachable(atom, remote, reason :: term, quoted :: binary) :: :ok
+  def receive_unreachable(sippet, remote, reason, quoted) do
+    with %Stack{} = stack <- Stack.find(sippet),
+         {:ok, remote} <- Remote.read(remote),
+         do: Transactions.unreachable(stack, remote, reason, quoted)
+
+    :ok
   end
 end

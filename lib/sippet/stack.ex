@@ -6,7 +6,8 @@ defmodule Sippet.Stack do
   # `:persistent_term`. So do the transports, which change seldom. Core and taps are rows of a table that the stack's
   # supervisor owns. All of them outlive each part that reads them.
 
-  alias Sippet.{Overload, Telemetry, Transport}
+  alias Sippet.{Flow, Overload, Telemetry, Transport}
+  alias Sippet.Message.Via
   alias Sippet.Stack.{Options, Tap}
 
   @enforce_keys [
@@ -17,7 +18,8 @@ defmodule Sippet.Stack do
     :overload,
     :log_budget,
     :taps,
-    :transactions
+    :transactions,
+    :resolver
   ]
   defstruct @enforce_keys
 
@@ -29,18 +31,19 @@ defmodule Sippet.Stack do
           overload: Overload.t(),
           log_budget: :atomics.atomics_ref(),
           taps: :atomics.atomics_ref(),
-          transactions: term
+          transactions: term,
+          resolver: term
         }
 
   # Lines a second that a stack may log about what the network or a core did.
   @log_lines 5
 
   @doc """
-  Makes the stack's struct and tables; the tables belong to the caller. `transactions` is what the transaction layer
-  keeps here for itself.
+  Makes the stack's struct and tables; the tables belong to the caller. `transactions` and `resolver` are what these rooms
+  keep here for themselves.
   """
-  @spec create(Options.t(), term) :: t
-  def create(%Options{name: name} = options, transactions) do
+  @spec create(Options.t(), term, term) :: t
+  def create(%Options{name: name} = options, transactions, resolver \\ nil) do
     registrations = :ets.new(__MODULE__, [:public, read_concurrency: true])
     :ets.insert(registrations, [{:core, options.core}, {:taps, []}])
 
@@ -52,7 +55,8 @@ defmodule Sippet.Stack do
       overload: options |> Map.take(Overload.limits()) |> Overload.new(),
       log_budget: :atomics.new(2, []),
       taps: :atomics.new(1, []),
-      transactions: transactions
+      transactions: transactions,
+      resolver: resolver
     }
 
     :persistent_term.put({__MODULE__, name}, stack)
@@ -144,6 +148,27 @@ defmodule Sippet.Stack do
   @spec transport_at(t, non_neg_integer, atom | String.t()) :: Transport.t() | nil
   def transport_at(stack, place, protocol),
     do: Enum.find(transports(stack), &(&1.protocol == protocol and place(&1) == place))
+
+  @doc """
+  The flow of a message that a transport took from the far end.
+  """
+  @spec flow(t, Transport.t() | nil, Via.remote()) :: Flow.t()
+  def flow(_stack, nil, {protocol, ip, port}), do: %Flow{protocol: protocol, remote: {ip, port}}
+
+  def flow(stack, %{address: address} = transport, {protocol, ip, port}) do
+    listed? = transport(stack, transport.pid, transport.protocol) == transport
+    connection = if listed?, do: nil, else: transport
+    %Flow{protocol: protocol, remote: {ip, port}, local: address, connection: connection}
+  end
+
+  @doc """
+  The transport of a flow.
+  """
+  @spec transport_of(t, Flow.t()) :: Transport.t() | nil
+  def transport_of(stack, %Flow{connection: nil, protocol: protocol, local: local}),
+    do: Enum.find(transports(stack), &(&1.protocol == protocol and &1.address == local))
+
+  def transport_of(_stack, %Flow{connection: transport}), do: transport
 
   @doc """
   The transport that answers what a process hands in: its own, and of several that of the

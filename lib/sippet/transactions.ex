@@ -7,8 +7,8 @@ defmodule Sippet.Transactions do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Dialog, Message, Overload, Stack, Transport}
-  alias Sippet.Message.{RequestLine, StatusLine}
+  alias Sippet.{Dialog, Message, Overload, Resolver, Stack, Transport}
+  alias Sippet.Message.{RequestLine, StatusLine, Via}
   alias Sippet.Stack.Events
 
   alias Sippet.Transactions.{
@@ -20,15 +20,17 @@ defmodule Sippet.Transactions do
     Deadlines,
     Inspection,
     Key,
+    Location,
     Owners,
     Path,
+    Quoted,
     Rows,
     Server,
     Worker,
     Workers
   }
 
-  alias Sippet.Transport.Delivery
+  alias Sippet.Transport.{Delivery, Outgoing}
 
   @type key :: Client.Key.t() | Server.Key.t()
 
@@ -399,18 +401,90 @@ defmodule Sippet.Transactions do
           :ok | {:error, term}
   def send_once(stack, message, transport, destination) do
     octets = Message.to_string(message)
-    worker = Actions.worker_of(stack, message)
     destination = Path.normal(destination)
+
+    if Location.needed?(transport, destination),
+      do: send_to_name(stack, message, octets, transport, destination),
+      else: send_octets(stack, message, octets, transport, destination)
+  end
+
+  defp send_to_name(stack, message, octets, transport, {_name, port} = destination) do
+    once = {:once, octets, Path.keep(stack, transport), port}
+    worker = Actions.worker_of(stack, message)
+
+    case Location.look_up(stack, transport, destination, worker, once) do
+      {:ok, addresses} -> send_to_first(stack, message, octets, transport, addresses, port)
+      {:error, reason} -> unlocated(stack, reason, transport, destination)
+      :asked -> :ok
+    end
+  end
+
+  # RFC3263§4.4 - always to the same one: no transaction remembers where an earlier one went
+  defp send_to_first(stack, message, octets, transport, addresses, port) do
+    ip = Location.first(addresses)
+
+    case Location.transport(stack, transport, ip, octets) do
+      nil -> unlocated(stack, :no_transport, transport, {ip, port})
+      transport -> send_octets(stack, message, octets, transport, {ip, port})
+    end
+  end
+
+  defp unlocated(stack, reason, transport, {host, port}) do
+    Events.transport_error(stack, reason, {transport.protocol, host, port}, nil)
+    {:error, reason}
+  end
+
+  @doc """
+  Takes the answer to a question for the address of a name.
+  """
+  @spec located(Stack.t(), term, Resolver.answer()) :: :ok
+  def located(stack, {:start, number, started}, answer),
+    do: located(stack, number, started, :start, answer)
+
+  def located(stack, {:send, number, started, octets}, answer),
+    do: located(stack, number, started, {:send, octets}, answer)
+
+  def located(stack, {:once, octets, kept, port}, answer) do
+    transport = Path.transport(stack, kept)
+
+    case answer do
+      {:ok, addresses} ->
+        send_to_first(stack, Message.parse!(octets), octets, transport, addresses, port)
+
+      {:error, reason} ->
+        unlocated(stack, reason, transport, {nil, port})
+    end
+
+    :ok
+  end
+
+  # The transaction may have ended, and another of its key may be there.
+  defp located(stack, number, started, what, answer) do
+    case Rows.fetch(stack, number) do
+      row(started: ^started) = row -> Actions.located(stack, row, what, answer)
+      _none -> :ok
+    end
+  end
+
+  defp send_octets(stack, message, octets, transport, destination) do
+    worker = Actions.worker_of(stack, message)
     kept = kept_ack(stack, message, octets, transport, destination)
+
+    outgoing = %Outgoing{
+      transport: transport,
+      destination: destination,
+      octets: octets,
+      message: message
+    }
 
     if transport.module == nil or is_binary(elem(destination, 0)) do
       # It may take its time, which is the caller's.
       keep(stack, kept)
-      Delivery.send(stack, transport, destination, octets, nil, message)
+      Delivery.send(stack, outgoing)
     else
       run = fn ->
         keep(stack, kept)
-        Delivery.post(stack, transport, destination, octets, nil, &Function.identity/1)
+        Delivery.post(stack, outgoing)
       end
 
       if Worker.index(stack) == worker,
@@ -533,20 +607,25 @@ defmodule Sippet.Transactions do
   end
 
   @doc """
-  Takes the word that nothing can be sent to a destination: client transactions that wait for an answer from there
-  end (RFC 3261 §18.4).
+  Takes the word that a request could not be delivered: its client transaction ends (RFC 3261 §18.4). What is quoted must hold
+  the branch of one that sent there, which nobody can guess.
   """
-  @spec unreachable(Stack.t(), Transport.destination(), term) :: :ok
-  def unreachable(stack, {host, port} = destination, reason) do
-    packed = destination |> Path.normal() |> Path.pack()
-    Events.transport_error(stack, reason, {nil, host, port}, nil)
-
-    for number <- Aliases.sending_to(stack, packed),
-        row when row != nil <- [Rows.fetch(stack, number)],
-        do: pass(stack, row, {:unreachable, reason})
+  @spec unreachable(Stack.t(), Via.remote(), term, binary) :: :ok
+  def unreachable(stack, remote, reason, quoted) do
+    with {:ok, key} <- Quoted.key(quoted),
+         row when row != nil <- Rows.find(stack, key),
+         true <- sends_to?(row, remote) do
+      Events.transport_error(stack, reason, remote, key)
+      pass(stack, row, {:unreachable, reason})
+    else
+      _nobody -> Events.transport_error(stack, reason, remote, nil)
+    end
 
     :ok
   end
+
+  defp sends_to?(row(destination: destination, transport: transport), {protocol, ip, port}),
+    do: destination == Path.pack({ip, port}) and Path.protocol(transport) == protocol
 
   @doc """
   Ends a transaction at once; an unknown key is ignored.

@@ -6,10 +6,7 @@ defmodule Sippet.Transport do
         @behaviour Sippet.Transport
 
         @impl true
-        def send_message(socket, {host, port}, octets, _key) do
-          host = if is_binary(host), do: String.to_charlist(host), else: host
-          :gen_udp.send(socket, host, port, octets)
-        end
+        def send_message(socket, {ip, port}, octets, _key), do: :gen_udp.send(socket, ip, port, octets)
       end
 
       # In the process that owns the socket:
@@ -47,11 +44,22 @@ defmodule Sippet.Transport do
   alias Sippet.{Address, Message}
 
   @enforce_keys [:protocol, :reliable?, :pid]
-  defstruct [:protocol, :reliable?, :pid, :address, :module, :handle]
+  defstruct [
+    :protocol,
+    :reliable?,
+    :pid,
+    :address,
+    :module,
+    :handle,
+    force_rport?: false,
+    multicast?: false,
+    takes_names?: false
+  ]
 
   @typedoc """
   A transport: `protocol` as in a Via, whether it is reliable, its process, and, where it told, its local
-  `address` and the `module` with the `handle` that sends.
+  `address` and the `module` with the `handle` that sends. `force_rport?`, `multicast?` and `takes_names?` are
+  options of `Sippet.register_transport/4`.
   """
   @type t :: %__MODULE__{
           protocol: Message.protocol(),
@@ -59,10 +67,15 @@ defmodule Sippet.Transport do
           pid: pid,
           address: nil | {:inet.ip_address(), :inet.port_number()},
           module: nil | module,
-          handle: term
+          handle: term,
+          force_rport?: boolean,
+          multicast?: boolean,
+          takes_names?: boolean
         }
 
-  @typedoc "Where a message goes: a host name or an address, and a port."
+  @typedoc """
+  Where a message goes: an address and a port; for a transport that takes names, the host's name in place of its address.
+  """
   @type destination :: {String.t() | :inet.ip_address(), :inet.port_number()}
 
   @typedoc "The key of the transaction that sends; `nil` outside of one."
@@ -71,7 +84,7 @@ defmodule Sippet.Transport do
   @doc """
   Sends the octets of a message.
 
-  It runs in the sender's process and may wait for a name to be resolved. An error of any shape is a value for
+  It runs in the sender's process, which may be one that must not wait. An error of any shape is a value for
   `c:Sippet.Core.receive_error/2`. What raises or exits here is taken as an error too.
   """
   @callback send_message(handle :: term, destination, octets :: iodata, key) ::

@@ -388,21 +388,42 @@ defmodule Sippet.RFC3261.Section17.ClientTest do
       assert await_end(stack, key) == :transport_error
     end
 
-    test "RFC3261§18.4 an unreachable host ends those that wait for it, and no others" do
+    test "RFC3261§18.4 an unreachable host ends the one whose request is quoted, and no other" do
       stack = start_stack(:still)
-      waiting = start_client(stack, request(:options))
-      ringing = request(:invite)
-      ringing_key = start_client(stack, ringing)
-      come(stack, ringing, 180)
-      elsewhere = request(:options)
-      :ok = Transactions.start_client(stack, elsewhere, TestTransport.new(), {"192.0.2.2", 5060})
-      :ok = Transactions.unreachable(stack, {"192.0.2.1", 5060}, :ehostunreach)
-      assert_soon({:receive_error, :ehostunreach, ^waiting})
-      assert await_end(stack, waiting) == :transport_error
-      assert state(stack, ringing_key) == :proceeding
-      assert state(stack, Client.Key.new(elsewhere)) == :trying
-      :ok = Transactions.unreachable(stack, {{192, 0, 2, 2}, 5060}, :ehostunreach)
-      assert await_end(stack, Client.Key.new(elsewhere)) == :transport_error
+      {ip, port} = destination()
+      there = {:udp, ip, port}
+      [one, _two, invite] = requests = [request(:options), request(:options), request(:invite)]
+      [one_key, two_key, invite_key] = for request <- requests, do: start_client(stack, request)
+      come(stack, invite, 180)
+      quoted = Message.to_string(one)
+
+      # Another place, another protocol, no whole Via, and a branch of nobody's end nothing.
+      [line, "Via: " <> _ = via | _] = String.split(quoted, "\r\n")
+      cut = line <> "\r\n" <> via
+
+      for {remote, octets} <- [
+            {{:udp, {192, 0, 2, 9}, port}, quoted},
+            {{:udp, ip, 9}, quoted},
+            {{:tcp, ip, port}, quoted},
+            {there, cut},
+            {there, binary_part(quoted, 0, 8)},
+            {there, ""},
+            {there, Message.to_string(request(:options))},
+            {there, Message.to_string(Message.to_response(one, 200))},
+            {there, <<0, 255>>}
+          ],
+          do: :ok = Transactions.unreachable(stack, remote, :ehostunreach, octets)
+
+      assert for(key <- [one_key, two_key], do: state(stack, key)) == [:trying, :trying]
+
+      :ok = Transactions.unreachable(stack, there, :ehostunreach, cut <> "\r\n")
+      assert_soon({:receive_error, :ehostunreach, ^one_key})
+      assert await_end(stack, one_key) == :transport_error
+      assert state(stack, two_key) == :trying
+
+      # A far end that rings was reached before.
+      :ok = Transactions.unreachable(stack, there, :ehostunreach, Message.to_string(invite))
+      assert state(stack, invite_key) == :proceeding
     end
   end
 end

@@ -5,7 +5,7 @@ defmodule Sippet.RFC3665.FlowsTest do
   use Sippet.ExampleCase, async: true
 
   alias Examples.{ForkingProxy, Registrar}
-  alias Sippet.{DigestAuth, Flow, Standstill, Transactions}
+  alias Sippet.{CallFlow, DigestAuth, Standstill, Transactions}
   alias Sippet.Interop.{Endpoint, Events, Notebook}
 
   @alice "sip:alice@atlanta.example.com"
@@ -45,7 +45,7 @@ defmodule Sippet.RFC3665.FlowsTest do
   ]
 
   defp expected(flow) do
-    for row <- Flow.printed(flow) do
+    for row <- CallFlow.printed(flow) do
       changes =
         for {^flow, message, changes} <- @printed_wrong, message == row.message, do: changes
 
@@ -123,7 +123,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     register = Message.put_header(register, :contact, [contact])
     send_request(bob, %{register | target: {:udp, text(ip), port}})
     assert_came(bob, {200, :register})
-    Flow.skip(2)
+    CallFlow.skip(2)
   end
 
   defp invite(alice, route) do
@@ -145,7 +145,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     first = send_request(alice, invite(alice, route))
     challenge = assert_came(alice, {407, :invite})
     # The INVITE, the challenge, the ACK.
-    Flow.skip(3)
+    CallFlow.skip(3)
     {:ok, request} = DigestAuth.make_request(first, challenge, &password/1)
     send_request(alice, Message.put_header(request, :call_id, Message.create_call_id()))
   end
@@ -214,22 +214,22 @@ defmodule Sippet.RFC3665.FlowsTest do
   test "2.1 Successful New Registration" do
     {bob, address, server, parties} = registrar()
     registered(bob, address, server)
-    Flow.assert_flow(expected("2.1"), parties)
+    CallFlow.assert_flow(expected("2.1"), parties)
   end
 
   test "2.2 Update of Contact List, 2.3 Request for Current Contact List, 2.4 Cancellation of Registration" do
     {bob, address, server, parties} = registrar()
     credentials = registered(bob, address, server)
-    Flow.assert_flow(expected("2.1"), parties)
+    CallFlow.assert_flow(expected("2.1"), parties)
 
     repeated(bob, server, credentials, contact: @mailto)
-    Flow.assert_flow(expected("2.2"), parties)
+    CallFlow.assert_flow(expected("2.2"), parties)
 
     repeated(bob, server, credentials, [])
-    Flow.assert_flow(expected("2.3"), parties)
+    CallFlow.assert_flow(expected("2.3"), parties)
 
     repeated(bob, server, credentials, contact: "*", expires: 0)
-    Flow.assert_flow(expected("2.4"), parties)
+    CallFlow.assert_flow(expected("2.4"), parties)
   end
 
   ## 3. Sessions
@@ -246,7 +246,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     assert_came(bob, :ack)
 
     hang_up(bob, got, response, alice)
-    Flow.assert_flow(expected("3.1"), parties([caller, called]))
+    CallFlow.assert_flow(expected("3.1"), parties([caller, called]))
   end
 
   defp hang_up(bob, invite, response, alice) do
@@ -270,7 +270,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     assert_came(bob, :ack)
 
     hang_up(bob, got, response, alice)
-    Flow.assert_flow(expected("3.2"), parties)
+    CallFlow.assert_flow(expected("3.2"), parties)
   end
 
   test "3.3 Session with Multiple Proxy Authentication" do
@@ -282,7 +282,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     accept(bob, assert_came(bob, :invite))
     acknowledge(alice, invite, assert_came(alice, {200, :invite}), [:proxy_authorization])
     assert_came(bob, :ack)
-    Flow.assert_flow(expected("3.3"), parties)
+    CallFlow.assert_flow(expected("3.3"), parties)
   end
 
   test "3.7 Session with re-INVITE (IP Address Change)" do
@@ -328,7 +328,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     send_request(alice, bye)
     reply(bob, assert_came(bob, :bye), 200)
     assert_came(alice, {200, :bye})
-    Flow.assert_flow(expected("3.7"), parties([caller, proxy2, called]))
+    CallFlow.assert_flow(expected("3.7"), parties([caller, proxy2, called]))
   end
 
   test "3.8 Unsuccessful No Answer" do
@@ -343,7 +343,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     reply(bob, assert_came(bob, :cancel), 200)
     reply(bob, got, 487)
     assert_came(alice, {487, :invite})
-    Flow.assert_flow(expected("3.8"), parties)
+    CallFlow.assert_flow(expected("3.8"), parties)
   end
 
   test "3.9 Unsuccessful Busy" do
@@ -351,7 +351,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     known(alice, route)
     reply(bob, assert_came(bob, :invite), 486)
     assert_came(alice, {486, :invite})
-    Flow.assert_flow(expected("3.9"), parties)
+    CallFlow.assert_flow(expected("3.9"), parties)
   end
 
   test "3.10 Unsuccessful No Response from User Agent" do
@@ -374,7 +374,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     refute_received {^alice, {:response, :invite, 408, _response, _key}}
     :ok = Transactions.advance(proxy2, 1)
     assert_receive {^alice, {:response, :invite, 408, _response, _key}}, 5_000
-    Flow.assert_flow(expected("3.10"), parties)
+    CallFlow.assert_flow(expected("3.10"), parties)
   end
 
   test "3.11 Unsuccessful Temporarily Unavailable" do
@@ -385,6 +385,6 @@ defmodule Sippet.RFC3665.FlowsTest do
     assert_came(alice, {180, :invite})
     reply(bob, got, 480)
     assert_came(alice, {480, :invite})
-    Flow.assert_flow(expected("3.11"), parties)
+    CallFlow.assert_flow(expected("3.11"), parties)
   end
 end

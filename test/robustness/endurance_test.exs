@@ -334,24 +334,32 @@ defmodule Sippet.Robustness.EnduranceTest do
       end
     end
 
-    @tag :faults
-    @tag scenario: :socket
-    test "the socket is closed", %{stack: stack} do
-      load = load(stack, "bob", 100, 1_000)
+    for {scenario, what, function, arguments} <- [
+          {:socket, "closed", :close_socket, []},
+          {:transport, "killed", :kill, [[Sippet.Transports.UDP]]}
+        ] do
+      @tag :faults
+      @tag scenario: scenario
+      test "the #{scenario} is #{what}", %{stack: stack} do
+        load = load(stack, "bob", 100, 1_000)
 
-      outages =
-        for _ <- 1..10 do
-          :ok = StackUnderLoad.ask(stack, :close_socket)
-          outage = outage(stack)
-          Process.sleep(300)
-          outage
-        end
+        outages =
+          for _ <- 1..10 do
+            assert StackUnderLoad.ask(stack, unquote(function), unquote(arguments))
+            outage = outage(stack)
+            Process.sleep(300)
+            outage
+          end
 
-      conclude(
-        stack,
-        "`socket`: closed ten times under 100 calls/s",
-        "answered again after at most #{Enum.max(outages)} ms; " <> during(SIPp.await(load))
-      )
+        calls = SIPp.await(load)
+
+        conclude(
+          stack,
+          "`#{unquote(scenario)}`: #{unquote(what)} ten times under 100 calls/s",
+          "answered again after at most #{Enum.max(outages)} ms; " <> during(calls),
+          unsuccessful(calls, 1_000)
+        )
+      end
     end
 
     for what <- [:descriptors, :ports, :processes] do

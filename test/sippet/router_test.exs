@@ -277,7 +277,7 @@ defmodule Sippet.RouterTest do
     test "for a stack that is not there is dropped" do
       assert Router.handle_transport_message(:no_such_stack, wire("OPTIONS"), remote()) == :ok
       assert Router.receive_transport_error(:no_such_stack, nil, :reason) == :ok
-      assert Router.receive_unreachable(:no_such_stack, {"h", 1}, :reason) == :ok
+      assert Router.receive_unreachable(:no_such_stack, {:udp, "h", 1}, :reason, "") == :ok
     end
   end
 
@@ -363,18 +363,21 @@ defmodule Sippet.RouterTest do
       assert_receive {:receive_error, :econnrefused, ^key}
     end
 
-    test "RFC3261§18.4 ends all that wait for an address", %{stack: stack} do
+    test "RFC3261§18.4 ends the transaction whose request is quoted", %{stack: stack} do
       request = %{
         Message.build_request(:options, "sip:127.0.0.1:9")
         | headers: Message.parse!(wire("OPTIONS")).headers
       }
 
       :ok = Sippet.send(stack, request)
-      assert_receive {:sent, _destination, _octets, key}
-      Router.receive_unreachable(stack, {{127, 0, 0, 1}, 8}, :econnrefused)
-      Router.receive_unreachable(stack, {{127, 0, 0, 1}, 9}, :econnrefused)
+      assert_receive {:sent, _destination, octets, key}
+      Router.receive_unreachable(stack, {:udp, {127, 0, 0, 1}, 9}, :econnrefused, "OPTIONS ")
+      Router.receive_unreachable(stack, {:udp, {127, 0, 0, 1}, 8}, :econnrefused, octets)
+      Router.receive_unreachable(stack, {:udp, "nobody knows", 9}, :econnrefused, octets)
+      refute_receive {:receive_error, _reason, _key}, 50
+      assert %{transport_error: 2} = Sippet.stats(stack)
+      Router.receive_unreachable(stack, {:udp, "127.0.0.1", 9}, :econnrefused, octets)
       assert_receive {:receive_error, :econnrefused, ^key}
-      refute_received {:receive_error, _reason, _key}
     end
   end
 end

@@ -104,7 +104,10 @@ defmodule Sippet.StatelessTest do
           via: {TestTransport, {self(), fn _octets -> {:error, :closed} end}}
         )
 
-      assert Sippet.forward(stack, put_in(response.headers.via, [{{2, 0}, :sctp, {"h", 1}, %{}}])) ==
+      assert Sippet.forward(
+               stack,
+               put_in(response.headers.via, [{{2, 0}, :sctp, {"192.0.2.9", 1}, %{}}])
+             ) ==
                {:error, :closed}
     end
 

@@ -458,7 +458,8 @@ defmodule Sippet.TransactionsTest do
       assert Transactions.send_response(stack, response) == {:error, :no_transaction}
       assert Transactions.receive_request(stack, request, Server.Key.new(request)) == :error
       assert Transactions.terminate(stack, Server.Key.new(request)) == :ok
-      assert Transactions.unreachable(stack, destination(), :closed) == :ok
+      remote = {:udp, {192, 0, 2, 1}, 5060}
+      assert Transactions.unreachable(stack, remote, :closed, Message.to_string(request)) == :ok
       assert Transactions.ack(stack, request(:ack)) == :error
       refute Transactions.merged?(stack, request)
       assert {Transactions.count(stack), Transactions.unfinished(stack)} == {0, 0}

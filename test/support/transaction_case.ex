@@ -6,7 +6,17 @@ defmodule Sippet.TransactionCase do
 
   use ExUnit.CaseTemplate
 
-  alias Sippet.{Message, Stack, TestCore, TestTelemetry, TestTransport, Transactions, URI}
+  alias Sippet.{
+    Message,
+    Resolver,
+    Stack,
+    TestCore,
+    TestTelemetry,
+    TestTransport,
+    Transactions,
+    URI
+  }
+
   alias Sippet.Transactions.{Client, Clock, Server}
 
   # Nothing happens by itself within a test. `fast` is for those that wait for a timer; with `still` time stands still but
@@ -38,7 +48,8 @@ defmodule Sippet.TransactionCase do
     timers = timers(speed)
     own = %{core: TestCore, telemetry: TestTelemetry, max_transactions: 100_000, test: self()}
     options = timers |> Map.merge(own) |> Map.merge(Map.new(options))
-    stack = Stack.create(stack_options(name, options), Transactions.create(name))
+    stack = Stack.create(stack_options(name, options), Transactions.create(name), Resolver.new())
+    start_supervised!({Resolver, stack}, id: Resolver.name(name))
     start_supervised!({Transactions.WorkerSupervisor, {stack, Sippet.Router.Inbound}}, id: name)
     # What a test starts is not to be found by workers that have yet to look into their tables.
     Transactions.settle(stack)

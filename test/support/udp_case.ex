@@ -1,8 +1,7 @@
 defmodule Sippet.UDPCase do
   @moduledoc false
   # Tests of the UDP transport alone: each gets a stack of its registrations alone, under a name of its own, unless tagged
-  # `:no_stack`, and hears what its transports hand to the router and to telemetry. With the tag `:hold` the router
-  # waits for `:go` when it hears of an unreachable destination.
+  # `:no_stack`, and hears what its transports hand to the router and to telemetry.
 
   use ExUnit.CaseTemplate
 
@@ -65,10 +64,8 @@ defmodule Sippet.UDPCase do
         else: :ok
     end
 
-    def receive_unreachable(stack, destination, reason) do
-      tell(stack, {:unreachable, destination, reason})
-      if Stack.fetch!(stack).options.private.hold, do: wait(stack)
-    end
+    def receive_unreachable(stack, {:udp, ip, port}, reason, quoted),
+      do: tell(stack, {:unreachable, {ip, port}, reason, quoted})
 
     def execute([:sippet, _, event], measurements, metadata),
       do: tell(metadata.stack, {event, measurements, metadata})
@@ -90,12 +87,12 @@ defmodule Sippet.UDPCase do
   setup context do
     name = :"#{inspect(context.module)} #{context.test}"
     on_exit(fn -> :persistent_term.erase({Stack, name}) end)
-    unless context[:no_stack], do: start_stack(name, context)
+    unless context[:no_stack], do: start_stack(name)
     %{name: name}
   end
 
-  def start_stack(name, context \\ %{}),
-    do: start_supervised!({Stage, {name, %{test: self(), hold: context[:hold]}}})
+  def start_stack(name),
+    do: start_supervised!({Stage, {name, %{test: self()}}})
 
   def start_udp(name, options \\ []) do
     options = Keyword.merge([name: name, port: 0, address: "127.0.0.1"], options)

@@ -2,7 +2,7 @@ defmodule Sippet.Core.CallbackRunner do
   @moduledoc false
   # Runs a callback of the core in a process of its own.
 
-  alias Sippet.{Stack, Telemetry}
+  alias Sippet.{Flow, Message, Stack, Telemetry}
 
   @type callback :: :receive_request | :receive_response | :receive_error
 
@@ -31,6 +31,8 @@ defmodule Sippet.Core.CallbackRunner do
   # The exit reason is what the transaction learns; what was raised is told here, where the rate is limited.
   @spec run(atom, callback, term, term, turn | nil) :: term | no_return
   def run(name, callback, argument, key, turn) do
+    keep_source(callback, argument, key)
+
     case {Stack.find(name), turn} do
       {nil, _turn} ->
         :ok
@@ -42,6 +44,24 @@ defmodule Sippet.Core.CallbackRunner do
         unless module.begin?(stack, request), do: exit({:shutdown, :begun})
         call(stack, Stack.core(stack), callback, argument, key)
         module.returned(stack, request)
+    end
+  end
+
+  # A response that no transaction sends leaves by the transport of its request, which the callback is about to answer.
+  defp keep_source(:receive_request, %Message{headers: %{via: [via | _]}} = request, nil),
+    do: Process.put(__MODULE__, {via, request.source})
+
+  defp keep_source(_callback, _argument, _key), do: :ok
+
+  @doc """
+  The flow of the request that a response answers, where the calling process is the callback that has it without a
+  transaction.
+  """
+  @spec source(Message.response()) :: Flow.t() | nil
+  def source(%Message{headers: %{via: [via | _]}}) do
+    case Process.get(__MODULE__) do
+      {^via, source} -> source
+      _another -> nil
     end
   end
 

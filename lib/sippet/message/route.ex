@@ -2,7 +2,7 @@ defmodule Sippet.Message.Route do
   @moduledoc false
   # Where a request goes by its Route and its Request-URI, and how both are written (RFC 3261 §8.1.2, §12.2.1.1, §16.6).
 
-  alias Sippet.{Address, Message, Names, URI}
+  alias Sippet.{Address, Flow, Message, Names, URI}
 
   @type hop :: {Message.protocol(), String.t() | :inet.ip_address(), :inet.port_number()}
 
@@ -11,6 +11,9 @@ defmodule Sippet.Message.Route do
   """
   @spec hop(Message.request()) :: hop | nil
   def hop(%Message{target: {protocol, host, port}}), do: {protocol, host, port}
+
+  def hop(%Message{target: %Flow{protocol: protocol, remote: {ip, port}}}),
+    do: {protocol, ip, port}
 
   def hop(%Message{headers: headers, start_line: %{request_uri: request_uri}}) do
     # RFC3261§8.1.2 - a SIPS Request-URI makes a SIPS URI of the Route's too

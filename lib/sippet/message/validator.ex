@@ -3,6 +3,7 @@ defmodule Sippet.Message.Validator do
   # What makes a message valid beyond its grammar: the headers that must be there, and those that must agree. It takes
   # messages that were built by hand as well, and says no to any term instead of failing on it.
 
+  alias Sippet.Flow
   alias Sippet.Message.RequestLine
   alias Sippet.Message.StatusLine
   alias Sippet.Names
@@ -182,5 +183,6 @@ defmodule Sippet.Message.Validator do
        do: :ok
 
   defp target(%{target: nil}), do: :ok
+  defp target(%{target: %Flow{}}), do: :ok
   defp target(message), do: {:error, "malformed target: #{shown(message[:target])}"}
 end

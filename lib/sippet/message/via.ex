@@ -16,11 +16,19 @@ defmodule Sippet.Message.Via do
 
   @doc """
   Writes `received` and `rport` on the topmost Via. What the sender wrote there is not taken over, else anybody
-  could have the stack send to anybody.
+  could have the stack send to anybody. With `force_rport?` both are there although the sender did not ask for them.
   """
-  @spec stamp([t], remote) :: [t]
-  def stamp([{version, protocol, {host, port}, params} | vias], {_protocol, ip, source_port}) do
-    params = params |> Map.delete("received") |> mark(host, ip, source_port)
+  @spec stamp([t], remote, force_rport? :: boolean) :: [t]
+  def stamp(vias, remote, force_rport? \\ false)
+
+  def stamp(
+        [{version, protocol, {host, port}, params} | vias],
+        {_protocol, ip, source_port},
+        force_rport?
+      ) do
+    params = Map.delete(params, "received")
+    params = if force_rport?, do: Map.put(params, "rport", ""), else: params
+    params = mark(params, host, ip, source_port)
     [{version, protocol, {host, port}, params} | vias]
   end
 
@@ -48,31 +56,35 @@ defmodule Sippet.Message.Via do
   Returns the host and port to which the responses to a stamped request are sent.
 
   On a reliable transport that is the connection by which the request came in. On an unreliable one it is the source
-  address: `received` is it, or the sent-by equals it. A `maddr` that is another address would make the stack send to
-  whom the sender names. It is obeyed for multicast, and for unicast where `obey_maddr?` is true.
+  address: `received` is it, or the sent-by equals it. A `maddr` makes the stack send to whom the sender names. One that is
+  not obeyed is as if it were not there.
   """
-  @spec response_destination([t], remote, reliable? :: boolean, obey_maddr? :: boolean) ::
+  @spec response_destination([t], remote, reliable? :: boolean, obeyed :: [:unicast | :multicast]) ::
           {:inet.ip_address() | String.t(), :inet.port_number()}
   # RFC3261§18.2.2 - on a reliable transport by the connection that the request came in by
-  def response_destination(_vias, {_protocol, ip, port}, true, _obey_maddr?), do: {ip, port}
+  def response_destination(_vias, {_protocol, ip, port}, true, _obeyed), do: {ip, port}
 
-  def response_destination([via | _], {_protocol, ip, _source_port}, false, obey_maddr?) do
+  def response_destination([via | _], {_protocol, ip, _source_port}, false, obeyed) do
     {_version, _via_protocol, {_host, port}, params} = via
 
-    case params do
-      %{"maddr" => maddr} -> {maddr(maddr, ip, obey_maddr?), port}
+    case maddr(params, obeyed) do
       # RFC3581§4 - the port is the one that the stamp has put there
-      %{} -> {ip, rport(params, port)}
+      nil -> {ip, rport(params, port)}
+      maddr -> {maddr, port}
     end
   end
 
-  defp maddr(text, ip, obey?) do
+  defp maddr(%{"maddr" => text}, [_ | _] = obeyed) do
     case {Address.parse(text), Address.host(text)} do
-      {{:ok, address}, _host} -> if obey? or multicast?(address), do: address, else: ip
-      {:error, {:ok, host}} -> if obey?, do: host, else: ip
-      {:error, :error} -> ip
+      {{:ok, ip}, _host} -> if kind(ip) in obeyed, do: ip
+      {:error, {:ok, host}} -> if :unicast in obeyed, do: host
+      {:error, :error} -> nil
     end
   end
+
+  defp maddr(_params, _obeyed), do: nil
+
+  defp kind(ip), do: if(multicast?(ip), do: :multicast, else: :unicast)
 
   defp multicast?({first, _, _, _}), do: first in 224..239
   defp multicast?({first, _, _, _, _, _, _, _}), do: first in 0xFF00..0xFFFF

@@ -7,7 +7,7 @@ defmodule Sippet.Router.Inbound do
   alias Sippet.Message.{RequestLine, Validator, Via}
   alias Sippet.Router.{Arrival, Outbound, StatelessResponse}
   alias Sippet.Stack.{Events, Tap}
-  alias Sippet.{Overload, ParseError, Stack, Transactions, Transport}
+  alias Sippet.{Overload, ParseError, Resolver, Stack, Transactions, Transport}
   alias Sippet.Transactions.{Actions, Client, Owners, Server, Worker, Workers}
 
   @doc """
@@ -48,6 +48,16 @@ defmodule Sippet.Router.Inbound do
     kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
   end
 
+  @doc """
+  Takes the answer to a question for the address of a name.
+  """
+  @spec located(Stack.t(), term, Resolver.answer()) :: :ok
+  def located(stack, tag, answer) do
+    Transactions.located(stack, tag, answer)
+  catch
+    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
+  end
+
   defp parse(stack, arrival) do
     case Message.parse(arrival.octets) do
       {:ok, message} -> stamp(stack, arrival, message)
@@ -59,8 +69,8 @@ defmodule Sippet.Router.Inbound do
   defp stamp(stack, arrival, %Message{start_line: %RequestLine{}, headers: headers} = request) do
     case headers do
       %{via: [_ | _] = vias} ->
-        headers = %{headers | via: Via.stamp(vias, arrival.remote)}
-        hand_over(stack, %{arrival | message: %{request | headers: headers}})
+        headers = %{headers | via: Via.stamp(vias, arrival.remote, force_rport?(arrival))}
+        hand_over(stack, arrival, %{request | headers: headers})
 
       # RFC3261§8.2.6.2 - without a Via no answer finds its way
       _none ->
@@ -70,15 +80,19 @@ defmodule Sippet.Router.Inbound do
 
   defp stamp(stack, arrival, response) do
     case Validator.validate(response) do
-      :ok -> hand_over(stack, %{arrival | message: response})
+      :ok -> hand_over(stack, arrival, response)
       {:error, _text} -> dropped(stack, :malformed_response, arrival)
     end
   end
 
+  defp force_rport?(%Arrival{transport: nil}), do: false
+  defp force_rport?(%Arrival{transport: transport}), do: transport.force_rport?
+
   # The worker of the call works on the message, though its Call-ID was not found before it was parsed. Who writes all of his
   # so must not fill that one's mailbox.
-  defp hand_over(stack, arrival) do
-    index = Actions.worker_of(stack, arrival.message)
+  defp hand_over(stack, %Arrival{transport: transport, remote: remote} = arrival, message) do
+    arrival = %{arrival | message: %{message | source: Stack.flow(stack, transport, remote)}}
+    index = Actions.worker_of(stack, message)
 
     cond do
       Worker.index(stack) == index -> dispatch(stack, arrival)
@@ -267,7 +281,10 @@ defmodule Sippet.Router.Inbound do
 
   defp unparsed(stack, error, %Arrival{remote: remote} = arrival) do
     Events.refused(stack, error, byte_size(arrival.octets), remote)
-    answer(stack, arrival, fn -> StatelessResponse.to_unparsed(error, remote) end)
+
+    answer(stack, arrival, fn ->
+      StatelessResponse.to_unparsed(error, remote, force_rport?(arrival))
+    end)
   end
 
   defp answer(_stack, %Arrival{transport: nil}, _response), do: :ok

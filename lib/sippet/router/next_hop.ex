@@ -2,8 +2,9 @@ defmodule Sippet.Router.NextHop do
   @moduledoc false
   # Where a request goes, and by which of the stack's transports.
 
-  alias Sippet.{Address, Message, Stack, Transport}
+  alias Sippet.{Flow, Message, Stack, Transport}
   alias Sippet.Message.{Route, Via}
+  alias Sippet.Transport.Choice
 
   # RFC3261§18.1.1 - a request within 200 octets of the path MTU, or over 1300 where that is not known, goes by a
   # congestion controlled transport.
@@ -15,10 +16,17 @@ defmodule Sippet.Router.NextHop do
   @spec route(Stack.t(), Message.request()) ::
           {:ok, Transport.t(), Transport.destination(), Message.request()}
           | {:error, :no_transport}
+  def route(stack, %Message{target: %Flow{remote: remote} = flow} = request) do
+    case Stack.transport_of(stack, flow) do
+      %Transport{} = transport -> {:ok, transport, remote, rewrite(request, transport)}
+      nil -> {:error, :no_transport}
+    end
+  end
+
   def route(stack, request) do
     with {protocol, host, port} <- Route.hop(request),
          transports = Stack.transports(stack),
-         %Transport{} = transport <- choose(transports, protocol, host, request) do
+         %Transport{} = transport <- Choice.choose(transports, protocol, host, request) do
       transport = shift(transport, transports, host, request)
       {:ok, transport, {host, port}, rewrite(request, transport)}
     else
@@ -27,54 +35,35 @@ defmodule Sippet.Router.NextHop do
   end
 
   @doc """
-  The transport and the destination of a response that belongs to no transaction.
+  The transport and the destination of a response that belongs to no transaction. `source` is the flow by which its request
+  came, where that is known.
   """
-  @spec route_response(Stack.t(), Message.response()) ::
+  @spec route_response(Stack.t(), Message.response(), Flow.t() | nil) ::
           {:ok, Transport.t(), Transport.destination()} | {:error, :no_transport}
-  def route_response(stack, response) do
+  def route_response(stack, %Message{target: %Flow{remote: remote} = flow}, _source) do
+    case Stack.transport_of(stack, flow) do
+      %Transport{} = transport -> {:ok, transport, remote}
+      nil -> {:error, :no_transport}
+    end
+  end
+
+  def route_response(stack, response, source) do
     {protocol, host, port} = response.target || Via.remote(hd(response.headers.via))
 
-    case choose(Stack.transports(stack), protocol, host, response) do
-      %Transport{} = transport when port > 0 -> {:ok, transport, {host, port}}
+    # RFC3581§4 - by the address that the request came to
+    transport =
+      (source && Stack.transport_of(stack, source)) ||
+        List.first(Choice.reaching(Stack.transports(stack), protocol, host))
+
+    case transport do
+      %Transport{} when port > 0 -> {:ok, transport, {host, port}}
       _none -> {:error, :no_transport}
     end
   end
 
-  # Of several transports of the protocol: one that can reach the address, and among these the one that the Via
-  # names as its own.
-  defp choose(transports, protocol, host, request) do
-    family = family(host)
-
-    candidates =
-      Enum.filter(transports, &(&1.protocol == protocol and reaches?(&1.address, family)))
-
-    Enum.find(candidates, List.first(candidates), &named?(&1, request))
-  end
-
-  defp family(host) when is_tuple(host), do: tuple_size(host)
-
-  defp family(host) do
-    case Address.parse(host) do
-      {:ok, address} -> tuple_size(address)
-      :error -> nil
-    end
-  end
-
-  defp reaches?({address, _port}, family) when is_tuple(address) and family != nil,
-    do: tuple_size(address) == family
-
-  defp reaches?(_address, _family), do: true
-
-  defp named?(%Transport{address: {address, port}}, %Message{headers: %{via: [via | _]}}) do
-    {_version, _protocol, {host, via_port}, _params} = via
-    via_port == port and host == Address.to_text(address)
-  end
-
-  defp named?(_transport, _request), do: false
-
   # RFC3261§18.1.1 - a large request leaves UDP, if there is somewhere to go
   defp shift(%Transport{protocol: :udp} = udp, transports, host, request) do
-    case choose(transports, :tcp, host, request) do
+    case Choice.choose(transports, :tcp, host, request) do
       nil -> udp
       tcp -> if large?(request), do: tcp, else: udp
     end

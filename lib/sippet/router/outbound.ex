@@ -2,12 +2,13 @@ defmodule Sippet.Router.Outbound do
   @moduledoc false
   # Where a message goes that the stack sends, and by which transport.
 
+  alias Sippet.Core.CallbackRunner
   alias Sippet.{Dialog, Message}
   alias Sippet.Message.{RequestLine, Via}
   alias Sippet.Router.{Arrival, NextHop}
   alias Sippet.{Stack, Transactions, Transport}
-  alias Sippet.Transactions.Owners
-  alias Sippet.Transport.Delivery
+  alias Sippet.Transactions.{Location, Owners}
+  alias Sippet.Transport.{Delivery, Outgoing}
 
   @doc """
   What `Sippet.send/2` does with a valid request.
@@ -45,7 +46,9 @@ defmodule Sippet.Router.Outbound do
   end
 
   def forward(stack, response) do
-    with {:ok, transport, destination} <- NextHop.route_response(stack, response),
+    source = CallbackRunner.source(response)
+
+    with {:ok, transport, destination} <- NextHop.route_response(stack, response, source),
          do: Transactions.send_once(stack, response, transport, destination)
   end
 
@@ -84,8 +87,19 @@ defmodule Sippet.Router.Outbound do
   @spec respond(Stack.t(), Message.response(), Arrival.t()) :: :ok | {:error, term}
   def respond(stack, response, %Arrival{transport: transport} = arrival) do
     destination = response_destination(stack, response, arrival)
-    octets = Message.to_string(response)
-    Delivery.post(stack, transport, destination, octets, nil, &Function.identity/1, response)
+
+    if Location.needed?(transport, destination) do
+      Transactions.send_once(stack, response, transport, destination)
+    else
+      outgoing = %Outgoing{
+        transport: transport,
+        destination: destination,
+        octets: Message.to_string(response),
+        message: response
+      }
+
+      Delivery.post(stack, outgoing)
+    end
   end
 
   @doc """
@@ -97,7 +111,13 @@ defmodule Sippet.Router.Outbound do
       message.headers.via,
       arrival.remote,
       arrival.transport.reliable?,
-      options.obey_maddr
+      obeyed(options, arrival.transport)
     )
   end
+
+  # The addresses in a `maddr` to which a response goes.
+  defp obeyed(%{obey_maddr: false}, %Transport{multicast?: false}), do: []
+  defp obeyed(%{obey_maddr: true}, %Transport{multicast?: false}), do: [:unicast]
+  defp obeyed(%{obey_maddr: false}, %Transport{multicast?: true}), do: [:multicast]
+  defp obeyed(%{obey_maddr: true}, %Transport{multicast?: true}), do: [:unicast, :multicast]
 end

@@ -22,17 +22,21 @@ defmodule Sippet.Router.StatelessResponse do
   It is made as that to any other request is, of as much of the request as can be read. A header
   that can't be read is there under its name, as the lines that came.
   """
-  @spec to_unparsed(ParseError.t(), Remote.t()) :: {:ok, Message.response()} | :none
-  def to_unparsed(%ParseError{request: {method, lines}} = error, remote)
+  @spec to_unparsed(ParseError.t(), Remote.t(), force_rport? :: boolean) ::
+          {:ok, Message.response()} | :none
+  def to_unparsed(%ParseError{request: {method, lines}} = error, remote, force_rport?)
       # RFC3261§17 - an ACK is never answered; §8.2.7 - nor is a CANCEL without a state
       when method not in [:ack, :cancel] do
     case vias(for {"Via", line} <- lines, do: line) do
-      {[], _unread} -> :none
-      {vias, unread} -> {:ok, error |> request(Via.stamp(vias, remote), unread) |> to(error)}
+      {[], _unread} ->
+        :none
+
+      {vias, unread} ->
+        {:ok, error |> request(Via.stamp(vias, remote, force_rport?), unread) |> to(error)}
     end
   end
 
-  def to_unparsed(_error, _remote), do: :none
+  def to_unparsed(_error, _remote, _force_rport?), do: :none
 
   # The Vias from the topmost on that can be read, and what stands below them as text, in its order.
   defp vias(lines) do

@@ -72,6 +72,31 @@ defmodule Sippet.Stack.Options do
                  doc:
                    "a module to execute events in, in place of `:telemetry`; see `Sippet.Telemetry`"
                ],
+               resolver: [
+                 type:
+                   {:options,
+                    [
+                      nameservers: [
+                        type:
+                          {:custom, &__MODULE__.nameservers?/1, "a list of {ip, port}, or nil"},
+                        default: nil,
+                        doc: "the name servers to ask; `nil` for those of the system"
+                      ],
+                      timeout: [
+                        type: :positive,
+                        default: 3_000,
+                        doc: "ms after which a look-up has failed, and the request with it"
+                      ],
+                      resolv_conf: [
+                        type: {:custom, &is_binary/1, "a path"},
+                        default: "/etc/resolv.conf",
+                        doc:
+                          "the file with the system's name servers, `search` and `ndots`, read for each look-up"
+                      ]
+                    ]},
+                 default: [],
+                 doc: "how names of hosts are looked up"
+               ],
                obey_maddr: [
                  type: :boolean,
                  default: false,
@@ -108,9 +133,23 @@ defmodule Sippet.Stack.Options do
           max_requests: pos_integer | :infinity,
           stateless: boolean,
           telemetry: module | nil,
+          resolver: %{
+            nameservers: [{:inet.ip_address(), :inet.port_number()}] | nil,
+            timeout: pos_integer,
+            resolv_conf: Path.t()
+          },
           obey_maddr: boolean,
           private: map
         }
+
+  @doc false
+  @spec nameservers?(term) :: boolean
+  def nameservers?(nil), do: true
+
+  def nameservers?(list) when is_list(list),
+    do: Enum.all?(list, &match?({ip, port} when is_tuple(ip) and port in 1..65_535, &1))
+
+  def nameservers?(_other), do: false
 
   @doc """
   The options that users know.

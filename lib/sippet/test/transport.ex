@@ -48,7 +48,8 @@ defmodule Sippet.Test.Transport do
     :ok =
       Sippet.register_transport(stack, protocol, Names.reliable?(protocol),
         address: config.address,
-        via: {__MODULE__, config}
+        via: {__MODULE__, config},
+        takes_names: true
       )
 
     {:ok, config}

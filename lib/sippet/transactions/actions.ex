@@ -8,15 +8,17 @@ defmodule Sippet.Transactions.Actions do
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
   alias Sippet.Core.CallbackRunner
-  alias Sippet.{Message, Overload, Stack, Telemetry, Transport}
+  alias Sippet.{Message, Overload, Resolver, Stack, Telemetry, Transport}
 
   alias Sippet.Transactions.{
     Aliases,
     Alarm,
     Callbacks,
+    Client,
     Clock,
     Deadlines,
     Key,
+    Location,
     Machine,
     OwnMessages,
     Owners,
@@ -25,7 +27,7 @@ defmodule Sippet.Transactions.Actions do
     Workers
   }
 
-  alias Sippet.Transport.Delivery
+  alias Sippet.Transport.{Delivery, Outgoing}
 
   # Looks for an answer that is claimed: between the claim and its octets there are microseconds.
   @looks 100
@@ -51,23 +53,29 @@ defmodule Sippet.Transactions.Actions do
   def start(stack, row(running: :request) = row, request) do
     started(stack, row)
     begun = row(row, running: nil)
-    begun = tell(stack, begun, :receive_request, request || OwnMessages.request(row), key(row))
+
+    begun =
+      tell(stack, begun, :receive_request, request || OwnMessages.request(stack, row), key(row))
+
     settle(stack, row, begun)
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
 
-  def start(stack, row(machine: machine, state: nil, octets: octets) = row, _request) do
+  def start(stack, row(state: nil) = row, _request) do
     started(stack, row)
-    {state, actions} = machine.start(octets, Clock.now(stack), timers(stack, row))
-    Aliases.note_destination(stack, row)
-    # The machine has them now.
-    carry_on(stack, row, row(row, state: state, octets: nil), actions)
+    if named?(stack, row), do: locate(stack, row), else: begin(stack, row, row)
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
 
   def start(_stack, _row, _request), do: :ok
+
+  defp begin(stack, before, row(machine: machine, octets: octets) = row) do
+    {state, actions} = machine.start(octets, Clock.now(stack), timers(stack, row))
+    # The machine has them now.
+    carry_on(stack, before, row(row, state: state, octets: nil), actions)
+  end
 
   defp started(stack, row(machine: machine) = row) do
     measurements = %{system_time: System.system_time()}
@@ -92,6 +100,93 @@ defmodule Sippet.Transactions.Actions do
     {state, []} = machine.start(nil, Clock.now(stack), {stack.options, reliable?})
     state
   end
+
+  ## Names of hosts
+
+  # The usual destination is a number, and never looked at.
+  defp named?(_stack, row(destination: packed)) when is_integer(packed), do: false
+
+  defp named?(stack, row(destination: destination, transport: transport)),
+    do: Location.needed?(Path.transport(stack, transport), Path.unpack(destination))
+
+  # RFC3263§4 - the name is looked up once: all that the transaction sends goes to one address
+  defp locate(stack, row(id: {branch, :cancel}) = row) do
+    case Rows.fetch(stack, Rows.hash(stack, {branch, :invite})) do
+      # RFC3261§9.1 - nothing is cancelled by a message that was never sent
+      row(state: {:locating, _ends_at}) = invite ->
+        handle(stack, invite, :cancelled)
+        fail(stack, row, :cancelled)
+
+      row(transport: transport, destination: destination) ->
+        begin(stack, row, row(row, transport: transport, destination: destination))
+
+      nil ->
+        look_up(stack, row)
+    end
+  end
+
+  defp locate(stack, row), do: look_up(stack, row)
+
+  defp look_up(stack, row(number: number, started: started) = row) do
+    case addresses(stack, row, {:start, number, started}) do
+      {:ok, addresses} -> go(stack, row, addresses)
+      {:error, reason} -> fail(stack, row, reason)
+      :asked -> settle(stack, row, locating(stack, row))
+    end
+  end
+
+  defp addresses(stack, row(transport: transport, worker: worker) = row, tag) do
+    destination = Path.unpack(row(row, :destination))
+    Location.look_up(stack, Path.transport(stack, transport), destination, worker, tag)
+  end
+
+  defp locating(stack, row) do
+    {state, []} = Client.Locating.start(nil, Clock.now(stack), timers(stack, row))
+    row(row, state: state)
+  end
+
+  defp fail(stack, row, reason),
+    do: step(stack, row, locating(stack, row), [{:error, reason}])
+
+  defp go(stack, row(octets: octets) = row, addresses) do
+    case at(stack, row, Location.draw(addresses), octets) do
+      nil -> fail(stack, row, :no_transport)
+      located -> begin(stack, row, located)
+    end
+  end
+
+  # A row whose messages go to this address from now on.
+  defp at(stack, row(transport: kept, destination: destination) = row, ip, octets) do
+    {_name, port} = Path.unpack(destination)
+
+    with %Transport{} = transport <-
+           Location.transport(stack, Path.transport(stack, kept), ip, octets) do
+      destination = Path.pack({ip, port})
+      row(row, transport: Path.keep(stack, transport), destination: destination)
+    end
+  end
+
+  @doc """
+  Takes the answer to a question for the address of a name.
+  """
+  @spec located(Stack.t(), Rows.row(), term, Resolver.answer()) :: :ok
+  def located(stack, row(state: {:locating, _ends_at}) = row, :start, {:ok, addresses}),
+    do: go(stack, row, addresses)
+
+  def located(stack, row(state: {:locating, _ends_at}) = row, :start, {:error, reason}),
+    do: handle(stack, row, {:error, reason})
+
+  def located(stack, row, {:send, octets}, {:ok, addresses}) do
+    case at(stack, row, Location.draw(addresses), octets) do
+      nil -> handle(stack, row, {:error, :no_transport})
+      located -> carry_on(stack, row, located, [{:send, octets}])
+    end
+  end
+
+  def located(stack, row, {:send, _octets}, {:error, reason}),
+    do: handle(stack, row, {:error, reason})
+
+  def located(_stack, _row, _what, _answer), do: :ok
 
   ## Events
 
@@ -167,10 +262,10 @@ defmodule Sippet.Transactions.Actions do
     step(stack, before, row, events)
   end
 
-  defp transition(stack, row(machine: machine, state: state) = row, event, name) do
+  defp transition(stack, row(state: state) = row, event, name) do
     answer_cancel_before(stack, row, event)
 
-    case machine.handle(state, event, Clock.now(stack), timers(stack, row)) do
+    case machine(row).handle(state, event, Clock.now(stack), timers(stack, row)) do
       {:terminated, reason, actions} ->
         {row, _events} = carry_all(stack, row, actions, name)
         throw({:terminated, row, reason})
@@ -209,6 +304,9 @@ defmodule Sippet.Transactions.Actions do
     end
   end
 
+  defp machine(row(state: {:locating, _ends_at})), do: Client.Locating
+  defp machine(row(machine: machine)), do: machine
+
   defp timers(stack, row(transport: transport)),
     do: {stack.options, Path.reliable?(transport)}
 
@@ -222,10 +320,9 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp carry(stack, row, {:send, octets}, _name) do
-    case transmit(stack, row, octets) do
-      :ok -> {row, []}
-      {:error, reason} -> {row, [{:error, reason}]}
-    end
+    if named?(stack, row),
+      do: transmit_named(stack, row, octets),
+      else: {row, transmit(stack, row, octets)}
   end
 
   defp carry(stack, row, {:tell, callback, argument}, _name),
@@ -234,13 +331,13 @@ defmodule Sippet.Transactions.Actions do
   defp carry(stack, row, {:tell_stray, request}, _name),
     do: {tell(stack, row, :receive_request, request, nil), []}
 
-  defp carry(_stack, row, {:make, 100}, _name),
-    do: {row, [{:trying, Message.to_string(OwnMessages.trying(row))}]}
+  defp carry(stack, row, {:make, 100}, _name),
+    do: {row, [{:trying, Message.to_string(OwnMessages.trying(stack, row))}]}
 
   # Unless the core was faster.
   defp carry(stack, row, {:make, status}, _name) do
     if Rows.claim?(stack, row(row, :number)) do
-      response = Message.to_response(OwnMessages.request(row), status)
+      response = Message.to_response(OwnMessages.request(stack, row), status)
       tag = Key.own(Key.tag(response.headers.to))
       {row, [{:answer, status, tag, Message.to_string(response)}]}
     else
@@ -257,7 +354,9 @@ defmodule Sippet.Transactions.Actions do
   defp carry(stack, row, {:send_ack, {octets, transport, destination}}, _name) do
     transport = Path.transport(stack, transport)
     destination = Path.unpack(destination)
-    Delivery.post(stack, transport, destination, octets, nil, &Function.identity/1)
+
+    Delivery.post(stack, %Outgoing{transport: transport, destination: destination, octets: octets})
+
     {row, []}
   end
 
@@ -292,25 +391,46 @@ defmodule Sippet.Transactions.Actions do
 
   defp carry(stack, row, :finished, _name) do
     Rows.finish(stack)
-    Aliases.forget_destination(stack, row)
     {row(row, octets: nil, remote: nil, answer: nil), []}
   end
 
+  # A response to the name of a maddr that is obeyed.
+  defp transmit_named(stack, row(number: number, started: started) = row, octets) do
+    case addresses(stack, row, {:send, number, started, octets}) do
+      {:ok, addresses} ->
+        located = at(stack, row, Location.draw(addresses), octets)
+
+        if located,
+          do: {located, transmit(stack, located, octets)},
+          else: {row, [{:error, :no_transport}]}
+
+      {:error, reason} ->
+        {row, [{:error, reason}]}
+
+      :asked ->
+        {row, []}
+    end
+  end
+
+  # What happened by it, as events.
   defp transmit(stack, row(destination: destination, transport: transport) = row, octets) do
     key = key(row)
-    failed = &failed(stack, key, &1)
     message = targeted(octets, row(row, :target))
-    destination = Path.unpack(destination)
 
-    Delivery.post(
-      stack,
-      Path.transport(stack, transport),
-      destination,
-      octets,
-      key,
-      failed,
-      message
-    )
+    outgoing = %Outgoing{
+      transport: Path.transport(stack, transport),
+      destination: Path.unpack(destination),
+      octets: octets,
+      key: key,
+      message: message,
+      fallback: if(server?(row), do: &Location.another(stack, &1)),
+      failed: &failed(stack, key, &1)
+    }
+
+    case Delivery.post(stack, outgoing) do
+      :ok -> []
+      {:error, reason} -> [{:error, reason}]
+    end
   end
 
   # Octets have no target.
@@ -447,8 +567,8 @@ defmodule Sippet.Transactions.Actions do
 
   # An earlier entry is left as it is: the machine finds out that it came too early. But a transaction that finishes waits for one
   # time alone, and needs no second look before.
-  defp due(stack, row(machine: machine, state: state, due: set) = row, finishes?) do
-    at = machine.due(state)
+  defp due(stack, row(state: state, due: set) = row, finishes?) do
+    at = machine(row).due(state)
 
     if is_integer(at) and (finishes? or Deadlines.earlier?(stack, at, set)) do
       unset(stack, row)
@@ -502,8 +622,8 @@ defmodule Sippet.Transactions.Actions do
   Looks at a row whose time has come.
   """
   @spec due(Stack.t(), Rows.row(), integer, integer) :: :ok
-  def due(stack, row(due: at, machine: machine, state: state) = row, at, now) do
-    if machine.due(state) <= now,
+  def due(stack, row(due: at, state: state) = row, at, now) do
+    if machine(row).due(state) <= now,
       do: handle_due(stack, row),
       else: settle(stack, row, row(row, due: :never))
   end
@@ -561,6 +681,10 @@ defmodule Sippet.Transactions.Actions do
   final response is the core's again, but for a client's INVITE whose owner has failed: its 2xx wants an ACK and a BYE.
   """
   @spec orphaned(Stack.t(), Rows.row(), term) :: :ok
+  # Its request is not sent any more.
+  def orphaned(stack, row(id: {_branch, :invite}, state: {:locating, _ends_at}) = row, _reason),
+    do: terminate(stack, row(row, owner: :nobody), :terminated)
+
   def orphaned(stack, row(answer: answer, state: state) = before, reason) do
     core? = Rows.finished_state?(state) and (server?(before) or well?(reason))
     row = Owners.cancel(row(before, owner: if(core?, do: nil, else: :nobody)))
@@ -658,6 +782,12 @@ defmodule Sippet.Transactions.Actions do
   defp recover_row(stack, row(state: state, running: running) = row)
        when state == nil or running == :request,
        do: start(stack, row)
+
+  # The answer may be lost with the predecessor's mailbox.
+  defp recover_row(stack, row(state: {:locating, _ends_at}) = row) do
+    watch_owner(row)
+    look_up(stack, row)
+  end
 
   defp recover_row(stack, row(due: due, answer: answer) = before) do
     watch_owner(before)

@@ -1,20 +1,19 @@
 defmodule Sippet.Transactions.Aliases do
   @moduledoc false
-  # What rows are found by besides their keys, in tables of the stack's supervisor: second names, the digests of requests
-  # that came by several paths, and the destinations of client transactions.
+  # What rows are found by besides their keys, in tables of the stack's supervisor: second names, and the digests of requests
+  # that came by several paths.
 
   import Sippet.Transactions.Rows, only: [row: 1]
 
   alias Sippet.{Message, Stack}
   alias Sippet.Transactions.{Key, Rows, Server}
 
-  @enforce_keys [:names, :merges, :destinations, :dialogs]
+  @enforce_keys [:names, :merges, :dialogs]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
           names: :ets.tid(),
           merges: :ets.tid(),
-          destinations: :ets.tid(),
           dialogs: :ets.tid()
         }
 
@@ -28,7 +27,6 @@ defmodule Sippet.Transactions.Aliases do
     %__MODULE__{
       names: :ets.new(__MODULE__, [:set | shared]),
       merges: :ets.new(__MODULE__, [:set | shared]),
-      destinations: :ets.new(__MODULE__, [:ordered_set, :public, write_concurrency: true]),
       dialogs: :ets.new(__MODULE__, [:set | shared])
     }
   end
@@ -40,7 +38,7 @@ defmodule Sippet.Transactions.Aliases do
   def forget(stack, row(number: number, names: names) = row) do
     for {_tag, hash} <- names, do: unname(stack, hash, number)
     disclaim(stack, row)
-    forget_destination(stack, row)
+    :ok
   end
 
   ## Second names
@@ -165,50 +163,12 @@ defmodule Sippet.Transactions.Aliases do
     ArgumentError -> false
   end
 
-  ## Destinations
-
-  @doc """
-  A client transaction sends there: an ICMP error is to find it (RFC 3261 §18.4).
-  """
-  @spec note_destination(Stack.t(), Rows.row()) :: true
-  def note_destination(
-        %Stack{transactions: %{aliases: tables}},
-        row(destination: destination, number: number)
-      ),
-      do: :ets.insert(tables.destinations, {{destination, number}})
-
-  @doc """
-  It waits for nothing from there any more.
-  """
-  @spec forget_destination(Stack.t(), Rows.row()) :: :ok
-  def forget_destination(
-        %Stack{transactions: %{aliases: tables}},
-        row(id: {_branch, _method}, destination: destination, number: number)
-      ) do
-    :ets.delete(tables.destinations, {destination, number})
-    :ok
-  end
-
-  def forget_destination(_stack, _server), do: :ok
-
-  @doc """
-  The numbers of the client transactions that send to a destination, and wait for an answer.
-  """
-  @spec sending_to(Stack.t(), term) :: [Rows.hash()]
-  def sending_to(%Stack{transactions: %{aliases: tables}}, destination) do
-    :ets.select(tables.destinations, [
-      {{{:"$1", :"$2"}}, [{:"=:=", :"$1", {:const, destination}}], [:"$2"]}
-    ])
-  rescue
-    ArgumentError -> []
-  end
-
   @doc """
   How many entries each table has.
   """
   @spec sizes(t) :: %{atom => non_neg_integer}
   def sizes(%__MODULE__{} = tables) do
-    for name <- [:names, :merges, :destinations, :dialogs],
+    for name <- [:names, :merges, :dialogs],
         into: %{},
         do: {name, :ets.info(Map.fetch!(tables, name), :size)}
   end

@@ -4,9 +4,9 @@ defmodule Sippet.Transactions.OwnMessages do
 
   import Sippet.Transactions.Rows, only: [row: 1]
 
-  alias Sippet.Message
+  alias Sippet.{Message, Stack}
   alias Sippet.Message.{RequestLine, Via}
-  alias Sippet.Transactions.Rows
+  alias Sippet.Transactions.{Path, Rows}
 
   # RFC3261§8.1.1.6
   @max_forwards 70
@@ -14,18 +14,22 @@ defmodule Sippet.Transactions.OwnMessages do
   @doc """
   The request of a server's row as it came, read again: what is needed of it seldom is kept as octets.
   """
-  @spec request(Rows.row()) :: Message.request()
-  def request(row(octets: octets, remote: remote)) do
-    %Message{headers: %{via: vias}} = request = Message.parse!(octets)
-    if remote, do: Message.put_header(request, :via, Via.stamp(vias, remote)), else: request
+  @spec request(Stack.t(), Rows.row()) :: Message.request()
+  def request(_stack, row(octets: octets, remote: nil)), do: Message.parse!(octets)
+
+  def request(stack, row(octets: octets, remote: remote, transport: kept)) do
+    %Message{headers: %{via: vias} = headers} = request = Message.parse!(octets)
+    transport = Path.transport(stack, kept)
+    vias = Via.stamp(vias, remote, transport.force_rport?)
+    %{request | headers: %{headers | via: vias}, source: Stack.flow(stack, transport, remote)}
   end
 
   @doc """
   The 100 to it (RFC 3261 §17.2.1). The seconds from the request to this response are added to its Timestamp (§8.2.6.1).
   """
-  @spec trying(Rows.row()) :: Message.response()
-  def trying(row(started: started) = row) do
-    response = Message.to_response(request(row), 100)
+  @spec trying(Stack.t(), Rows.row()) :: Message.response()
+  def trying(stack, row(started: started) = row) do
+    response = Message.to_response(request(stack, row), 100)
 
     case response.headers do
       %{timestamp: {time, _delay}} ->

@@ -27,10 +27,14 @@ defmodule Sippet.Transactions.Path do
   @spec transport(Stack.t(), kept) :: Transport.t()
   def transport(_stack, %Transport{} = transport), do: transport
 
-  def transport(stack, {pid, protocol, _reliable?, place}) do
+  def transport(stack, {pid, protocol, reliable?, place}) do
     Stack.transport(stack, pid, protocol) || Stack.transport_at(stack, place, protocol) ||
-      Transport.Closed.new(protocol, pid)
+      Transport.Closed.new(protocol, pid, reliable?, place)
   end
+
+  @spec protocol(kept) :: Sippet.Message.protocol()
+  def protocol({_pid, protocol, _reliable?, _place}), do: protocol
+  def protocol(%Transport{protocol: protocol}), do: protocol
 
   @spec reliable?(kept) :: boolean
   def reliable?({_pid, _protocol, reliable?, _place}), do: reliable?

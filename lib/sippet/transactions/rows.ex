@@ -227,6 +227,8 @@ defmodule Sippet.Transactions.Rows do
     :cancelled,
     :answer,
     :octets,
+    :transport,
+    :destination,
     :remote,
     :names
   ]

@@ -78,6 +78,11 @@ defmodule Sippet.Transactions.Worker do
     {:noreply, worker}
   end
 
+  def handle_info({:resolved, tag, answer}, {_index, stack, inbound} = worker) do
+    inbound.located(stack, tag, answer)
+    {:noreply, worker}
+  end
+
   # An owner may be a callback too, and is monitored as each.
   def handle_info({:DOWN, ref, :process, pid, reason}, {_index, stack, _inbound} = worker) do
     case Owners.ended(pid, ref) do

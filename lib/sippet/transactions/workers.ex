@@ -58,6 +58,13 @@ defmodule Sippet.Transactions.Workers do
   @spec names(Stack.t()) :: [atom]
   def names(%Stack{transactions: %{workers: %__MODULE__{names: names}}}), do: Tuple.to_list(names)
 
+  @doc """
+  The name of the process of this index.
+  """
+  @spec name(Stack.t(), pos_integer) :: atom
+  def name(%Stack{transactions: %{workers: %__MODULE__{names: names}}}, index),
+    do: elem(names, index - 1)
+
   ## Who works on what
 
   @doc """

@@ -6,10 +6,20 @@ defmodule Sippet.Transport.Closed do
 
   alias Sippet.{Message, Transport}
 
-  @spec new(Message.protocol(), pid) :: Transport.t()
-  def new(protocol, pid),
-    do: %Transport{protocol: protocol, reliable?: false, pid: pid, module: __MODULE__}
+  @doc """
+  One for a transport of a place (`Sippet.Stack.place/1`), where another may start.
+  """
+  @spec new(Message.protocol(), pid, boolean, non_neg_integer) :: Transport.t()
+  def new(protocol, pid, reliable?, place) do
+    %Transport{
+      protocol: protocol,
+      reliable?: reliable?,
+      pid: pid,
+      module: __MODULE__,
+      handle: place
+    }
+  end
 
   @impl true
-  def send_message(nil, _destination, _octets, _key), do: {:error, :closed}
+  def send_message(_place, _destination, _octets, _key), do: {:error, :closed}
 end

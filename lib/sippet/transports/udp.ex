@@ -34,6 +34,12 @@ defmodule Sippet.Transports.UDP do
       default: 100,
       doc: "datagrams taken in one go, before the process looks after its other messages"
     ],
+    force_rport: [
+      type: :boolean,
+      default: false,
+      doc:
+        "whether each request is answered to the port that it came from, as if its Via had asked for that by `rport` (RFC 3581)"
+    ],
     stun: [
       type: {:custom, &__MODULE__.stun?/1, ":answer or :ignore"},
       default: :answer,

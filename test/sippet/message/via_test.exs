@@ -16,9 +16,12 @@ defmodule Sippet.Message.ViaTest do
 
   defp via(host, params), do: {{2, 0}, :udp, {host, 5060}, params}
 
-  defp destination(host, params, obey_maddr? \\ false, reliable? \\ false) do
+  # Where an answer goes to one who asked for nothing.
+  @answered {{192, 0, 2, 7}, 5060}
+
+  defp destination(host, params, obeyed \\ [], reliable? \\ false) do
     vias = Via.stamp([via(host, params)], @remote)
-    Via.response_destination(vias, @remote, reliable?, obey_maddr?)
+    Via.response_destination(vias, @remote, reliable?, obeyed)
   end
 
   describe "RFC3261§18.2.1 received" do
@@ -81,27 +84,39 @@ defmodule Sippet.Message.ViaTest do
     end
 
     test "is the connection's other end on a reliable transport" do
-      assert destination("a", %{"maddr" => "203.0.113.9"}, false, true) == {{192, 0, 2, 7}, 4321}
+      assert destination("a", %{"maddr" => "203.0.113.9"}, [:unicast], true) ==
+               {{192, 0, 2, 7}, 4321}
     end
 
-    test "is a unicast maddr only where an option says so" do
-      assert destination("a", %{"maddr" => "203.0.113.9"}) == {{192, 0, 2, 7}, 5060}
-      assert destination("a", %{"maddr" => "203.0.113.9"}, true) == {{203, 0, 113, 9}, 5060}
-      assert destination("a", %{"maddr" => "host.example"}, true) == {"host.example", 5060}
+    test "is a unicast maddr only where it is obeyed" do
+      assert destination("a", %{"maddr" => "203.0.113.9"}, [:multicast]) == @answered
+      assert destination("a", %{"maddr" => "203.0.113.9"}, [:unicast]) == {{203, 0, 113, 9}, 5060}
+      assert destination("a", %{"maddr" => "host.example"}, [:unicast]) == {"host.example", 5060}
     end
 
-    test "is a multicast maddr" do
-      assert destination("a", %{"maddr" => "224.0.1.75"}) == {{224, 0, 1, 75}, 5060}
-      assert {{0xFF02, _, _, _, _, _, _, _}, 5060} = destination("a", %{"maddr" => "ff02::1"})
+    test "is a multicast maddr only where it is obeyed" do
+      assert destination("a", %{"maddr" => "224.0.1.75"}, [:unicast]) == @answered
+      assert destination("a", %{"maddr" => "224.0.1.75"}, [:multicast]) == {{224, 0, 1, 75}, 5060}
+
+      for text <- ["ff02::1", "[ff02::1]"] do
+        assert {{0xFF02, _, _, _, _, _, _, _}, 5060} =
+                 destination("a", %{"maddr" => text}, [:multicast])
+      end
+    end
+
+    test "is what it would be without the maddr that is not obeyed" do
+      for maddr <- ["203.0.113.9", "host.example", "224.0.1.75", ""] do
+        asked = %{"maddr" => maddr, "rport" => ""}
+        assert destination("a", asked) == {{192, 0, 2, 7}, 4321}
+        assert destination("192.0.2.7", asked) == {{192, 0, 2, 7}, 4321}
+      end
     end
 
     test "is the source where the maddr names no host" do
       for maddr <- ["", "\xFF\xFE", "a b", String.duplicate("9", 60_000)],
-          obey_maddr? <- [false, true] do
-        assert destination("a", %{"maddr" => maddr}, obey_maddr?) == {{192, 0, 2, 7}, 5060}
+          obeyed <- [[], [:unicast, :multicast]] do
+        assert destination("a", %{"maddr" => maddr}, obeyed) == @answered
       end
-
-      assert {{0xFF02, _, _, _, _, _, _, _}, 5060} = destination("a", %{"maddr" => "[ff02::1]"})
     end
 
     test "is never what a false received names" do

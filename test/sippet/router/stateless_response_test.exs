@@ -23,7 +23,7 @@ defmodule Sippet.Router.StatelessResponseTest do
   defp refused(text) do
     {:error, error} = Message.parse(text)
 
-    with {:ok, response} <- StatelessResponse.to_unparsed(error, @remote), do: response
+    with {:ok, response} <- StatelessResponse.to_unparsed(error, @remote, false), do: response
   end
 
   # What stands on the wire under these names, in order.
@@ -176,7 +176,7 @@ defmodule Sippet.Router.StatelessResponseTest do
 
           {:error, error} = Message.parse(bad)
           {:reductions, before} = Process.info(self(), :reductions)
-          assert {:ok, _response} = StatelessResponse.to_unparsed(error, @remote)
+          assert {:ok, _response} = StatelessResponse.to_unparsed(error, @remote, false)
           {:reductions, since} = Process.info(self(), :reductions)
           since - before
         end

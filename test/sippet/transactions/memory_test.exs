@@ -287,7 +287,10 @@ defmodule Sippet.Transactions.MemoryTest do
 
       [{_name, %{host: host}, _params}] = request.headers.contact
       assert :binary.referenced_byte_size(host) > 3_500
-      request = %{outgoing(:options, 0) | target: {:udp, host, 5060}}
+      # A name is kept for a transport that looks it up itself.
+      how = [via: {Sippet.TestTransport, self()}, takes_names: true]
+      :ok = Sippet.register_transport(name, :sctp, false, how)
+      request = %{outgoing(:options, 0) | target: {:sctp, host, 5060}}
       {octets, key} = go(name, request)
       assert Transactions.info(stack, key).bytes <= 1_024 + byte_size(octets)
     end

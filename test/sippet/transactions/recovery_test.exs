@@ -397,9 +397,8 @@ defmodule Sippet.Transactions.RecoveryTest do
   end
 
   describe "what stands elsewhere for a transaction" do
-    test "is there for the next worker: destinations, ACKs, merged requests" do
+    test "is there for the next worker: ACKs, merged requests" do
       stack = start_stack(:still)
-      {_request, waiting} = enter(stack, {:client, :options, :trying})
       {accepted, key} = enter(stack, {:server, :invite, :accepted})
       state(stack, key)
       kill_workers(stack, [key])
@@ -408,9 +407,6 @@ defmodule Sippet.Transactions.RecoveryTest do
       assert Transactions.merged?(stack, by_other_path)
       ack = as(accepted, :ack, to: Message.to_response(accepted, 200).headers.to)
       assert Transactions.ack(stack, ack) == :ok
-      :ok = Transactions.unreachable(stack, destination(), :ehostunreach)
-      assert_soon({:receive_error, :ehostunreach, ^waiting})
-      assert await_end(stack, waiting) == :transport_error
     end
 
     test "counts once as pending, and then no more" do

@@ -4,7 +4,7 @@ defmodule Sippet.Transport.RegistrationsTest do
   import Sippet.Wait
 
   alias Sippet.{Message, Stack, Transport, URI}
-  alias Sippet.Transport.Delivery
+  alias Sippet.Transport.{Delivery, Outgoing}
 
   # A transport as they were written for version 1.0 registers in its own process, and is called for each message.
   defmodule Legacy do
@@ -98,6 +98,12 @@ defmodule Sippet.Transport.RegistrationsTest do
     uri = URI.parse!("sip:192.0.2.1")
     request = Message.build_request(:options, uri)
     octets = IO.iodata_to_binary(Message.to_iodata(request))
-    Delivery.post(stack, transport, {{192, 0, 2, 1}, 5060}, octets, nil, & &1, request)
+
+    Delivery.post(stack, %Outgoing{
+      transport: transport,
+      destination: {{192, 0, 2, 1}, 5060},
+      octets: octets,
+      message: request
+    })
   end
 end

@@ -24,9 +24,6 @@ defmodule Sippet.Transports.UDP.Server do
   # How long reading rests while the stack has enough to do, in ms.
   @busy 1
 
-  # Unreachable destinations that wait to be told to the stack.
-  @most_unreachable 1_000
-
   @enforce_keys [:options]
   defstruct [
     :options,
@@ -39,10 +36,7 @@ defmodule Sippet.Transports.UDP.Server do
     # How many datagrams come by themselves: they were asked for and are not here yet.
     asked: 0,
     # What came and is not with the stack yet.
-    held: :queue.new(),
-    # The monitor of the process that tells the stack what can't be reached, and what it shall be told next.
-    teller: nil,
-    unreachable: %{}
+    held: :queue.new()
   ]
 
   @impl true
@@ -91,7 +85,8 @@ defmodule Sippet.Transports.UDP.Server do
 
   defp registered?(%{options: options, socket: socket}) do
     {:ok, address} = Socket.sockname(socket)
-    how = [address: address, via: {options.module, socket}]
+    via = {options.module, socket}
+    how = [address: address, via: via, force_rport: options.force_rport]
 
     case Sippet.register_transport(options.name, :udp, false, how) do
       :ok -> true
@@ -154,9 +149,6 @@ defmodule Sippet.Transports.UDP.Server do
   def handle_info({:DOWN, ref, :process, _pid, _reason}, %{registrations: ref} = state)
       when ref != nil,
       do: {:noreply, register(%{state | registrations: nil})}
-
-  def handle_info({:DOWN, ref, :process, _pid, _reason}, %{teller: ref} = state) when ref != nil,
-    do: {:noreply, tell(%{state | teller: nil})}
 
   def handle_info(message, state), do: {:noreply, unexpected(state, message)}
 
@@ -263,28 +255,12 @@ defmodule Sippet.Transports.UDP.Server do
     {left, unreachable} = Socket.errors(state.socket)
     # The mailbox gets its turn.
     if left == :more, do: Kernel.send(self(), :errors)
-    tell(Enum.reduce(unreachable, state, &note/2))
+    Enum.each(unreachable, &unreachable(state, &1))
+    state
   end
 
-  defp note({destination, reason}, %{unreachable: noted} = state)
-       when map_size(noted) < @most_unreachable,
-       do: %{state | unreachable: Map.put(noted, destination, reason)}
-
-  defp note(_error, state), do: state
-
-  # Finding the transactions of a destination takes time that is not the receiving process's: one other process does
-  # it, for all that came in since the last.
-  defp tell(%{teller: nil, unreachable: noted} = state) when map_size(noted) > 0 do
-    {_pid, ref} = spawn_monitor(fn -> Enum.each(noted, &unreachable(state, &1)) end)
-
-    %{state | teller: ref, unreachable: %{}}
-  end
-
-  defp tell(state), do: state
-
-  defp unreachable(%{options: options} = state, {destination, reason}) do
-    for destination <- Socket.aliases(state.socket, destination),
-        do: options.router.receive_unreachable(options.name, destination, reason)
+  defp unreachable(%{options: options} = state, {{ip, port}, reason, quoted}) do
+    options.router.receive_unreachable(options.name, {:udp, ip, port}, reason, quoted)
   catch
     kind, reason -> log_defect(state, kind, reason, __STACKTRACE__)
   end

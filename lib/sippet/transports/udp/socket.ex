@@ -10,9 +10,7 @@ defmodule Sippet.Transports.UDP.Socket do
   # scheduler. So nothing here closes the socket. Both descriptors end with the process that has opened them, where OTP
   # leaves that be.
 
-  alias Sippet.Address
-
-  @enforce_keys [:receiver, :socket, :family, :owner, :names, :errors_told]
+  @enforce_keys [:receiver, :socket, :family, :owner, :errors_told]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
@@ -20,7 +18,6 @@ defmodule Sippet.Transports.UDP.Socket do
           socket: :socket.socket(),
           family: :inet | :inet6,
           owner: pid,
-          names: :ets.tid(),
           errors_told: :atomics.atomics_ref()
         }
   @type remote :: {:inet.ip_address(), :inet.port_number()}
@@ -48,9 +45,6 @@ defmodule Sippet.Transports.UDP.Socket do
   # ICMP errors taken from the queue at a time.
   @most_errors 100
 
-  # Names of which it is known what they resolved to. Over that, all are forgotten.
-  @most_names 10_000
-
   @spec open(:inet | :inet6, :inet.ip_address(), :inet.port_number(), map) ::
           {:ok, t} | {:error, term}
   def open(family, ip, port, options) do
@@ -77,8 +71,6 @@ defmodule Sippet.Transports.UDP.Socket do
       socket: socket,
       family: family,
       owner: self(),
-      # Which names a send resolved to which addresses. The table ends with the process, as the socket does.
-      names: :ets.new(__MODULE__, [:ordered_set, :public]),
       errors_told: :atomics.new(1, [])
     }
   end
@@ -119,7 +111,7 @@ defmodule Sippet.Transports.UDP.Socket do
   Empties the queue of ICMP errors, or takes a good part of it: which of them say that a destination cannot be reached,
   and whether there may be more.
   """
-  @spec errors(t) :: {:empty | :more, [{remote, atom}]}
+  @spec errors(t) :: {:empty | :more, [{remote, atom, quoted :: binary}]}
   def errors(%__MODULE__{} = socket) do
     :atomics.put(socket.errors_told, 1, 0)
     errors(socket, @most_errors, [])
@@ -147,13 +139,13 @@ defmodule Sippet.Transports.UDP.Socket do
   def pending?(reason), do: reason in @pending
 
   @doc """
-  What a message of the error queue says that cannot be reached.
+  What a message of the error queue says that cannot be reached, with what the error quotes of the datagram.
   """
-  @spec unreachable(map) :: [{remote, atom}]
-  def unreachable(%{addr: %{addr: ip, port: port}, ctrl: ctrl}) do
+  @spec unreachable(map) :: [{remote, atom, quoted :: binary}]
+  def unreachable(%{addr: %{addr: ip, port: port}, ctrl: ctrl, iov: iov}) do
     for %{type: :recverr, value: %{error: reason} = error} <- ctrl,
         final?(error),
-        do: {{ip, port}, reason}
+        do: {{ip, port}, reason, IO.iodata_to_binary(iov)}
   end
 
   def unreachable(_message), do: []
@@ -167,29 +159,23 @@ defmodule Sippet.Transports.UDP.Socket do
   defp final?(_error), do: false
 
   @doc """
-  The destination, and what senders called it: an ICMP error knows the address alone.
+  Sends a datagram from the calling process, which does not wait.
   """
-  @spec aliases(t, remote) :: [Sippet.Transport.destination()]
-  def aliases(%__MODULE__{names: names}, {ip, port}) do
-    hosts = :ets.select(names, [{{{ip, port, :"$1"}}, [], [:"$1"]}])
-    [{ip, port} | Enum.map(hosts, &{&1, port})]
-  end
-
-  @doc """
-  Sends a datagram from the calling process.
-
-  The host may be a name, which is resolved here unless the caller is the process that receives, which must not
-  wait: `{:error, :not_an_address}`.
-  """
-  @spec send(t, Sippet.Transport.destination(), iodata) :: :ok | {:error, term}
-  def send(%__MODULE__{} = socket, {host, port}, octets) when port in 1..65_535 do
-    with {:ok, ip} <- address(host, port, socket) do
-      destination = %{family: socket.family, addr: ip, port: port}
+  @spec send(t, {:inet.ip_address(), :inet.port_number()}, iodata) :: :ok | {:error, term}
+  def send(%__MODULE__{family: family} = socket, {ip, port}, octets)
+      when is_tuple(ip) and port in 1..65_535 do
+    if family(ip) == family do
+      destination = %{family: family, addr: ip, port: port}
       attempt(socket, destination, IO.iodata_to_binary(octets), @attempts)
+    else
+      {:error, :eafnosupport}
     end
   end
 
   def send(%__MODULE__{}, {_host, _port}, _octets), do: {:error, :einval}
+
+  defp family(ip) when tuple_size(ip) == 4, do: :inet
+  defp family(_ip), do: :inet6
 
   defp attempt(socket, destination, data, attempts) do
     # A socket that is full is waited for by nobody here.
@@ -208,31 +194,5 @@ defmodule Sippet.Transports.UDP.Socket do
       result ->
         result
     end
-  end
-
-  defp address(ip, _port, %{family: :inet}) when tuple_size(ip) == 4, do: {:ok, ip}
-  defp address(ip, _port, %{family: :inet6}) when tuple_size(ip) == 8, do: {:ok, ip}
-  defp address(ip, _port, _socket) when is_tuple(ip), do: {:error, :eafnosupport}
-
-  # Text that can be no host's is not worth a question.
-  defp address(text, port, socket) do
-    case {Address.parse(text), Address.host(text)} do
-      {{:ok, ip}, _host} -> address(ip, port, socket)
-      {:error, {:ok, name}} -> resolve(name, port, socket)
-      {:error, :error} -> {:error, :nxdomain}
-    end
-  end
-
-  defp resolve(_host, _port, %{owner: owner}) when owner == self(), do: {:error, :not_an_address}
-
-  defp resolve(host, port, %{family: family, names: names}) do
-    with {:ok, ip} <- :inet.getaddr(:erlang.binary_to_list(host), family) do
-      if :ets.info(names, :size) >= @most_names, do: :ets.delete_all_objects(names)
-      :ets.insert(names, {{ip, port, host}})
-      {:ok, ip}
-    end
-  rescue
-    # The table is gone, and so is the socket.
-    ArgumentError -> {:error, :closed}
   end
 end

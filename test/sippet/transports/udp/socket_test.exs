@@ -13,7 +13,7 @@ defmodule Sippet.Transports.UDP.SocketTest do
       addr: %{family: :inet, addr: {192, 0, 2, 1}, port: 5060},
       ctrl: [%{level: :ip, type: :recverr, data: "", value: value}],
       flags: [:errqueue],
-      iov: [""]
+      iov: ["OPT", "IONS"]
     }
   end
 
@@ -30,7 +30,7 @@ defmodule Sippet.Transports.UDP.SocketTest do
         ] do
       test "tells of #{origin} #{type} #{code}" do
         message = message(unquote(error), unquote(origin), unquote(type), unquote(code))
-        assert Socket.unreachable(message) == [{@remote, unquote(error)}]
+        assert Socket.unreachable(message) == [{@remote, unquote(error), "OPTIONS"}]
       end
     end
 

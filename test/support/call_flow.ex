@@ -1,4 +1,4 @@
-defmodule Sippet.Flow do
+defmodule Sippet.CallFlow do
   @moduledoc false
   # A call flow: what the stacks of a test sent, beside what a table of an RFC's messages says.
   #

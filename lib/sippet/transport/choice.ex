@@ -1,0 +1,73 @@
+defmodule Sippet.Transport.Choice do
+  @moduledoc false
+  # Which of a stack's transports a message leaves by.
+
+  alias Sippet.{Address, Message, Transport}
+
+  # A transport that listens there listens at every address of the machine.
+  @any [{0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0}]
+
+  @doc """
+  Of several transports of a protocol: one that can reach the host, and among these the one that the topmost Via names as its
+  own. The host may be a name.
+  """
+  @spec choose([Transport.t()], Message.protocol(), term, Message.request()) ::
+          Transport.t() | nil
+  def choose(transports, protocol, host, request) do
+    case reaching(transports, protocol, host) do
+      [] -> nil
+      [transport] -> transport
+      several -> Enum.max_by(several, &likeness(&1, request))
+    end
+  end
+
+  @doc """
+  Those of a protocol that can reach the host.
+  """
+  @spec reaching([Transport.t()], Message.protocol(), term) :: [Transport.t()]
+  def reaching(transports, protocol, host) do
+    family = host_family(host)
+    Enum.filter(transports, &(&1.protocol == protocol and reaches?(&1.address, family)))
+  end
+
+  defp host_family(host) when is_tuple(host), do: tuple_size(host)
+
+  defp host_family(host) do
+    case Address.parse(host) do
+      {:ok, address} -> tuple_size(address)
+      :error -> nil
+    end
+  end
+
+  defp reaches?({address, _port}, family) when is_tuple(address) and family != nil,
+    do: tuple_size(address) == family
+
+  defp reaches?(_address, _family), do: true
+
+  # RFC3261§18.1.1 - the responses come to the address and port of the Via. Its host may be a name, or one that stands for
+  # the transport's address: then the port tells.
+  defp likeness(%Transport{address: {ip, port}}, %Message{
+         headers: %{via: [{_version, _protocol, {host, port}, _params} | _]}
+       }) do
+    cond do
+      host == Address.to_text(ip) -> 3
+      ip in @any -> 2
+      true -> 1
+    end
+  end
+
+  defp likeness(_transport, _request), do: 0
+
+  @doc """
+  The families of addresses that the transports of a protocol reach, that of `first` before the others.
+  """
+  @spec families([Transport.t()], Transport.t()) :: [:inet | :inet6, ...]
+  def families(transports, first) do
+    others = Enum.filter(transports, &(&1.protocol == first.protocol))
+    [first | others] |> Enum.flat_map(&families/1) |> Enum.uniq()
+  end
+
+  defp families(%Transport{address: {ip, _port}}) when tuple_size(ip) == 4, do: [:inet]
+  defp families(%Transport{address: {_ip, _port}}), do: [:inet6]
+  defp families(%Transport{address: nil}), do: [:inet, :inet6]
+end
