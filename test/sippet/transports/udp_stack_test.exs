@@ -81,6 +81,64 @@ defmodule Sippet.Transports.UDPStackTest do
     end
   end
 
+  # An error as anybody can make it who knows both addresses, and the octets that it quotes.
+  defp icmp(here, {peer_ip, peer_port}, quoted) do
+    udp = <<here.port::16, peer_port::16, 8 + byte_size(quoted)::16, 0::16>>
+    own = Tuple.to_list({127, 0, 0, 1}) |> :binary.list_to_bin()
+    far = Tuple.to_list(peer_ip) |> :binary.list_to_bin()
+    length = 20 + 8 + byte_size(quoted)
+    ip = <<0x45, 0, length::16, 0::16, 0::16, 64, 17, 0::16, own::binary, far::binary>>
+    # Type 3, code 3: port unreachable.
+    message = fn sum -> <<3, 3, sum::16, 0::32, ip::binary, udp::binary, quoted::binary>> end
+    message.(checksum(message.(0), 0))
+  end
+
+  defp checksum(<<word::16, rest::binary>>, sum), do: checksum(rest, sum + word)
+  defp checksum(<<octet>>, sum), do: checksum(<<octet, 0>>, sum)
+
+  defp checksum(<<>>, sum) when sum > 0xFFFF,
+    do: checksum(<<>>, Bitwise.band(sum, 0xFFFF) + Bitwise.bsr(sum, 16))
+
+  defp checksum(<<>>, sum), do: Bitwise.bxor(sum, 0xFFFF)
+
+  # Raw sockets are root's.
+  raw? = with {:ok, socket} <- :socket.open(:inet, :raw, :icmp), do: :socket.close(socket) == :ok
+
+  unless raw? == true and :socket.is_supported(:options, :ip, :recverr),
+    do: @tag(skip: "this user may not make ICMP errors, or the system tells none")
+
+  test "RFC3261§18.4 a forged error ends the transaction whose branch it knows, and no other", %{
+    name: name
+  } do
+    here = start_udp(name)
+    {:ok, silent} = :gen_udp.open(0, [:binary, ip: {127, 0, 0, 1}, active: false])
+    {:ok, port} = :inet.port(silent)
+    requests = for _ <- 1..100, do: options(here, {"127.0.0.1", port})
+    for request <- requests, do: :ok = Sippet.send(name, request)
+
+    {:ok, raw} = :socket.open(:inet, :raw, :icmp)
+    there = %{family: :inet, addr: {127, 0, 0, 1}, port: 0}
+    forge = &:socket.sendto(raw, icmp(here, {{127, 0, 0, 1}, port}, &1), there)
+
+    for quoted <- [
+          "",
+          "OPTIONS sip:",
+          "OPTIONS sip:b SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\n"
+        ],
+        do: :ok = forge.(quoted)
+
+    refute_receive {:error, _reason, _key}, 200
+    assert Sippet.stats(name).transport_error == 3
+
+    {:ok, {_ip, _port, octets}} = :gen_udp.recv(silent, 0, 1_000)
+    first = Message.parse!(octets)
+    :ok = forge.(binary_part(octets, 0, 200))
+    assert_receive {:error, :econnrefused, key}, 1_000
+    assert key == Sippet.Transactions.Client.Key.new(first)
+    refute_receive {:error, _reason, _key}, 100
+    :socket.close(raw)
+  end
+
   @tag :capture_log
   test "garbage is refused, and a call goes on", %{name: name} do
     here = start_udp(name)
