@@ -57,7 +57,7 @@ defmodule Examples.DigestUAS do
       take(request, user, config)
       Sippet.send(stack, accepted(request, config))
     else
-      {:error, response} -> Sippet.send(stack, response)
+      {:error, response} -> Sippet.reply(stack, response)
     end
   end
 

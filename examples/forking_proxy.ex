@@ -58,7 +58,8 @@ defmodule Examples.ForkingProxy do
       forward(request, key, stack, config, targets, route)
     else
       :registrar -> Registrar.receive_request(request, key, stack)
-      {:error, response} -> if key, do: Sippet.send(stack, response)
+      # It costs nothing, whoever the sender is.
+      {:error, response} -> if key, do: Sippet.reply(stack, response)
     end
   end
 

@@ -58,7 +58,7 @@ defmodule Examples.Registrar do
          :ok <- known(request, to(request), config) do
       Sippet.send(stack, Location.register(stack, request, config.binding))
     else
-      {:error, response} -> Sippet.send(stack, Message.delete_header(response, :record_route))
+      {:error, response} -> Sippet.reply(stack, response)
     end
   end
 

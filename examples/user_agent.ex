@@ -91,7 +91,7 @@ defmodule Examples.UserAgent.Core do
 
   # An ACK has no key, and is not answered.
   defp answer(_response, nil, _stack), do: :ok
-  defp answer(response, _key, stack), do: Sippet.send(stack, response)
+  defp answer(response, _key, stack), do: Sippet.reply(stack, response)
 end
 
 defmodule Examples.UserAgent.Call do

@@ -58,7 +58,7 @@ defmodule Sippet do
   alias Sippet.{Dialog, Message, Options, Overload, Resolver, Stack}
   alias Sippet.{Telemetry, Transactions, Transport}
   alias Sippet.Router.{Inbound, Outbound}
-  alias Sippet.Message.{RequestLine, Validator}
+  alias Sippet.Message.{RequestLine, StatusLine, Validator}
   alias Sippet.Transactions.{Client, Server}
 
   @typedoc "The name of a stack."
@@ -153,6 +153,44 @@ defmodule Sippet do
         Transactions.send_response(stack, valid!(response))
     end
   end
+
+  @doc """
+  Sends a final response, and forgets its request: a response without a transaction (RFC 3261 §8.2.7).
+
+  The response leaves once. No copy of it is kept, it is not retransmitted, and the ACK of a response to INVITE ends in the stack. If
+  the request comes again, your core gets it again. Use it for challenges, and to refuse strangers: over UDP the source of
+  a request may be forged, and `send/2` sends a response to INVITE up to eleven times to that address.
+
+  Give it a response as `Sippet.Message.to_response/2` makes it: by its To tag the stack knows the ACK. In a stack with the option
+  `:stateless` it is `forward/2`.
+
+  Returns `{:error, :already_answered}` if another final response was sent before, and `{:error, :no_transaction}` if the
+  transaction has ended. Raises `ArgumentError` for a provisional response, and for a 2xx to INVITE, which has to be
+  repeated until its ACK comes.
+  """
+  @spec reply(sippet, Message.response()) :: :ok | {:error, term}
+  def reply(sippet, response) do
+    stack = Stack.fetch!(sippet)
+
+    case valid!(response) do
+      %Message{start_line: %{status_code: status}, headers: %{cseq: {_number, method}}}
+      when status < 200 or (status < 300 and method == :invite) ->
+        raise ArgumentError,
+              "expected a final response, and no 2xx to INVITE, got: #{status} to #{method}"
+
+      %Message{start_line: %StatusLine{}} when stack.options.stateless ->
+        Outbound.forward(stack, response)
+
+      %Message{start_line: %StatusLine{}} ->
+        Transactions.reply(stack, response)
+    end
+  end
+
+  @doc """
+  Sends the final response with this status to a request, as `reply/2` does.
+  """
+  @spec reply(sippet, Message.request(), 200..699) :: :ok | {:error, term}
+  def reply(sippet, request, status), do: reply(sippet, Message.to_response(request, status))
 
   @doc """
   Has a process get what belongs to a transaction, or to a dialog, as messages from now on, in place of the core's callbacks. What

@@ -9,7 +9,17 @@ defmodule Sippet.Overload do
 
   alias Sippet.Overload.{FairShare, Rate}
 
-  @enforce_keys [:limits, :salt, :requests, :answers, :pending, :octets, :ledger, :state]
+  @enforce_keys [
+    :limits,
+    :salt,
+    :requests,
+    :responses,
+    :answers,
+    :pending,
+    :octets,
+    :ledger,
+    :state
+  ]
   defstruct @enforce_keys
 
   @limits [:max_requests, :max_pending, :max_pending_bytes]
@@ -23,7 +33,8 @@ defmodule Sippet.Overload do
 
   @typedoc """
     * `limits` - how much of each there may be
-    * `requests`, `answers` - new requests, and answers without a transaction, in this second
+    * `requests`, `responses`, `answers` - new requests, responses that a stateless core gets, and answers without a
+      transaction, in this second
     * `pending` - how many requests are pending, by their sources
     * `octets` - how many octets these came with
     * `ledger` - the processes of callbacks outside of transactions, with their sources, their octets and who is told of
@@ -34,6 +45,7 @@ defmodule Sippet.Overload do
           limits: limits,
           salt: binary,
           requests: Rate.t(),
+          responses: Rate.t(),
           answers: Rate.t(),
           pending: FairShare.t(),
           octets: FairShare.t(),
@@ -88,6 +100,7 @@ defmodule Sippet.Overload do
       limits: limits,
       salt: :crypto.strong_rand_bytes(8),
       requests: Rate.new(),
+      responses: Rate.new(),
       answers: Rate.new(),
       pending: FairShare.new(),
       octets: FairShare.new(),
@@ -148,8 +161,24 @@ defmodule Sippet.Overload do
     answer? =
       Rate.take?(overload.answers, source(overload, remote), limits.max_requests, @shares.new)
 
-    if answer?, do: :atomics.put(overload.state, @answered, now())
+    if answer?, do: answered(overload)
     answer?
+  end
+
+  @doc """
+  An answer without a transaction is given, whose ACK may come.
+  """
+  @spec answered(t) :: :ok
+  def answered(%__MODULE__{state: state}), do: :atomics.put(state, @answered, now())
+
+  @doc """
+  Whether a stateless core is given one more response, which nothing here has asked for: not more of these in a second than
+  requests are.
+  """
+  @spec response?(t, FairShare.source()) :: boolean
+  def response?(%__MODULE__{limits: limits} = overload, source) do
+    room?(overload, source) and
+      Rate.take?(overload.responses, source, limits.max_requests, @shares.ack)
   end
 
   @doc """

@@ -311,6 +311,19 @@ defmodule Sippet.Transactions do
   end
 
   @doc """
+  Sends the core's final response, and ends the transaction of its request.
+
+  Raises `ArgumentError` for a response that can't be printed.
+  """
+  @spec reply(Stack.t(), Message.response()) ::
+          :ok | {:error, :already_answered | :no_transaction}
+  def reply(stack, response) do
+    # The ACK of it is told by its tag.
+    Overload.answered(stack.overload)
+    answer(stack, response, {:reply, Message.to_string(response)})
+  end
+
+  @doc """
   Has a 2xx to an INVITE repeated until its ACK comes (RFC 3261 §13.3.1.4).
 
   It begins T1 from now; where the 2xx was not sent yet it is sent first. Raises `ArgumentError` for any other response.
@@ -373,6 +386,7 @@ defmodule Sippet.Transactions do
     :ok
   end
 
+  defp final?({:reply, _octets}), do: true
   defp final?({event, _name}), do: final?(event)
   defp final?({:answer, status, _tag, _octets}), do: status >= 200
   defp final?({:repeat, _tag, _octets}), do: true

@@ -134,7 +134,7 @@ defmodule Sippet.Router.Inbound do
   defp stray(%Stack{options: %{stateless: true}} = stack, _response, arrival) do
     source = source(stack, arrival)
 
-    if Overload.room?(stack.overload, source),
+    if Overload.response?(stack.overload, source),
       do: detached(stack, :receive_response, arrival, source),
       else: dropped(stack, :overload, arrival)
   end

@@ -276,6 +276,9 @@ defmodule Sippet.Transactions.Actions do
   end
 
   # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
+  defp answer_cancel_before(stack, row(cancelled: true) = row, {:reply, octets}),
+    do: answer_cancel_before(stack, row, {:answer, 300, nil, octets})
+
   defp answer_cancel_before(stack, row(cancelled: true) = row, {:answer, status, _tag, _octets})
        when status >= 300 do
     row(id: {branch, :invite, sent_by}, worker: worker) = row

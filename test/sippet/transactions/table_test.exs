@@ -142,6 +142,10 @@ defmodule Sippet.Transactions.TableTest.Driver do
   defp happen(context, "2xx to be repeated"),
     do: context |> Map.put(:status, 200) |> step({:repeat, "tag", "200"})
 
+  defp happen(context, event)
+       when event in ["300-699 without a transaction", "200-699 without a transaction"],
+       do: context |> Map.put(:status, 486) |> step({:reply, "486"})
+
   # The stack makes a 500 in place of the core.
   defp happen(context, "the core fails"), do: answer(context, 500)
 

@@ -38,6 +38,7 @@ defmodule Sippet.Transactions.Server.Invite do
   | 1xx from the core | sent | ignored | ignored | ignored |
   | 2xx from the core | sent; accepted | ignored | ignored | sent |
   | 300-699 from the core | sent; completed | ignored | ignored | ignored |
+  | 300-699 without a transaction | sent; ends | ignored | ignored | ignored |
   | 2xx to be repeated | sent, repeated; accepted | ignored | ignored | repeated until its ACK has come |
   | 200 ms | 100 sent | | | |
   | no answer from the core | 500 sent, `:no_answer` to the core; completed | | | |
@@ -133,6 +134,10 @@ defmodule Sippet.Transactions.Server.Invite do
     h_at = Timers.at(:h, now, timers)
     {{:completed, octets, tag, g_at, interval, h_at, false}, [{:send, octets}, :finished]}
   end
+
+  # RFC3261§8.2.7 - what is known of its ACK is known without state
+  def handle({:proceeding, _, _, _, _}, {:reply, octets}, _now, _timers),
+    do: {:terminated, :normal, [{:send, octets}]}
 
   # Nothing was sent yet: the 2xx is sent now, and repeated by the state that this leads to.
   def handle({:proceeding, _, _, _, _}, {:repeat, tag, octets}, now, timers) do

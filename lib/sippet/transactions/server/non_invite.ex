@@ -38,6 +38,7 @@ defmodule Sippet.Transactions.Server.NonInvite do
   | 101-199 from the core | ignored | ignored | ignored |
   | 408 from the core | ignored | ignored | ignored |
   | 200-699 from the core | sent; completed | sent; completed | ignored |
+  | 200-699 without a transaction | sent; ends | sent; ends | ignored |
   | the time until Timer E is T2 | 100 sent; proceeding | | |
   | 64·T1 without an answer | ends | ends | |
   | the core fails | 500 sent; completed | 500 sent; completed | ignored |
@@ -103,6 +104,11 @@ defmodule Sippet.Transactions.Server.NonInvite do
   def handle(state, {:answer, status, _tag, _octets}, _now, _timers)
       when status < 200 or status == 408,
       do: {state, []}
+
+  # RFC3261§8.2.7 - the request is new when it comes again
+  def handle(state, {:reply, octets}, _now, _timers)
+      when elem(state, 0) in [:trying, :proceeding],
+      do: {:terminated, :normal, [{:send, octets}]}
 
   def handle({:trying, _, _}, {:answer, _status, _tag, octets}, now, timers),
     do: completed(octets, now, timers)
