@@ -566,6 +566,12 @@ defmodule Sippet.Transactions do
   end
 
   @doc """
+  Has a server's INVITE wait so many milliseconds for an answer, from now and from each provisional response on.
+  """
+  @spec wait(Stack.t(), Server.Key.t(), pos_integer) :: :ok | :error
+  def wait(stack, key, ms), do: post(stack, key, {:patience, ms})
+
+  @doc """
   The process that owns a transaction, or `nil`.
   """
   @spec owner(Stack.t(), key) :: pid | nil

@@ -44,7 +44,7 @@ defmodule Sippet.Robustness.EnduranceTest do
 
     # The core that never answers holds its INVITEs for 200 s by default; and 32 s more while their ACK is awaited
     # (Timer H). So that both are over in 40 s; the slow core answers before.
-    Keyword.merge([answer_timeout: 7_000], options)
+    Keyword.merge([answer_timeout: 7_000, ring_timeout: 7_000], options)
   end
 
   # Not by SIPp, which belongs to a test.

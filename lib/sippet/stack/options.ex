@@ -26,9 +26,17 @@ defmodule Sippet.Stack.Options do
              [
                answer_timeout: [
                  type: :positive,
+                 default: 60_000,
+                 doc:
+                   "ms after which an INVITE to which the core has sent nothing but 100 gets 500, and the core `:no_answer`"
+               ],
+               ring_timeout: [
+                 type: :positive,
+                 # RFC3261§16.6 step 11 - above Timer C, which is larger than 3 minutes
                  default: 200_000,
                  doc:
-                   "ms after which an INVITE that the core never answers gets 500, and the core `:no_answer`"
+                   "the same for an INVITE that rings: ms from each 101 to 199 on. `Sippet.Proxy.ResponseContext` waits for " <>
+                     "as long as its Timer C, whatever this is"
                ],
                max_transactions: [
                  type: :positive,
@@ -127,6 +135,7 @@ defmodule Sippet.Stack.Options do
           t2: pos_integer,
           t4: pos_integer,
           answer_timeout: pos_integer,
+          ring_timeout: pos_integer,
           max_transactions: pos_integer,
           max_pending: pos_integer | :infinity,
           max_pending_bytes: pos_integer | :infinity,

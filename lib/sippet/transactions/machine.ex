@@ -19,6 +19,7 @@ defmodule Sippet.Transactions.Machine do
     * `{:acked, to_tag}` - the ACK of a 2xx came, which has a branch of its own
     * `{:answer, status, to_tag, octets}` - the core has answered
     * `{:repeat, to_tag, octets}` - the core wants its 2xx repeated until the ACK comes
+    * `{:patience, ms}` - the core waits so long for others to answer a server's INVITE
     * `{:reply, octets}` - the core has answered finally, and wants nothing remembered of it
     * `{:trying, octets}` - the 100 that the machine asked for by `{:make, 100}`
     * `{:response, status, response}` - a client's response came
@@ -37,6 +38,7 @@ defmodule Sippet.Transactions.Machine do
           | {:answer, 100..699, String.t() | nil, binary}
           | {:repeat, String.t() | nil, binary}
           | {:reply, binary}
+          | {:patience, pos_integer}
           | {:trying, binary}
           | {:response, 100..699, Message.response()}
           | {:acknowledge, binary}
