@@ -50,8 +50,15 @@ defmodule Sippet.Stack.Options do
                  type: :limit,
                  default: 10_000,
                  doc:
-                   "requests at a time that the core or the far end is not done with (6 to 11 KB each); a new one over " <>
+                   "requests other than INVITE at a time that the core is not done with (6 to 11 KB each); a new one over " <>
                      "them gets 503 with Retry-After, and of a source that holds most of them earlier"
+               ],
+               max_invites: [
+                 type: :limit,
+                 default: 10_000,
+                 doc:
+                   "INVITEs at a time that wait for the core, ring, or wait for the ACK of a refusal; at the limit refusals that " <>
+                     "wait for their ACK go first, then the oldest INVITE of a stranger to which the core has sent nothing"
                ],
                max_pending_bytes: [
                  type: :limit,
@@ -138,6 +145,7 @@ defmodule Sippet.Stack.Options do
           ring_timeout: pos_integer,
           max_transactions: pos_integer,
           max_pending: pos_integer | :infinity,
+          max_invites: pos_integer | :infinity,
           max_pending_bytes: pos_integer | :infinity,
           max_requests: pos_integer | :infinity,
           stateless: boolean,

@@ -264,6 +264,7 @@ defmodule Sippet.Transactions.Actions do
 
   defp transition(stack, row(state: state) = row, event, name) do
     answer_cancel_before(stack, row, event)
+    keep_place(stack, row, event)
 
     case machine(row).handle(state, event, Clock.now(stack), timers(stack, row)) do
       {:terminated, reason, actions} ->
@@ -274,6 +275,13 @@ defmodule Sippet.Transactions.Actions do
         carry_all(stack, row(row, state: state), actions, name)
     end
   end
+
+  # An INVITE that rings does not lose its place.
+  defp keep_place(stack, row(place: :invite) = row, {:answer, status, _tag, _octets})
+       when status in 101..199,
+       do: Overload.unlist(stack.overload, listed(row))
+
+  defp keep_place(_stack, _row, _event), do: :ok
 
   # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
   defp answer_cancel_before(stack, row(cancelled: true) = row, {:reply, octets}),
@@ -343,6 +351,17 @@ defmodule Sippet.Transactions.Actions do
       response = Message.to_response(OwnMessages.request(stack, row), status)
       tag = Key.own(Key.tag(response.headers.to))
       {row, [{:answer, status, tag, Message.to_string(response)}]}
+    else
+      {row, []}
+    end
+  end
+
+  # RFC3261§8.2.7 - without a transaction; unless the core was faster
+  defp carry(stack, row, {:refuse, status}, _name) do
+    if Rows.claim?(stack, row(row, :number)) do
+      Overload.answered(stack.overload)
+      response = OwnMessages.refusal(OwnMessages.request(stack, row), status)
+      {row, transmit(stack, row, Message.to_string(response))}
     else
       {row, []}
     end
@@ -564,6 +583,7 @@ defmodule Sippet.Transactions.Actions do
     finishes? = Rows.finished_state?(state) and not Rows.finished_state?(was)
     row = due(stack, row, finishes?)
     row = if finishes?, do: forget_returned(stack, row), else: row
+    if finishes?, do: list_refused(stack, row)
     Rows.update(stack, before, release(stack, row))
     :ok
   end
@@ -609,17 +629,52 @@ defmodule Sippet.Transactions.Actions do
     do: Deadlines.unset(stack, worker, at, number)
 
   # It is not pending any more, once it is answered and no callback runs for it.
-  defp release(stack, row(running: nil, pending: octets, source: source, state: state) = row)
-       when octets > 0 do
-    if state == nil or Rows.finished_state?(state) do
-      Overload.leave(stack.overload, source, octets)
-      row(row, pending: 0)
-    else
-      row
-    end
+  defp release(_stack, row(place: nil) = row), do: row
+
+  defp release(stack, row(running: nil, state: state) = row) do
+    row = if state == nil or Rows.finished_state?(state), do: leave(stack, row), else: row
+    if gives_back?(row), do: leave_place(stack, row), else: row
   end
 
   defp release(_stack, row), do: row
+
+  defp leave(_stack, row(pending: 0) = row), do: row
+
+  defp leave(stack, row(pending: octets, source: source) = row) do
+    Overload.leave(stack.overload, source, octets)
+    row(row, pending: 0)
+  end
+
+  # An INVITE has its place until its ACK is there, or is another transaction's.
+  defp gives_back?(row(state: nil)), do: true
+  defp gives_back?(row(place: :request, state: state)), do: Rows.finished_state?(state)
+  defp gives_back?(row(state: state)), do: elem(state, 0) in [:confirmed, :accepted]
+
+  defp leave_place(stack, row(place: place, source: source) = row) do
+    Overload.leave_place(stack.overload, source, place)
+    if place == :invite, do: Overload.unlist(stack.overload, listed(row))
+    row(row, place: nil)
+  end
+
+  # By its age, and what tells it from others.
+  defp listed(row) do
+    {number, started} = Rows.turn(row)
+    {started, number}
+  end
+
+  # What waits for an ACK goes first where there is no room for others.
+  defp list_refused(stack, row(place: :invite, state: state) = row) do
+    Overload.unlist(stack.overload, listed(row))
+    if elem(state, 0) == :completed, do: Overload.list(stack.overload, :refused, listed(row))
+  end
+
+  defp list_refused(_stack, _row), do: :ok
+
+  @doc """
+  Lists an INVITE among those that may lose their place, as nobody knows its sender.
+  """
+  @spec list_unanswered(Stack.t(), Rows.row()) :: :ok
+  def list_unanswered(stack, row), do: Overload.list(stack.overload, :unanswered, listed(row))
 
   @doc """
   Looks at a row whose time has come.

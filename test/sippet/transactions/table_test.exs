@@ -151,6 +151,8 @@ defmodule Sippet.Transactions.TableTest.Driver do
        when event in ["300-699 without a transaction", "200-699 without a transaction"],
        do: context |> Map.put(:status, 486) |> step({:reply, "486"})
 
+  defp happen(context, "its place is another's"), do: step(context, :lose_place)
+
   # The stack makes a 500 in place of the core.
   defp happen(context, "the core fails"), do: answer(context, 500)
 
@@ -309,6 +311,10 @@ defmodule Sippet.Transactions.TableTest.Driver do
     assert sent(context) == ["500"]
   end
 
+  defp check("503 without a transaction, `:overload` to the core", context) do
+    assert actions(context) == [:abandon, {:refuse, 503}, {:tell, :receive_error, :overload}]
+  end
+
   defp check("sent, repeated", context) do
     check("sent", context)
     check_2xx_repeated(context)
@@ -368,6 +374,9 @@ defmodule Sippet.Transactions.TableTest.Driver do
 
       {event, _told} when event in ["a send fails", "host unreachable"] ->
         :transport_error = reason
+
+      {"its place is another's", _told} ->
+        assert reason == :overload
 
       {"64·T1 without" <> _rest, []} ->
         assert {reason, actions(context)} == {:timeout, [:abandon]}

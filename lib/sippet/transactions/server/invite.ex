@@ -49,6 +49,7 @@ defmodule Sippet.Transactions.Server.Invite do
   | Timer I | | | ends | |
   | Timer L | | | | ends; `:no_ack` to the core if a 2xx is still being repeated |
   | a send fails | reason to the core | reason to the core | ignored | reason to the core |
+  | its place is another's | 503 without a transaction, `:overload` to the core; ends | ends | ignored | ignored |
   | terminate | ends | ends | ends | ends |
 
   Whatever else comes is ignored in every state. That a send failed is told once for each response, and ends nothing
@@ -146,6 +147,10 @@ defmodule Sippet.Transactions.Server.Invite do
     {{:completed, octets, tag, g_at, interval, h_at, false}, [{:send, octets}, :finished]}
   end
 
+  def handle({:proceeding, _, _, _, _, _}, :lose_place, _now, _timers) do
+    {:terminated, :overload, [:abandon, {:refuse, 503}, {:tell, :receive_error, :overload}]}
+  end
+
   # RFC3261§8.2.7 - what is known of its ACK is known without state
   def handle({:proceeding, _, _, _, _, _}, {:reply, octets}, _now, _timers),
     do: {:terminated, :normal, [{:send, octets}]}
@@ -188,6 +193,10 @@ defmodule Sippet.Transactions.Server.Invite do
 
   def handle({:completed, octets, tag, at, ms, h_at, false}, {:error, reason}, _now, _timers),
     do: {{:completed, octets, tag, at, ms, h_at, true}, [{:tell, :receive_error, reason}]}
+
+  # Its ACK is known without state.
+  def handle({:completed, _, _, _, _, _, _}, :lose_place, _now, _timers),
+    do: {:terminated, :overload, []}
 
   ## Confirmed
 
