@@ -18,6 +18,11 @@ defmodule Sippet.AmplificationTest do
       "Call-ID: 1\r\nCSeq: 1 #{method}\r\nContact: <sip:c@d>\r\n\r\n"
   end
 
+  defp request(method, :malformed),
+    do: String.replace(request(method), "CSeq: 1", "CSeq: x")
+
+  defp request(method, _sound), do: request(method)
+
   # What each core does with a request, in the words of the table.
   defmodule Core do
     use Sippet.Core
@@ -60,14 +65,14 @@ defmodule Sippet.AmplificationTest do
     {"an INVITE that the core never answers", "INVITE", :silent},
     {"200 to another request", "OPTIONS", :ok},
     {"a challenge to another request by `send/2`", "REGISTER", :challenge_by_transaction},
-    {"400 of the stack's own", "OPTIONS\t", :silent},
+    {"400 of the stack's own", "OPTIONS", :malformed},
     {"481 to a CANCEL", "CANCEL", :silent}
   ]
 
   defp table do
     rows =
       for {what, method, does} <- @rows do
-        request = request(method)
+        request = request(method, does)
         sent = sent(request, does)
         octets = sent |> Enum.map(&byte_size/1) |> Enum.sum()
         factor = :erlang.float_to_binary(octets / byte_size(request), decimals: 1)
