@@ -23,6 +23,7 @@ defmodule Sippet.Transactions do
     Location,
     Owners,
     Path,
+    Place,
     Quoted,
     Rows,
     Server,
@@ -183,7 +184,7 @@ defmodule Sippet.Transactions do
         state: Actions.first_state(stack, machine, transport),
         running: :request,
         pending: if(source, do: byte_size(octets), else: 0),
-        place: if(source, do: place(request)),
+        place: if(source, do: Place.of(request)),
         owner: owner_of_new(stack, request, key),
         octets: Key.own(octets),
         transport: Path.keep(stack, transport),
@@ -196,7 +197,7 @@ defmodule Sippet.Transactions do
       )
 
     with :ok <- room(stack, origin[:seen]), :ok <- insert(stack, row) do
-      enter(stack, row, origin[:seen])
+      Place.take(stack, row, origin[:seen])
       Aliases.claim(stack, row)
 
       for {:responses, _hash} <- row(row, :names),
@@ -207,9 +208,6 @@ defmodule Sippet.Transactions do
     end
   end
 
-  defp place(%Message{start_line: %{method: :invite}}), do: :invite
-  defp place(_request), do: :request
-
   # A part of all transactions is kept for who is seen.
   defp room(_stack, nil), do: :ok
 
@@ -217,17 +215,6 @@ defmodule Sippet.Transactions do
     if count(stack) < Overload.limit(limit, :unseen) or seen.() != nil,
       do: :ok,
       else: {:error, :overload}
-  end
-
-  defp enter(_stack, row(place: nil), _seen), do: :ok
-
-  defp enter(stack, row(place: place, source: source, pending: octets) = row, seen) do
-    Overload.enter(stack.overload, source, place, octets)
-
-    if place == :invite and Overload.crowded?(stack.overload) and seen != nil and seen.() == nil,
-      do: Actions.list_unanswered(stack, row)
-
-    :ok
   end
 
   @doc """

@@ -23,6 +23,7 @@ defmodule Sippet.Transactions.Actions do
     OwnMessages,
     Owners,
     Path,
+    Place,
     Rows,
     Workers
   }
@@ -264,7 +265,7 @@ defmodule Sippet.Transactions.Actions do
 
   defp transition(stack, row(state: state) = row, event, name) do
     answer_cancel_before(stack, row, event)
-    keep_place(stack, row, event)
+    Place.keep(stack, row, event)
 
     case machine(row).handle(state, event, Clock.now(stack), timers(stack, row)) do
       {:terminated, reason, actions} ->
@@ -275,13 +276,6 @@ defmodule Sippet.Transactions.Actions do
         carry_all(stack, row(row, state: state), actions, name)
     end
   end
-
-  # An INVITE that rings does not lose its place.
-  defp keep_place(stack, row(place: :invite) = row, {:answer, status, _tag, _octets})
-       when status in 101..199,
-       do: Overload.unlist(stack.overload, listed(row))
-
-  defp keep_place(_stack, _row, _event), do: :ok
 
   # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
   defp answer_cancel_before(stack, row(cancelled: true) = row, {:reply, octets}),
@@ -570,7 +564,7 @@ defmodule Sippet.Transactions.Actions do
   ## The end of a step
 
   defp settle(stack, before, row(id: {:ended, _number}) = row) do
-    row = release(stack, row)
+    row = Place.release(stack, row)
 
     if row(row, :running) == nil,
       do: Rows.delete_ended(stack, row),
@@ -583,8 +577,8 @@ defmodule Sippet.Transactions.Actions do
     finishes? = Rows.finished_state?(state) and not Rows.finished_state?(was)
     row = due(stack, row, finishes?)
     row = if finishes?, do: forget_returned(stack, row), else: row
-    if finishes?, do: list_refused(stack, row)
-    Rows.update(stack, before, release(stack, row))
+    if finishes?, do: Place.finished(stack, row)
+    Rows.update(stack, before, Place.release(stack, row))
     :ok
   end
 
@@ -627,54 +621,6 @@ defmodule Sippet.Transactions.Actions do
 
   defp unset(stack, row(due: at, worker: worker, number: number)),
     do: Deadlines.unset(stack, worker, at, number)
-
-  # It is not pending any more, once it is answered and no callback runs for it.
-  defp release(_stack, row(place: nil) = row), do: row
-
-  defp release(stack, row(running: nil, state: state) = row) do
-    row = if state == nil or Rows.finished_state?(state), do: leave(stack, row), else: row
-    if gives_back?(row), do: leave_place(stack, row), else: row
-  end
-
-  defp release(_stack, row), do: row
-
-  defp leave(_stack, row(pending: 0) = row), do: row
-
-  defp leave(stack, row(pending: octets, source: source) = row) do
-    Overload.leave(stack.overload, source, octets)
-    row(row, pending: 0)
-  end
-
-  # An INVITE has its place until its ACK is there, or is another transaction's.
-  defp gives_back?(row(state: nil)), do: true
-  defp gives_back?(row(place: :request, state: state)), do: Rows.finished_state?(state)
-  defp gives_back?(row(state: state)), do: elem(state, 0) in [:confirmed, :accepted]
-
-  defp leave_place(stack, row(place: place, source: source) = row) do
-    Overload.leave_place(stack.overload, source, place)
-    if place == :invite, do: Overload.unlist(stack.overload, listed(row))
-    row(row, place: nil)
-  end
-
-  # By its age, and what tells it from others.
-  defp listed(row) do
-    {number, started} = Rows.turn(row)
-    {started, number}
-  end
-
-  # What waits for an ACK goes first where there is no room for others.
-  defp list_refused(stack, row(place: :invite, state: state) = row) do
-    Overload.unlist(stack.overload, listed(row))
-    if elem(state, 0) == :completed, do: Overload.list(stack.overload, :refused, listed(row))
-  end
-
-  defp list_refused(_stack, _row), do: :ok
-
-  @doc """
-  Lists an INVITE among those that may lose their place, as nobody knows its sender.
-  """
-  @spec list_unanswered(Stack.t(), Rows.row()) :: :ok
-  def list_unanswered(stack, row), do: Overload.list(stack.overload, :unanswered, listed(row))
 
   @doc """
   Looks at a row whose time has come.
@@ -796,7 +742,7 @@ defmodule Sippet.Transactions.Actions do
 
       # None, or one that could not be started.
       _none ->
-        release(stack, row(row, state: nil, running: nil))
+        Place.release(stack, row(row, state: nil, running: nil))
         Rows.delete(stack, row)
     end
 
