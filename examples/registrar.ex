@@ -24,6 +24,7 @@ defmodule Examples.Registrar do
 
     children = [
       {Location, configure(name, options)},
+      {DigestAuth.NonceStore, name: nonces(name)},
       {Sippet, [name: name, core: __MODULE__] ++ Keyword.get(options, :stack, [])},
       {Sippet.Transports.UDP, udp}
     ]
@@ -45,6 +46,9 @@ defmodule Examples.Registrar do
     name
   end
 
+  @doc "The name of the nonce store that must be running where there are users."
+  def nonces(name), do: Module.concat(name, Nonces)
+
   @impl true
   def receive_request(_ack, nil, _stack), do: :ok
 
@@ -53,7 +57,7 @@ defmodule Examples.Registrar do
 
     with :ok <- UAS.validate(request, allow: ["REGISTER"]),
          :ok <- known(request, request.start_line.request_uri, config),
-         {:ok, user} <- authenticate(request, config),
+         {:ok, user} <- authenticate(request, stack, config),
          :ok <- authorize(request, user),
          :ok <- known(request, to(request), config) do
       Sippet.send(stack, Location.register(stack, request, config.binding))
@@ -70,11 +74,13 @@ defmodule Examples.Registrar do
   end
 
   # RFC3261§10.3, step 3
-  defp authenticate(request, %{users: nil}), do: {:ok, to(request).userinfo}
+  defp authenticate(request, _stack, %{users: nil}), do: {:ok, to(request).userinfo}
 
-  defp authenticate(request, %{users: users, realm: realm}) do
+  defp authenticate(request, stack, %{users: users, realm: realm}) do
     secret = fn user -> with :error <- Map.fetch(users, user), do: {:error, :unknown} end
-    DigestAuth.authenticate(request, realm, secret, algorithm: "MD5")
+    # RFC3261§10.2 - the REGISTERs of a client have one Call-ID: no honest one minds the binding.
+    options = [algorithm: "MD5", store: nonces(stack), bind: :call_id]
+    DigestAuth.authenticate(request, realm, secret, options)
   end
 
   # RFC3261§10.3, step 4 - users change their own bindings

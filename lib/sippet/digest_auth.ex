@@ -292,7 +292,9 @@ defmodule Sippet.DigestAuth do
       {:error, :unchallengeable}
     else
       response = Message.to_response(request, status)
-      {:ok, Message.put_header(response, header(status), Server.challenges(realm, options))}
+
+      {:ok,
+       Message.put_header(response, header(status), Server.challenges(request, realm, options))}
     end
   end
 

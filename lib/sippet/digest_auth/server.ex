@@ -15,14 +15,14 @@ defmodule Sippet.DigestAuth.Server do
   @opaque_size 18
 
   @doc """
-  The challenges for a realm, one for each algorithm, in the order given.
+  The challenges to a request for a realm, one for each algorithm, in the order given.
   """
-  @spec challenges(String.t(), map) :: [{String.t(), map}, ...]
-  def challenges(realm, options) do
+  @spec challenges(Message.request(), String.t(), map) :: [{String.t(), map}, ...]
+  def challenges(request, realm, options) do
     common =
       %{
         "realm" => realm,
-        "nonce" => options.nonce || Nonce.create(realm, options.secret, now(options)),
+        "nonce" => options.nonce || nonce(request, realm, options),
         "opaque" => options.opaque || random(),
         "qop" => options.qop
       }
@@ -31,6 +31,12 @@ defmodule Sippet.DigestAuth.Server do
 
     for name <- List.wrap(options.algorithm), do: {"Digest", Map.put(common, "algorithm", name)}
   end
+
+  defp nonce(request, realm, options),
+    do: Nonce.create(scope(request, realm, options.bind), options.secret, now(options))
+
+  defp scope(_request, realm, nil), do: {realm, nil}
+  defp scope(request, realm, :call_id), do: {realm, Message.get_header(request, :call_id, "")}
 
   # RFC7616§3.3 - what is false by default is left out
   defp flag(params, _name, false), do: params
@@ -57,6 +63,7 @@ defmodule Sippet.DigestAuth.Server do
 
   defp fetch(request, realm, options) do
     Credentials.fetch(request, header(options.status), realm, %{
+      scope: scope(request, realm, options.bind),
       secret: options.secret,
       algorithm: Enum.map(List.wrap(options.algorithm), &elem(Algorithm.parse(&1), 1)),
       qop: String.split(options.qop, [",", " "], trim: true)
@@ -78,21 +85,29 @@ defmodule Sippet.DigestAuth.Server do
   defp now(%{now: nil}), do: System.system_time(:microsecond)
   defp now(%{now: milliseconds}), do: milliseconds * 1000
 
-  # RFC3261§22.4 - it is not necessarily a failure if the two are not equivalent
   defp same_resource(_request, _credentials, :any), do: :ok
 
   defp same_resource(request, %{params: %{"uri" => uri}}, policy) do
     if agrees?(policy, uri, request), do: :ok, else: {:error, :uri_mismatch}
   end
 
-  defp agrees?(:equivalent, text, %{start_line: %{request_uri: request_uri}}) do
+  # RFC3261§22.1 - an ACK carries the credentials of its INVITE; it goes to the Contact of the 2xx
+  defp agrees?(:equivalent, _text, %{start_line: %{method: :ack}}), do: true
+
+  # RFC7616§3.4.6 - the uri designates the resource of the Request-Line
+  defp agrees?(:equivalent, text, %{start_line: %{request_uri: request_uri}}),
+    do: text == to_string(request_uri) or equivalent?(text, request_uri)
+
+  defp agrees?(policy, text, request), do: policy.(text, request) == true
+
+  defp equivalent?(text, %URI{} = request_uri) do
     case URI.parse(text) do
       {:ok, uri} -> URI.equivalent(uri, request_uri)
       {:error, _error} -> false
     end
   end
 
-  defp agrees?(policy, text, request), do: policy.(text, request) == true
+  defp equivalent?(_text, _request_uri), do: false
 
   # Whatever the look-up says, the same digests are made and compared: how long it takes does not tell users from others.
   defp proven(request, credentials, lookup, options) do
@@ -167,7 +182,7 @@ defmodule Sippet.DigestAuth.Server do
        params
        |> Map.take(["qop", "cnonce", "nc"])
        |> Map.put("rspauth", Computation.rspauth(algorithm, ha1, params, response.body))
-       |> next_nonce(realm, options)}
+       |> next_nonce(request, realm, options)}
     else
       {:unknown, _username, _secret} -> {:error, :unknown_user}
       {:error, reason} when is_atom(reason) -> {:error, reason}
@@ -175,8 +190,8 @@ defmodule Sippet.DigestAuth.Server do
     end
   end
 
-  defp next_nonce(info, _realm, %{nextnonce: false}), do: info
+  defp next_nonce(info, _request, _realm, %{nextnonce: false}), do: info
 
-  defp next_nonce(info, realm, %{nextnonce: true} = options),
-    do: Map.put(info, "nextnonce", Nonce.create(realm, options.secret, now(options)))
+  defp next_nonce(info, request, realm, %{nextnonce: true} = options),
+    do: Map.put(info, "nextnonce", nonce(request, realm, options))
 end
