@@ -171,6 +171,12 @@ defmodule Sippet.DigestAuth do
   the request had are replaced. CSeq and the branch of the topmost Via are left to the caller; see
   above.
 
+  Credentials that the request carries for other realms count on: their `nc` grows by one
+  (RFC 7616 §3.4), so that a proxy that has accepted them accepts them again when the server
+  behind it asks. `authenticate` is called with those realms, too. Credentials stay as they are
+  where it returns an error or has no clause for the realm, and where the user or the secret that
+  it returns is not the one that they were made with.
+
   ## Options
 
   #{Options.docs(Schema.client())}
