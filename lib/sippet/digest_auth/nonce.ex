@@ -44,7 +44,7 @@ defmodule Sippet.DigestAuth.Nonce do
   @doc """
   Whether the nonce is older than `max_age`, in milliseconds.
 
-  One of the future comes of a clock that was set back, or of another node's; it may be as far off as an old one.
+  One of the future comes of another node's clock; it may be as far off as an old one.
   """
   @spec expired?(id, pos_integer, integer) :: boolean
   def expired?({issued, _random}, max_age, now), do: abs(now - issued) > max_age * 1000

@@ -4,6 +4,7 @@ defmodule Sippet.DigestAuth.Server do
 
   alias Sippet.DigestAuth.Account
   alias Sippet.DigestAuth.Algorithm
+  alias Sippet.DigestAuth.Clock
   alias Sippet.DigestAuth.Computation
   alias Sippet.DigestAuth.Credentials
   alias Sippet.DigestAuth.Nonce
@@ -82,7 +83,7 @@ defmodule Sippet.DigestAuth.Server do
     if Nonce.expired?(nonce, options.max_age, now(options)), do: {:error, :stale}, else: :ok
   end
 
-  defp now(%{now: nil}), do: System.system_time(:microsecond)
+  defp now(%{now: nil}), do: Clock.now()
   defp now(%{now: milliseconds}), do: milliseconds * 1000
 
   defp same_resource(_request, _credentials, :any), do: :ok
