@@ -161,10 +161,8 @@ defmodule Examples.Registrar.Location do
 
   @impl true
   def handle_info(:sweep, table) do
-    now = System.os_time(:second)
-
     for {key, bindings} <- :ets.tab2list(table),
-        do: store(table, key, Binding.current(bindings, now))
+        do: store(table, key, Binding.current(bindings))
 
     {:noreply, table, {:continue, :wait}}
   end
