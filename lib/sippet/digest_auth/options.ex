@@ -73,6 +73,12 @@ defmodule Sippet.DigestAuth.Options do
         default: nil,
         doc: "the name of a `Sippet.DigestAuth.NonceStore`, which must be running"
       ],
+      limit: [
+        type: :atom,
+        default: nil,
+        doc:
+          "the name of a `Sippet.DigestAuth.FailureLimit`, which must be running. By default no failed login is counted"
+      ],
       bind: [
         type: {:custom, &(&1 == :call_id), ":call_id"},
         default: nil,
@@ -136,6 +142,12 @@ defmodule Sippet.DigestAuth.Options do
         default: 401,
         doc:
           "what the challenge is sent with: 401 goes with Authorization, 407 with Proxy-Authorization"
+      ],
+      address: [
+        type: {:custom, fn _any -> true end, ":source, any other term or nil"},
+        default: :source,
+        doc:
+          "the sender that a failed login counts for with `:limit`. `:source` is the IP address that the request came from, by its `source`. Behind a proxy that is the proxy's: give the address of the client that the proxy tells, or `nil` to limit by user alone"
       ],
       nextnonce: [
         type: :boolean,

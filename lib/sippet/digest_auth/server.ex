@@ -7,6 +7,7 @@ defmodule Sippet.DigestAuth.Server do
   alias Sippet.DigestAuth.Clock
   alias Sippet.DigestAuth.Computation
   alias Sippet.DigestAuth.Credentials
+  alias Sippet.DigestAuth.FailureLimit
   alias Sippet.DigestAuth.Nonce
   alias Sippet.DigestAuth.NonceStore
   alias Sippet.Message
@@ -56,7 +57,7 @@ defmodule Sippet.DigestAuth.Server do
     with {:ok, credentials} <- fetch(request, realm, options),
          :ok <- current(request, credentials, options),
          :ok <- same_resource(request, credentials, options.uri),
-         {:ok, username} <- proven(request, credentials, lookup, options),
+         {:ok, username} <- limited(request, credentials, lookup, options),
          :ok <- unused(request, credentials, options.store) do
       {:ok, username}
     end
@@ -109,6 +110,28 @@ defmodule Sippet.DigestAuth.Server do
   end
 
   defp equivalent?(_text, _request_uri), do: false
+
+  defp limited(request, credentials, lookup, %{limit: nil} = options),
+    do: proven(request, credentials, lookup, options)
+
+  # RFC3261§22.1 - an ACK is accepted with what its INVITE was accepted with
+  defp limited(%{start_line: %{method: :ack}} = request, credentials, lookup, options),
+    do: proven(request, credentials, lookup, options)
+
+  defp limited(request, credentials, lookup, %{limit: limit} = options) do
+    %{username: username, params: %{"realm" => realm}} = credentials
+    subjects = FailureLimit.subjects(realm, username, address(options.address, request))
+
+    with :ok <- FailureLimit.check(limit, subjects),
+         {:error, reason} <- proven(request, credentials, lookup, options) do
+      FailureLimit.record(limit, subjects)
+      {:error, reason}
+    end
+  end
+
+  defp address(:source, %{source: %{remote: {ip, _port}}}), do: ip
+  defp address(:source, _request), do: nil
+  defp address(given, _request), do: given
 
   # Whatever the look-up says, the same digests are made and compared: how long it takes does not tell users from others.
   defp proven(request, credentials, lookup, options) do
