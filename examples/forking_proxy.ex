@@ -27,6 +27,7 @@ defmodule Examples.ForkingProxy do
       record_route: Keyword.get(options, :record_route, true),
       routes: Map.new(options[:routes] || %{}, fn {domain, uri} -> {domain, URI.parse!(uri)} end),
       users: options[:proxy_users],
+      bind: options[:bind],
       realm: options[:realm] || hd(options[:domains] || ["example.com"]),
       context: Keyword.take(options, [:timer_c])
     })
@@ -72,7 +73,7 @@ defmodule Examples.ForkingProxy do
     else
       secret = fn user -> with :error <- Map.fetch(config.users, user), do: {:error, :unknown} end
 
-      options = [status: 407, store: Registrar.nonces(stack), bind: :call_id]
+      options = [status: 407, store: Registrar.nonces(stack), bind: config.bind]
 
       with {:ok, _user} <- DigestAuth.authenticate(request, config.realm, secret, options),
            do: {:ok, drop_credentials(request, config.realm)}

@@ -3,8 +3,8 @@ defmodule Examples.Registrar do
   A registrar: knows where the users of its domains can be reached (RFC 3261 §10.3).
 
   Options: `:name` of the stack, `:address` and `:port` to listen on, `:domains`, and `:users` as `%{name => password}`, or
-  `nil` to believe everybody. `:stack` has more options of the stack (`Sippet`); the others are those of
-  `Sippet.Binding.register/3`.
+  `nil` to believe everybody; `:bind` as `Sippet.DigestAuth` has it. `:stack` has more options of the stack (`Sippet`); the
+  others are those of `Sippet.Binding.register/3`.
   """
 
   use Supervisor
@@ -40,6 +40,7 @@ defmodule Examples.Registrar do
       domains: Enum.map(domains, &String.downcase/1),
       realm: options[:realm] || hd(domains),
       users: options[:users],
+      bind: options[:bind],
       binding: Keyword.take(options, @binding_options)
     })
 
@@ -76,10 +77,9 @@ defmodule Examples.Registrar do
   # RFC3261§10.3, step 3
   defp authenticate(request, _stack, %{users: nil}), do: {:ok, to(request).userinfo}
 
-  defp authenticate(request, stack, %{users: users, realm: realm}) do
+  defp authenticate(request, stack, %{users: users, realm: realm, bind: bind}) do
     secret = fn user -> with :error <- Map.fetch(users, user), do: {:error, :unknown} end
-    # RFC3261§10.2 - the REGISTERs of a client have one Call-ID: no honest one minds the binding.
-    options = [algorithm: "MD5", store: nonces(stack), bind: :call_id]
+    options = [algorithm: "MD5", store: nonces(stack), bind: bind]
     DigestAuth.authenticate(request, realm, secret, options)
   end
 

@@ -61,7 +61,7 @@ defmodule Examples.RegistrarTest do
       assert assert_response(stack, 420, request).headers.unsupported == ["path"]
     end
 
-    @tag registrar: [users: %{"bob" => "secret"}]
+    @tag registrar: [users: %{"bob" => "secret"}, bind: :call_id]
     test "3. credentials are good once, and for one Call-ID", %{stack: stack} do
       request = register(stack, [])
       challenge = assert_response(stack, 401, request)

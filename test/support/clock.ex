@@ -1,7 +1,8 @@
 defmodule Sippet.Clock do
   @moduledoc false
-  # A VM of its own whose wall clock a test sets, while the clock of the machine stays. A C library that is preloaded moves
-  # the time of day; `+C multi_time_warp` has the VM follow it (erts, "Time and Time Correction in Erlang").
+  # A VM of its own whose wall clock a test sets, while the clock of the machine stays. A C
+  # library that is preloaded moves the time of day; `+C multi_time_warp` has the VM follow it
+  # (erts, "Time and Time Correction in Erlang").
 
   import Sippet.Wait
 

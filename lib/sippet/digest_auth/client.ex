@@ -42,8 +42,8 @@ defmodule Sippet.DigestAuth.Client do
     end
   end
 
-  # RFC7616§3.4 - nc counts the requests that were sent with a nonce, this one too. Whoever stands before the one that asks
-  # has accepted what the request carries, and would refuse its count now.
+  # RFC7616§3.4 - nc counts the requests that were sent with a nonce, this one too. Whoever stands
+  # before the one that asks has accepted what the request carries, and would refuse its count now.
   defp carried(request, targets, authenticate) do
     asked = MapSet.new(targets, fn {key, realm, _challenges} -> {key, realm} end)
 
@@ -66,7 +66,8 @@ defmodule Sippet.DigestAuth.Client do
 
   defp count_on(params, _request, _authenticate), do: params
 
-  # Programs written for sippet 1.0 were asked for the realms of the challenges alone, and may have clauses for no other.
+  # Programs written for sippet 1.0 were asked for the realms of the challenges alone, and may have
+  # clauses for no other.
   defp ask_again(authenticate, realm) do
     ask(authenticate, realm)
   rescue

@@ -43,28 +43,30 @@ defmodule Sippet.DigestAuth.FailureLimit do
       options = [store: MyApp.Nonces, limit: MyApp.Failures]
       Sippet.DigestAuth.verify(request, "biloxi.com", &MyApp.secret/1, options)
 
-  A login fails with `:wrong_response` or `:unknown_user`. Once a user or an address has failed too often,
-  `Sippet.DigestAuth.verify/4` returns `{:error, :too_many_failures}` without a call of the look-up, until the count's
-  window is over. Refused logins are not counted again, and a login that succeeds takes nothing off a count.
-  `Sippet.DigestAuth.authenticate/4` answers 403. An ACK is never refused (RFC 3261 §22.1).
+  A login fails with `:wrong_response` or `:unknown_user`. Once a user or an address has failed
+  too often, `Sippet.DigestAuth.verify/4` returns `{:error, :too_many_failures}` without a call of
+  the look-up, until the count's window is over. Refused logins are not counted again, and a login
+  that succeeds takes nothing off a count. `Sippet.DigestAuth.authenticate/4` answers 403. An ACK
+  is never refused (RFC 3261 §22.1).
 
-  No honest client comes near the defaults: one with a wrong password that registers every 30 seconds fails ten times in
-  a window. An attacker gets 20 passwords for a user in five minutes. Three things to know before you use a limit:
+  No honest client comes near the defaults: one with a wrong password that registers every 30
+  seconds fails ten times in a window. An attacker tries 20 passwords for a user in each window.
+  Three things to know before you use a limit:
 
-    * Whoever fails often enough as a user locks that user out for the rest of the window. `max_per_user: :infinity`
-      leaves the limit by address alone.
+    * Whoever fails often enough as a user locks that user out for the rest of the window.
+      `max_per_user: :infinity` leaves the limit by address alone.
     * Behind a proxy, all clients have the address of the proxy. Give the option `:address` of
       `Sippet.DigestAuth.verify/4` then.
     * Over UDP an attacker can write any source address, and no limit by address holds him.
 
-  Names are counted as they were sent: where your look-up takes `Bob` for `bob`, they are two users here. Logins that are
-  judged at the same time may exceed a limit by as many.
+  Names are counted as they were sent: where your look-up takes `Bob` for `bob`, they are two
+  users here, and so is the hash of a name (`:userhash`). Logins that are judged at the same time may exceed a limit by as many.
 
   ## The process
 
-  The process owns a table of at most `:max_entries` counts, each under a hash of the user or the address, in about 250
-  bytes. `verify/4` reads the table in the process of its caller. Only a failed login waits for this process. If the
-  process ends, all counts are lost.
+  The process owns a table of at most `:max_entries` counts, each under a hash of the user or the
+  address, in about 250 bytes. `verify/4` reads the table in the process of its caller. Only a
+  failed login waits for this process. If the process ends, all counts are lost.
 
   ## Options
 
@@ -132,7 +134,8 @@ defmodule Sippet.DigestAuth.FailureLimit do
   def subjects(realm, username, address),
     do: [{:user, realm, username}, {:address, network(address)}]
 
-  # RFC4291§2.5.4 - who has one IPv6 address has the other 2**64 of its subnet. §2.5.5.2 - but for an IPv4 address in one.
+  # RFC4291§2.5.4 - who has one IPv6 address has the other 2**64 of its subnet. §2.5.5.2 - but for
+  # an IPv4 address in one.
   defp network({0, 0, 0, 0, 0, 0xFFFF, high, low}), do: {:ipv4, high, low}
   defp network({a, b, c, d, _, _, _, _}), do: {:ipv6, a, b, c, d}
   defp network({a, b, c, d}), do: {:ipv4, a * 256 + b, c * 256 + d}
@@ -189,7 +192,8 @@ defmodule Sippet.DigestAuth.FailureLimit do
     :ets.lookup_element(name, :config, 2)
   end
 
-  # A row is {key, when its window began, count}. The queue has the rows in the order of their windows, each once.
+  # A row is {key, when its window began, count}. The queue has the rows in the order of their
+  # windows, each once.
   @impl true
   def init(options) do
     :ets.new(options.name, [:set, :protected, :named_table, read_concurrency: true])
