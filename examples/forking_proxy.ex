@@ -27,12 +27,14 @@ defmodule Examples.ForkingProxy do
       record_route: Keyword.get(options, :record_route, true),
       routes: Map.new(options[:routes] || %{}, fn {domain, uri} -> {domain, URI.parse!(uri)} end),
       users: options[:proxy_users],
+      bind: options[:bind],
       realm: options[:realm] || hd(options[:domains] || ["example.com"]),
       context: Keyword.take(options, [:timer_c])
     })
 
     children = [
       {Registrar.Location, Registrar.configure(name, options)},
+      {DigestAuth.NonceStore, name: Registrar.nonces(name)},
       {Sippet, [name: name, core: __MODULE__] ++ Keyword.get(options, :stack, [])},
       {UDP, udp}
     ]
@@ -52,8 +54,9 @@ defmodule Examples.ForkingProxy do
     own = [sent_by(stack)]
 
     with :ok <- Proxy.validate(request, own: own),
+         # The digest covers the Request-URI as it came.
+         {:ok, request} <- authorize(request, stack, config),
          request = Proxy.preprocess_route(request, own),
-         {:ok, request} <- authorize(request, config),
          {:ok, targets, route} <- targets(request, stack, config) do
       forward(request, key, stack, config, targets, route)
     else
@@ -64,13 +67,15 @@ defmodule Examples.ForkingProxy do
   end
 
   # RFC3261§22.3 - who begins something says who they are; what belongs to a dialog was let in by its first request.
-  defp authorize(%Message{headers: %{to: {_, _, to}}, start_line: line} = request, config) do
+  defp authorize(%Message{headers: %{to: {_, _, to}}, start_line: line} = request, stack, config) do
     if config.users == nil or line.method == :register or is_map_key(to, "tag") do
       {:ok, drop_credentials(request, config.realm)}
     else
       secret = fn user -> with :error <- Map.fetch(config.users, user), do: {:error, :unknown} end
 
-      with {:ok, _user} <- DigestAuth.authenticate(request, config.realm, secret, status: 407),
+      options = [status: 407, store: Registrar.nonces(stack), bind: config.bind]
+
+      with {:ok, _user} <- DigestAuth.authenticate(request, config.realm, secret, options),
            do: {:ok, drop_credentials(request, config.realm)}
     end
   end

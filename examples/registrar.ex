@@ -3,8 +3,8 @@ defmodule Examples.Registrar do
   A registrar: knows where the users of its domains can be reached (RFC 3261 §10.3).
 
   Options: `:name` of the stack, `:address` and `:port` to listen on, `:domains`, and `:users` as `%{name => password}`, or
-  `nil` to believe everybody. `:stack` has more options of the stack (`Sippet`); the others are those of
-  `Sippet.Binding.register/3`.
+  `nil` to believe everybody; `:bind` as `Sippet.DigestAuth` has it. `:stack` has more options of the stack (`Sippet`); the
+  others are those of `Sippet.Binding.register/3`.
   """
 
   use Supervisor
@@ -24,6 +24,7 @@ defmodule Examples.Registrar do
 
     children = [
       {Location, configure(name, options)},
+      {DigestAuth.NonceStore, name: nonces(name)},
       {Sippet, [name: name, core: __MODULE__] ++ Keyword.get(options, :stack, [])},
       {Sippet.Transports.UDP, udp}
     ]
@@ -39,11 +40,15 @@ defmodule Examples.Registrar do
       domains: Enum.map(domains, &String.downcase/1),
       realm: options[:realm] || hd(domains),
       users: options[:users],
+      bind: options[:bind],
       binding: Keyword.take(options, @binding_options)
     })
 
     name
   end
+
+  @doc "The name of the nonce store that must be running where there are users."
+  def nonces(name), do: Module.concat(name, Nonces)
 
   @impl true
   def receive_request(_ack, nil, _stack), do: :ok
@@ -53,7 +58,7 @@ defmodule Examples.Registrar do
 
     with :ok <- UAS.validate(request, allow: ["REGISTER"]),
          :ok <- known(request, request.start_line.request_uri, config),
-         {:ok, user} <- authenticate(request, config),
+         {:ok, user} <- authenticate(request, stack, config),
          :ok <- authorize(request, user),
          :ok <- known(request, to(request), config) do
       Sippet.send(stack, Location.register(stack, request, config.binding))
@@ -70,11 +75,12 @@ defmodule Examples.Registrar do
   end
 
   # RFC3261§10.3, step 3
-  defp authenticate(request, %{users: nil}), do: {:ok, to(request).userinfo}
+  defp authenticate(request, _stack, %{users: nil}), do: {:ok, to(request).userinfo}
 
-  defp authenticate(request, %{users: users, realm: realm}) do
+  defp authenticate(request, stack, %{users: users, realm: realm, bind: bind}) do
     secret = fn user -> with :error <- Map.fetch(users, user), do: {:error, :unknown} end
-    DigestAuth.authenticate(request, realm, secret, algorithm: "MD5")
+    options = [algorithm: "MD5", store: nonces(stack), bind: bind]
+    DigestAuth.authenticate(request, realm, secret, options)
   end
 
   # RFC3261§10.3, step 4 - users change their own bindings
@@ -155,10 +161,8 @@ defmodule Examples.Registrar.Location do
 
   @impl true
   def handle_info(:sweep, table) do
-    now = System.os_time(:second)
-
     for {key, bindings} <- :ets.tab2list(table),
-        do: store(table, key, Binding.current(bindings, now))
+        do: store(table, key, Binding.current(bindings))
 
     {:noreply, table, {:continue, :wait}}
   end

@@ -3,7 +3,7 @@ defmodule Sippet.Binding do
     now: [
       type: {:custom, &is_integer/1, "seconds since 1970"},
       default: nil,
-      doc: "the time to go by instead of the system's"
+      doc: "the time to go by, instead of the clocks; bindings are then judged by `expires_at`"
     ],
     default_expires: [
       type: :positive,
@@ -44,20 +44,30 @@ defmodule Sippet.Binding do
     * `contact` - `{display_name, uri, parameters}`, without `expires`
     * `expires_at` - when it ends, in seconds since 1970
     * `call_id`, `cseq` - of the REGISTER that made it
+    * `deadline` - when it ends by the monotonic clock of this VM; of the library alone, and `nil` by default
+
+  A binding lasts for a duration, whatever becomes of the wall clock: in the VM that made it, `deadline` counts. In any
+  other VM, as after a restart or on another node, `expires_at` counts. Store the four other fields, or all: a
+  `deadline` of another VM is passed over.
   """
 
-  alias Sippet.{Digits, Message, Options, URI}
+  alias Sippet.{Digits, Message, Options, Secret, URI}
   alias Sippet.Message.Typed
 
   @enforce_keys [:contact, :expires_at, :call_id, :cseq]
-  defstruct [:contact, :expires_at, :call_id, :cseq]
+  defstruct [:contact, :expires_at, :call_id, :cseq, :deadline]
 
   @type t :: %__MODULE__{
           contact: {String.t(), URI.t(), %{String.t() => String.t()}},
           expires_at: integer,
           call_id: String.t(),
-          cseq: non_neg_integer
+          cseq: non_neg_integer,
+          deadline: {vm :: non_neg_integer, seconds :: integer} | nil
         }
+
+  # The wall clock, and the monotonic one with the VM that it is of. Where the caller gives the time, that is the wall
+  # clock's, and there is no other.
+  @typep now :: %{wall: integer, vm: non_neg_integer | nil, monotonic: integer | nil}
 
   # RFC3261§10.3 - a request for as long as this is never too brief
   @hour 3_600
@@ -95,8 +105,8 @@ defmodule Sippet.Binding do
           {:ok, [t], Message.response()} | {:error, Message.response()}
   def register(bindings, request, options \\ []) do
     options = Options.validate!(options, @options)
-    now = options.now || System.os_time(:second)
-    current = current(bindings, now)
+    now = now(options.now)
+    current = unexpired(bindings, now)
 
     case update(current, request, now, options) do
       {:ok, bindings} -> {:ok, bindings, accepted(request, bindings, now)}
@@ -104,18 +114,33 @@ defmodule Sippet.Binding do
     end
   end
 
+  @spec now(integer | nil) :: now
+  defp now(nil) do
+    <<vm::64, _rest::binary>> = Secret.fetch(__MODULE__)
+    %{wall: System.os_time(:second), vm: vm, monotonic: System.monotonic_time(:second)}
+  end
+
+  defp now(seconds) when is_integer(seconds), do: %{wall: seconds, vm: nil, monotonic: nil}
+
+  defp left(%__MODULE__{deadline: {vm, at}}, %{vm: vm, monotonic: now}), do: at - now
+  defp left(%__MODULE__{expires_at: at}, %{wall: now}), do: at - now
+
   @doc """
-  Those of the bindings that have not expired.
+  Returns the bindings that have not expired.
+
+  `now` is in seconds since 1970. Without it the clocks count, as the documentation of the module says.
   """
-  @spec current([t], integer) :: [t]
-  def current(bindings, now), do: Enum.filter(bindings, &(&1.expires_at > now))
+  @spec current([t], integer | nil) :: [t]
+  def current(bindings, now \\ nil), do: unexpired(bindings, now(now))
+
+  defp unexpired(bindings, now), do: Enum.filter(bindings, &(left(&1, now) > 0))
 
   @doc """
   The URIs of the bindings that are current, those of one q-value in one list, from the highest to the lowest (§16.6): a
   proxy may try those of a list in parallel, and the lists one after another.
   """
-  @spec targets([t], integer) :: [[URI.t()]]
-  def targets(bindings, now \\ System.os_time(:second)) do
+  @spec targets([t], integer | nil) :: [[URI.t()]]
+  def targets(bindings, now \\ nil) do
     bindings
     |> current(now)
     |> Enum.group_by(&q/1, fn %__MODULE__{contact: {_name, uri, _params}} -> uri end)
@@ -210,11 +235,14 @@ defmodule Sippet.Binding do
     if interval == 0 do
       others
     else
+      seconds = min(interval, options.max_expires)
+
       others ++
         [
           %__MODULE__{
             contact: {name, uri, Map.delete(params, "expires")},
-            expires_at: now + min(interval, options.max_expires),
+            expires_at: now.wall + seconds,
+            deadline: if(now.vm, do: {now.vm, now.monotonic + seconds}),
             call_id: request.headers.call_id,
             cseq: number
           }
@@ -234,7 +262,7 @@ defmodule Sippet.Binding do
       request
       |> Message.to_response(200)
       |> Message.delete_header(:record_route)
-      |> Message.put_header(:date, date(now))
+      |> Message.put_header(:date, date(now.wall))
 
     case for(binding <- bindings, do: contact(binding, now)) do
       [] -> response
@@ -244,8 +272,8 @@ defmodule Sippet.Binding do
 
   defp date(now), do: now |> DateTime.from_unix!() |> DateTime.to_naive()
 
-  defp contact(%__MODULE__{contact: {name, uri, params}, expires_at: expires_at}, now),
-    do: {name, uri, Map.put(params, "expires", Integer.to_string(expires_at - now))}
+  defp contact(%__MODULE__{contact: {name, uri, params}} = binding, now),
+    do: {name, uri, Map.put(params, "expires", Integer.to_string(left(binding, now)))}
 
   defp refused(request, 423, options) do
     request

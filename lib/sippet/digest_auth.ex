@@ -56,7 +56,7 @@ defmodule Sippet.DigestAuth do
             {:ok, username} ->
               register(request, username)
 
-            {:error, :invalid_credentials} ->
+            {:error, reason} when reason in [:invalid_credentials, :uri_mismatch] ->
               Sippet.Message.to_response(request, 400)
 
             {:error, reason} ->
@@ -70,7 +70,8 @@ defmodule Sippet.DigestAuth do
 
   The nonces need no memory: each says when it was made, is signed with a secret, and is good for one realm and
   for `:max_age`. In that time the same credentials, with the same method and the same `uri`, are good again: who overhears
-  a REGISTER can repeat it. A `Sippet.DigestAuth.NonceStore` makes them good once.
+  a REGISTER can repeat it. A `Sippet.DigestAuth.NonceStore` makes them good once, and a
+  `Sippet.DigestAuth.FailureLimit` limits how many passwords can be tried.
 
       iex> request = Sippet.Message.build_request(:register, "sip:biloxi.com")
       iex> secret = fn
@@ -96,9 +97,10 @@ defmodule Sippet.DigestAuth do
   | `:invalid_credentials` | the header or a parameter is malformed, or one is missing | 400 |
   | `:unsupported_algorithm` | an algorithm that is not in `:algorithm` | 401 or 407 |
   | `:unsupported_qop` | a protection that is not in `:qop` | 401 or 407 |
-  | `:invalid_nonce` | not made with this secret for this realm | 401 or 407, stale |
+  | `:invalid_nonce` | not made with this secret for this realm or, with `:bind`, for this Call-ID | 401 or 407, stale |
   | `:stale` | the nonce is too old | 401 or 407, stale |
-  | `:uri_mismatch` | the `uri` is not the one that `:uri` asks for | 400 |
+  | `:uri_mismatch` | the `uri` does not name the Request-URI (RFC 7616 §3.4.6), or is not what `:uri` asks for | 400 |
+  | `:too_many_failures` | a `Sippet.DigestAuth.FailureLimit` was reached; the look-up is not called | 403 |
   | `:unknown_user` | the look-up gave an error | 401, 407 or 403 |
   | `:wrong_response` | the password is wrong, or the look-up knows no digest for the algorithm | the same |
   | `:replayed` | right, but it was used before | 401 or 407, stale |
@@ -158,6 +160,7 @@ defmodule Sippet.DigestAuth do
           | :invalid_nonce
           | :stale
           | :uri_mismatch
+          | :too_many_failures
           | :unknown_user
           | :wrong_response
           | :replayed
@@ -170,6 +173,12 @@ defmodule Sippet.DigestAuth do
   the first is answered with MD5, if `:algorithms` has that. Credentials for the same realm that
   the request had are replaced. CSeq and the branch of the topmost Via are left to the caller; see
   above.
+
+  Credentials that the request carries for other realms count on: their `nc` grows by one
+  (RFC 7616 §3.4), so that a proxy that has accepted them accepts them again when the server
+  behind it asks. `authenticate` is called with those realms, too. Credentials stay as they are
+  where it returns an error or has no clause for the realm, and where the user or the secret that
+  it returns is not the one that they were made with.
 
   ## Options
 
@@ -292,7 +301,9 @@ defmodule Sippet.DigestAuth do
       {:error, :unchallengeable}
     else
       response = Message.to_response(request, status)
-      {:ok, Message.put_header(response, header(status), Server.challenges(realm, options))}
+
+      {:ok,
+       Message.put_header(response, header(status), Server.challenges(request, realm, options))}
     end
   end
 
@@ -324,7 +335,7 @@ defmodule Sippet.DigestAuth do
   Verifies the credentials of a request as `verify/4` does, and gives the response to send where it refuses them.
 
   The response is that of the table above: the challenge of `make_response/4`, with the option `:status` 407 that of a
-  proxy, or 400. An ACK and a CANCEL can't be challenged, and get 403, which to an ACK is not sent.
+  proxy, 400 or 403. An ACK and a CANCEL can't be challenged, and get 403, which to an ACK is not sent.
 
       iex> request = Sippet.Message.build_request(:register, "sip:biloxi.com")
       iex> secret = fn "bob" -> {:ok, "zanzibar"} end
@@ -346,8 +357,14 @@ defmodule Sippet.DigestAuth do
   defp refusal(reason, request, _realm, _options) when reason in @malformed,
     do: Message.to_response(request, 400)
 
+  # RFC3261§21.4.4 - authorization will not help
+  defp refusal(:too_many_failures, request, _realm, _options),
+    do: Message.to_response(request, 403)
+
   defp refusal(reason, request, realm, options) do
-    {status, options} = options |> Keyword.delete(:nextnonce) |> Keyword.pop(:status, 401)
+    {status, options} =
+      options |> Keyword.drop([:nextnonce, :address]) |> Keyword.pop(:status, 401)
+
     options = Keyword.put(options, :stale, reason in @nonce_refused)
 
     case make_response(request, status, realm, options) do

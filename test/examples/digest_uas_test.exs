@@ -17,11 +17,18 @@ defmodule Examples.DigestUASTest do
   describe "against SIPp" do
     @describetag Peers.tags(:sipp)
 
-    # SIPp knows MD5 alone, and gives up where another algorithm stands first.
+    # SIPp knows MD5 alone, and gives up where another algorithm stands first. The `uri` of its credentials is what it is
+    # given, without its scheme.
+    defp arguments(address, password) do
+      "sip:" <> request_uri = uri("bob", address)
+
+      ~w(-s alice -au alice -auth_uri #{request_uri} -ap #{password}) ++
+        example_scenario("uac_message")
+    end
 
     test "a message is taken with the right password" do
       {_stack, address} = start(algorithm: "MD5")
-      arguments = ~w(-s alice -au alice -ap secret) ++ example_scenario("uac_message")
+      arguments = arguments(address, "secret")
       result = address |> SIPp.run(arguments, calls: 3) |> SIPp.assert_success()
       assert result.successful == 3
       for _ <- 1..3, do: assert_received({:delivered, "alice", "Watson, come here."})
@@ -29,8 +36,7 @@ defmodule Examples.DigestUASTest do
 
     test "and refused with a wrong one" do
       {_stack, address} = start(algorithm: "MD5")
-      arguments = ~w(-s alice -au alice -ap wrong) ++ example_scenario("uac_message")
-      result = SIPp.run(address, arguments)
+      result = SIPp.run(address, arguments(address, "wrong"))
       assert {result.exit, result.failed} == {1, 1}
       assert result.errors =~ "SIP/2.0 401 Unauthorized"
     end

@@ -167,6 +167,12 @@ defmodule Examples.ForkingProxyTest do
       {:ok, invite} = Sippet.DigestAuth.make_request(invite, challenge, password)
       send_request(alice, put_in(invite.headers.cseq, {2, :invite}))
       refute Message.has_header?(assert_came(bob, :invite), :proxy_authorization)
+
+      # Who has overheard that cannot call with it.
+      replay = repeated(put_in(invite.headers.cseq, {2, :invite}))
+      send_request(alice, replay)
+      refused = assert_came(alice, {407, :invite})
+      assert [{"Digest", %{"stale" => "true"}}] = refused.headers.proxy_authenticate
     end
   end
 

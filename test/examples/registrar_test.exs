@@ -6,6 +6,7 @@ defmodule Examples.RegistrarTest do
   import Sippet.Test
 
   alias Examples.Registrar
+  alias Sippet.DigestAuth
 
   describe "against SIPp" do
     @describetag Peers.tags(:sipp)
@@ -32,6 +33,7 @@ defmodule Examples.RegistrarTest do
       stack = context.test
       options = [domains: ["test.local"]] ++ Map.get(context, :registrar, [])
       start_supervised!({Registrar.Location, Registrar.configure(stack, options)})
+      start_supervised!({DigestAuth.NonceStore, name: Registrar.nonces(stack)})
       start_supervised!({Sippet.Test, name: stack, core: Registrar})
       %{stack: stack}
     end
@@ -59,12 +61,29 @@ defmodule Examples.RegistrarTest do
       assert assert_response(stack, 420, request).headers.unsupported == ["path"]
     end
 
+    @tag registrar: [users: %{"bob" => "secret"}, bind: :call_id]
+    test "3. credentials are good once, and for one Call-ID", %{stack: stack} do
+      request = register(stack, [])
+      challenge = assert_response(stack, 401, request)
+      bob = fn "test.local" -> {:ok, "bob", "secret"} end
+      {:ok, again} = DigestAuth.make_request(request, challenge, bob)
+
+      elsewhere = Message.put_header(repeated(again), :call_id, "another")
+      refused = assert_response(stack, 401, deliver(stack, elsewhere))
+      assert [{"Digest", %{"stale" => "true"}}] = refused.headers.www_authenticate
+
+      assert_response(stack, 200, deliver(stack, repeated(again)))
+      replayed = again |> repeated() |> repeated()
+      refused = assert_response(stack, 401, deliver(stack, replayed))
+      assert [{"Digest", %{"stale" => "true"}}] = refused.headers.www_authenticate
+    end
+
     @tag registrar: [users: %{"alice" => "secret"}]
     test "4. nobody registers for another", %{stack: stack} do
       request = register(stack, [])
       challenge = assert_response(stack, 401, request)
       alice = fn "test.local" -> {:ok, "alice", "secret"} end
-      {:ok, again} = Sippet.DigestAuth.make_request(request, challenge, alice)
+      {:ok, again} = DigestAuth.make_request(request, challenge, alice)
       assert_response(stack, 403, deliver(stack, repeated(again)))
     end
 

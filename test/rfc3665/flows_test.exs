@@ -207,6 +207,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     {:ok, request} = DigestAuth.repeat_request(request, &bobs_password/1)
     send_request(bob, request)
     assert_came(bob, {200, :register})
+    request.headers.authorization
   end
 
   @mailto [{"", %URI{scheme: "mailto", authority: "bob@biloxi.example.com"}, %{}}]
@@ -222,10 +223,10 @@ defmodule Sippet.RFC3665.FlowsTest do
     credentials = registered(bob, address, server)
     CallFlow.assert_flow(expected("2.1"), parties)
 
-    repeated(bob, server, credentials, contact: @mailto)
+    credentials = repeated(bob, server, credentials, contact: @mailto)
     CallFlow.assert_flow(expected("2.2"), parties)
 
-    repeated(bob, server, credentials, [])
+    credentials = repeated(bob, server, credentials, [])
     CallFlow.assert_flow(expected("2.3"), parties)
 
     repeated(bob, server, credentials, contact: "*", expires: 0)

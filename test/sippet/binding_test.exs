@@ -1,11 +1,12 @@
 defmodule Sippet.BindingTest do
   use ExUnit.Case, async: true
 
-  alias Sippet.{Binding, Message, URI}
+  alias Sippet.{Binding, Clock, Message, URI}
 
   doctest Binding
 
   @now 1_000_000
+  @day 86_400
 
   defp contact(uri, params \\ %{}), do: {"", URI.parse!(uri), params}
 
@@ -248,6 +249,79 @@ defmodule Sippet.BindingTest do
         Binding.register(bindings, request(record_route: route), now: @now + 3_600)
 
       assert Map.take(response.headers, [:contact, :record_route]) == %{}
+    end
+  end
+
+  # Without the option `now`.
+  describe "a time that nobody gives" do
+    test "is the monotonic clock's for what was registered in this VM" do
+      {:ok, [binding] = bindings, _response} =
+        Binding.register([], request(contact: [contact("sip:a@h")], expires: 100))
+
+      assert_in_delta binding.expires_at, System.os_time(:second) + 100, 2
+      assert Binding.current(bindings) == bindings
+      assert [[_uri]] = Binding.targets(bindings)
+
+      # As if the wall clock had been set back, and forward.
+      for shift <- [-@day, @day] do
+        shifted = [%{binding | expires_at: binding.expires_at + shift}]
+        assert Binding.current(shifted) == shifted
+        {:ok, _bindings, response} = Binding.register(shifted, request([], 2))
+        assert [{"", _uri, %{"expires" => expires}}] = response.headers.contact
+        assert_in_delta String.to_integer(expires), 100, 2
+      end
+
+      # A time that is given counts.
+      assert Binding.current(bindings, binding.expires_at) == []
+      assert Binding.targets(bindings, binding.expires_at) == []
+    end
+
+    test "is the wall clock's for what comes from elsewhere" do
+      {:ok, [binding], _response} =
+        Binding.register([], request(contact: [contact("sip:a@h")], expires: 100))
+
+      fields = [contact: binding.contact, call_id: "one", cseq: 1]
+      now = System.os_time(:second)
+
+      for {expires_at, current?} <- [{now + 50, true}, {now - 1, false}] do
+        stored = struct!(Binding, [expires_at: expires_at] ++ fields)
+        assert Binding.current([stored]) == if(current?, do: [stored], else: [])
+      end
+    end
+  end
+
+  describe "the wall clock of a VM that is set" do
+    missing = Clock.missing()
+
+    if missing do
+      IO.puts(:stderr, "\nSKIPPED: clocks that are set: #{missing}")
+      @describetag skip: missing
+    end
+
+    @describetag :tmp_dir
+    @describetag timeout: 300_000
+
+    test "ends no binding before its time, and keeps none", %{tmp_dir: folder} do
+      clock = Clock.start(folder, 0)
+      request = request(contact: [contact("sip:a@h")], expires: 3_600)
+      {:ok, bindings, _response} = Clock.call(clock, Binding, :register, [[], request])
+
+      Clock.set(clock, 2 * @day)
+      assert [[_uri]] = Clock.call(clock, Binding, :targets, [bindings])
+      {:ok, ^bindings, response} = Clock.call(clock, Binding, :register, [bindings, request([])])
+      assert [{"", _uri, %{"expires" => expires}}] = response.headers.contact
+      assert String.to_integer(expires) in 3_000..3_600
+
+      # They are kept as a whole, and read by another VM, whose clock is right.
+      kept = :erlang.term_to_binary(bindings)
+      later = Clock.start(folder, 1_800)
+      bindings = :erlang.binary_to_term(kept)
+      {:ok, ^bindings, response} = Clock.call(later, Binding, :register, [bindings, request([])])
+      assert [{"", _uri, %{"expires" => expires}}] = response.headers.contact
+      assert String.to_integer(expires) in 1_200..1_800
+
+      much_later = Clock.start(folder, 3_700)
+      assert Clock.call(much_later, Binding, :targets, [bindings]) == []
     end
   end
 

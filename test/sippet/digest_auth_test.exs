@@ -320,10 +320,31 @@ defmodule Sippet.DigestAuthTest do
       assert DigestAuth.verify(next, @realm, nobody, now: 699_999) == {:error, :stale}
     end
 
+    # RFC7616§3.4.6
+    test "a uri that names another resource than the Request-URI, before anything is looked up" do
+      next = answered(request())
+      nobody = fn _username -> flunk("looked up") end
+
+      for other <- [
+            "sip:bob@192.0.2.4",
+            "sip:bob@biloxi.com:5060",
+            "sips:bob@biloxi.com",
+            "tel:1"
+          ] do
+        moved = put_in(next.start_line.request_uri, Sippet.URI.parse!(other))
+        assert DigestAuth.verify(moved, @realm, nobody) == {:error, :uri_mismatch}
+        assert {:error, response} = DigestAuth.authenticate(moved, @realm, nobody)
+        assert response.start_line.status_code == 400
+      end
+
+      garbage = change(next, %{"uri" => "not a uri"})
+      assert DigestAuth.verify(garbage, @realm, nobody) == {:error, :uri_mismatch}
+    end
+
     test "a uri by the policy given" do
       next = answered(request())
       forwarded = put_in(next.start_line.request_uri, Sippet.URI.parse!("sip:bob@192.0.2.4"))
-      assert DigestAuth.verify(forwarded, @realm, &lookup/1) == {:ok, "bob"}
+      assert DigestAuth.verify(forwarded, @realm, &lookup/1, uri: :any) == {:ok, "bob"}
 
       assert DigestAuth.verify(forwarded, @realm, &lookup/1, uri: :equivalent) ==
                {:error, :uri_mismatch}
@@ -334,11 +355,6 @@ defmodule Sippet.DigestAuthTest do
       assert DigestAuth.verify(forwarded, @realm, &lookup/1, uri: ours) == {:ok, "bob"}
 
       assert DigestAuth.verify(forwarded, @realm, &lookup/1, uri: fn _, _ -> false end) ==
-               {:error, :uri_mismatch}
-
-      garbage = change(next, %{"uri" => "not a uri"})
-
-      assert DigestAuth.verify(garbage, @realm, &lookup/1, uri: :equivalent) ==
                {:error, :uri_mismatch}
     end
 
@@ -375,7 +391,9 @@ defmodule Sippet.DigestAuthTest do
       assert DigestAuth.verify(other, @realm, &lookup/1) == {:error, :wrong_response}
 
       for name <- ["uri", "cnonce"] do
-        assert DigestAuth.verify(change(next, %{name => "sip:x"}), @realm, &lookup/1) ==
+        changed = change(next, %{name => "sip:x"})
+
+        assert DigestAuth.verify(changed, @realm, &lookup/1, uri: :any) ==
                  {:error, :wrong_response}
       end
 
@@ -464,6 +482,36 @@ defmodule Sippet.DigestAuthTest do
 
       assert DigestAuth.verify(ack, @realm, fn _ -> {:ok, "xanadu"} end) ==
                {:error, :wrong_response}
+    end
+  end
+
+  describe "RFC7616§3.4.6 the uri of the credentials" do
+    test "is compared as SIP URIs are, or by its octets" do
+      for {sent, came} <- [
+            {"sip:bob@biloxi.com", "sip:%62ob@BILOXI.com"},
+            {"sip:biloxi.com;transport=UDP", "sip:biloxi.com;transport=udp"},
+            {"tel:+1-201-555-0123", "tel:+12015550123"},
+            {"urn:service:sos", "urn:service:sos"},
+            {"sip:b@h;x=1;x=2", "sip:b@h;x=1;x=2"}
+          ] do
+        next =
+          answered(%{request() | start_line: Message.build_request(:invite, sent).start_line})
+
+        came = put_in(next.start_line.request_uri, Sippet.URI.parse!(came))
+        assert {sent, DigestAuth.verify(came, @realm, &lookup/1)} == {sent, {:ok, "bob"}}
+      end
+
+      # What is no URI at all is itself.
+      http = %Message{start_line: %Message.RequestLine{method: "GET", request_uri: "/dir"}}
+      assert DigestAuth.verify(answered(http), @realm, &lookup/1) == {:ok, "bob"}
+    end
+
+    # RFC3261§22.1 - an ACK repeats its INVITE's credentials; its Request-URI is the Contact of the 2xx (§13.2.2.4)
+    test "is the INVITE's in an ACK" do
+      next = answered(request())
+      contact = Sippet.URI.parse!("sip:bob@192.0.2.4")
+      line = %{next.start_line | method: :ack, request_uri: contact}
+      assert DigestAuth.verify(%{next | start_line: line}, @realm, &lookup/1) == {:ok, "bob"}
     end
   end
 
@@ -563,6 +611,58 @@ defmodule Sippet.DigestAuthTest do
       assert_raise ArgumentError, ~r/no nonce store named/, fn ->
         DigestAuth.verify(answered(request()), @realm, &lookup/1, store: :nowhere)
       end
+    end
+  end
+
+  describe "a nonce that is bound to its Call-ID" do
+    @bound [bind: :call_id]
+
+    defp call(call_id), do: Message.put_header(request(), :call_id, call_id)
+
+    test "is good for that Call-ID alone; another gets a stale challenge" do
+      next = answered(call("one"), @bound)
+      assert DigestAuth.verify(next, @realm, &lookup/1, @bound) == {:ok, "bob"}
+
+      nobody = fn _username -> flunk("looked up") end
+      other = Message.put_header(next, :call_id, "two")
+      assert DigestAuth.verify(other, @realm, nobody, @bound) == {:error, :invalid_nonce}
+      {:error, response} = DigestAuth.authenticate(other, @realm, nobody, @bound)
+      assert response.start_line.status_code == 401
+      assert [{"Digest", %{"stale" => "true"}}] = response.headers.www_authenticate
+
+      # The client answers that, and is in.
+      {:ok, again} = DigestAuth.make_request(other, response, &bob/1)
+      assert DigestAuth.verify(again, @realm, &lookup/1, @bound) == {:ok, "bob"}
+    end
+
+    test "is none of those that are not bound" do
+      for {made, read} <- [{@bound, []}, {[], @bound}] do
+        next = answered(call("one"), made)
+        assert DigestAuth.verify(next, @realm, &lookup/1, read) == {:error, :invalid_nonce}
+      end
+
+      # Where the realm ends and the Call-ID begins counts too.
+      {:ok, response} = DigestAuth.make_response(call("de"), 401, "abc", @bound)
+      {:ok, next} = DigestAuth.make_request(call("cde"), response, fn _ -> {:ok, "bob", "pw"} end)
+
+      moved =
+        Message.update_header(next, :authorization, nil, fn [{"Digest", params}] ->
+          [{"Digest", %{params | "realm" => "ab"}}]
+        end)
+
+      assert DigestAuth.verify(moved, "ab", &lookup/1, @bound) == {:error, :invalid_nonce}
+    end
+
+    test "is given so by Authentication-Info" do
+      next = answered(call("one"), @bound)
+      options = [nextnonce: true] ++ @bound
+      ok = Message.build_response(200)
+      {:ok, ok} = DigestAuth.put_authentication_info(ok, next, @realm, &lookup/1, options)
+      {:ok, %{"nextnonce" => nonce}} = DigestAuth.verify_response(ok, next, &bob/1)
+      {:ok, again} = DigestAuth.repeat_request(next, &bob/1, nonce: nonce)
+      assert DigestAuth.verify(again, @realm, &lookup/1, @bound) == {:ok, "bob"}
+      other = Message.put_header(again, :call_id, "two")
+      assert DigestAuth.verify(other, @realm, &lookup/1, @bound) == {:error, :invalid_nonce}
     end
   end
 

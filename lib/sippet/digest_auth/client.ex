@@ -38,9 +38,46 @@ defmodule Sippet.DigestAuth.Client do
 
     case for {:ok, key, params} <- answers, do: {key, params} do
       [] -> hd(answers)
-      given -> {:ok, put_all(request, given)}
+      given -> {:ok, put_all(request, carried(request, targets, authenticate) ++ given)}
     end
   end
+
+  # RFC7616§3.4 - nc counts the requests that were sent with a nonce, this one too. Whoever stands
+  # before the one that asks has accepted what the request carries, and would refuse its count now.
+  defp carried(request, targets, authenticate) do
+    asked = MapSet.new(targets, fn {key, realm, _challenges} -> {key, realm} end)
+
+    for {key, params} <- sent(request),
+        not MapSet.member?(asked, {key, params["realm"]}),
+        do: {key, count_on(params, request, authenticate)}
+  end
+
+  # Another user or secret than these were made with is of the realm that asks now: then they stay as they are.
+  defp count_on(%{"nc" => _nc, "realm" => realm} = params, request, authenticate) do
+    with {:ok, username, secret} <- ask_again(authenticate, realm),
+         known = fn ^realm -> {:ok, username, secret} end,
+         {:ok, ^params} <- again(params, request, known),
+         {:ok, next} <- again(recount(params, count(params) + 1), request, known) do
+      next
+    else
+      _other -> params
+    end
+  end
+
+  defp count_on(params, _request, _authenticate), do: params
+
+  # Programs written for sippet 1.0 were asked for the realms of the challenges alone, and may have
+  # clauses for no other.
+  defp ask_again(authenticate, realm) do
+    ask(authenticate, realm)
+  rescue
+    error in FunctionClauseError ->
+      if own?(error, Function.info(authenticate)),
+        do: {:error, :no_clause},
+        else: reraise(error, __STACKTRACE__)
+  end
+
+  defp own?(error, info), do: error.module == info[:module] and error.function == info[:name]
 
   defp put_all(request, given) do
     Enum.reduce(Keyword.values(@headers), request, fn key, request ->
@@ -253,14 +290,16 @@ defmodule Sippet.DigestAuth.Client do
   @spec repeat(Message.request(), (String.t() -> term), map) ::
           {:ok, Message.request()} | {:error, term}
   def repeat(request, authenticate, options) do
-    sent =
-      for key <- Keyword.values(@headers),
-          params <- usable(Header.digests(request, key)),
-          do: {key, params}
+    case sent(request) do
+      [] -> {:error, :no_credentials}
+      sent -> repeat_each(sent, request, authenticate, options)
+    end
+  end
 
-    if sent == [],
-      do: {:error, :no_credentials},
-      else: repeat_each(sent, request, authenticate, options)
+  defp sent(request) do
+    for key <- Keyword.values(@headers),
+        params <- usable(Header.digests(request, key)),
+        do: {key, params}
   end
 
   defp repeat_each(sent, request, authenticate, options) do

@@ -35,17 +35,17 @@ defmodule Sippet.DigestAuth.Credentials do
         {:error, :invalid_credentials}
 
       digests ->
-        digests |> Enum.filter(&(&1["realm"] == realm)) |> pick(options.secret) |> read(options)
+        digests |> Enum.filter(&(&1["realm"] == realm)) |> pick(options) |> read(options)
     end
   end
 
   # RFC3261§22.3 - several credentials may be for one realm, each with the nonce of another server. Ours is
   # looked for; there is no second guess at a password.
-  defp pick([], _secret), do: nil
+  defp pick([], _options), do: nil
 
-  defp pick([first | _] = candidates, secret) do
+  defp pick([first | _] = candidates, %{scope: scope, secret: secret}) do
     Enum.find_value(candidates, {first, nil}, fn params ->
-      case Nonce.read(params["nonce"] || "", params["realm"], secret) do
+      case Nonce.read(params["nonce"] || "", scope, secret) do
         {:ok, nonce} -> {params, nonce}
         :error -> nil
       end

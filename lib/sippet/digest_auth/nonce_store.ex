@@ -35,6 +35,9 @@ defmodule Sippet.DigestAuth.NonceStore do
 
   Each node has its own: where several nodes share a secret, credentials are accepted once by each.
 
+  A wall clock that is set back changes nothing: the times of nonces go on by the monotonic clock until the VM ends. A
+  clock that is set forward is followed, and makes the nonces that clients have older.
+
   ## Options
 
   #{Options.docs(@schema)}
@@ -42,6 +45,7 @@ defmodule Sippet.DigestAuth.NonceStore do
 
   use GenServer
 
+  alias Sippet.DigestAuth.Clock
   alias Sippet.DigestAuth.Nonce
 
   # How far below the highest count others may come in. One small integer holds as many bits.
@@ -112,13 +116,13 @@ defmodule Sippet.DigestAuth.NonceStore do
   @impl true
   def init(options) do
     table = :ets.new(options.name, [:ordered_set, :public, :named_table])
-    :ets.insert(table, {:floor, System.system_time(:microsecond), options.max_nonces})
+    :ets.insert(table, {:floor, Clock.now(), options.max_nonces})
     {:ok, schedule(options)}
   end
 
   @impl true
   def handle_info(:prune, options) do
-    prune(options.name, System.system_time(:microsecond) - options.max_age * 1000)
+    prune(options.name, Clock.now() - options.max_age * 1000)
     {:noreply, schedule(options)}
   end
 

@@ -73,13 +73,25 @@ defmodule Sippet.DigestAuth.Options do
         default: nil,
         doc: "the name of a `Sippet.DigestAuth.NonceStore`, which must be running"
       ],
+      limit: [
+        type: :atom,
+        default: nil,
+        doc:
+          "the name of a `Sippet.DigestAuth.FailureLimit`, which must be running. By default no failed login is counted"
+      ],
+      bind: [
+        type: {:custom, &(&1 == :call_id), ":call_id"},
+        default: nil,
+        doc:
+          "with `:call_id`, a nonce is good only in requests with the Call-ID of the request that it was made for. Another Call-ID gets a stale challenge, so a client needs one more round trip for each call; the REGISTERs of a client have one Call-ID (RFC 3261 §10.2)"
+      ],
       uri: [
         type:
           {:custom, &(&1 in [:any, :equivalent] or is_function(&1, 2)),
-           ":any, :equivalent or a function of the text and the request"},
-        default: :any,
+           ":equivalent, :any or a function of the text and the request"},
+        default: :equivalent,
         doc:
-          "which `uri` is accepted. Proxies change the Request-URI on the way, so that the two may differ (RFC 3261 §22.4); `:equivalent` wants them the same, a function gives `true` for what you would take requests for"
+          "which `uri` of the credentials is accepted. `:equivalent` accepts the Request-URI (RFC 7616 §3.4.6), compared by `Sippet.URI.equivalent/2` or octet by octet; an ACK, which repeats the credentials of its INVITE, is not compared. A proxy in front that rewrites the Request-URI makes the two differ (RFC 3261 §22.4): then give a function that returns `true` for each URI that you serve, or `:any`. With `:any`, credentials that were made for one URI are accepted with every other. See the guide \"Digest authentication\" for the risk"
       ],
       userhash: [
         type: :boolean,
@@ -130,6 +142,12 @@ defmodule Sippet.DigestAuth.Options do
         default: 401,
         doc:
           "what the challenge is sent with: 401 goes with Authorization, 407 with Proxy-Authorization"
+      ],
+      address: [
+        type: {:custom, fn _any -> true end, ":source, any other term or nil"},
+        default: :source,
+        doc:
+          "the sender that a failed login counts for with `:limit`. `:source` is the IP address that the request came from, by its `source`. Behind a proxy that is the proxy's: give the address of the client that the proxy tells, or `nil` to limit by user alone"
       ],
       nextnonce: [
         type: :boolean,

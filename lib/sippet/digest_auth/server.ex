@@ -4,8 +4,10 @@ defmodule Sippet.DigestAuth.Server do
 
   alias Sippet.DigestAuth.Account
   alias Sippet.DigestAuth.Algorithm
+  alias Sippet.DigestAuth.Clock
   alias Sippet.DigestAuth.Computation
   alias Sippet.DigestAuth.Credentials
+  alias Sippet.DigestAuth.FailureLimit
   alias Sippet.DigestAuth.Nonce
   alias Sippet.DigestAuth.NonceStore
   alias Sippet.Message
@@ -15,14 +17,14 @@ defmodule Sippet.DigestAuth.Server do
   @opaque_size 18
 
   @doc """
-  The challenges for a realm, one for each algorithm, in the order given.
+  The challenges to a request for a realm, one for each algorithm, in the order given.
   """
-  @spec challenges(String.t(), map) :: [{String.t(), map}, ...]
-  def challenges(realm, options) do
+  @spec challenges(Message.request(), String.t(), map) :: [{String.t(), map}, ...]
+  def challenges(request, realm, options) do
     common =
       %{
         "realm" => realm,
-        "nonce" => options.nonce || Nonce.create(realm, options.secret, now(options)),
+        "nonce" => options.nonce || nonce(request, realm, options),
         "opaque" => options.opaque || random(),
         "qop" => options.qop
       }
@@ -31,6 +33,12 @@ defmodule Sippet.DigestAuth.Server do
 
     for name <- List.wrap(options.algorithm), do: {"Digest", Map.put(common, "algorithm", name)}
   end
+
+  defp nonce(request, realm, options),
+    do: Nonce.create(scope(request, realm, options.bind), options.secret, now(options))
+
+  defp scope(_request, realm, nil), do: {realm, nil}
+  defp scope(request, realm, :call_id), do: {realm, Message.get_header(request, :call_id, "")}
 
   # RFC7616§3.3 - what is false by default is left out
   defp flag(params, _name, false), do: params
@@ -49,7 +57,7 @@ defmodule Sippet.DigestAuth.Server do
     with {:ok, credentials} <- fetch(request, realm, options),
          :ok <- current(request, credentials, options),
          :ok <- same_resource(request, credentials, options.uri),
-         {:ok, username} <- proven(request, credentials, lookup, options),
+         {:ok, username} <- limited(request, credentials, lookup, options),
          :ok <- unused(request, credentials, options.store) do
       {:ok, username}
     end
@@ -57,6 +65,7 @@ defmodule Sippet.DigestAuth.Server do
 
   defp fetch(request, realm, options) do
     Credentials.fetch(request, header(options.status), realm, %{
+      scope: scope(request, realm, options.bind),
       secret: options.secret,
       algorithm: Enum.map(List.wrap(options.algorithm), &elem(Algorithm.parse(&1), 1)),
       qop: String.split(options.qop, [",", " "], trim: true)
@@ -75,24 +84,54 @@ defmodule Sippet.DigestAuth.Server do
     if Nonce.expired?(nonce, options.max_age, now(options)), do: {:error, :stale}, else: :ok
   end
 
-  defp now(%{now: nil}), do: System.system_time(:microsecond)
+  defp now(%{now: nil}), do: Clock.now()
   defp now(%{now: milliseconds}), do: milliseconds * 1000
 
-  # RFC3261§22.4 - it is not necessarily a failure if the two are not equivalent
   defp same_resource(_request, _credentials, :any), do: :ok
 
   defp same_resource(request, %{params: %{"uri" => uri}}, policy) do
     if agrees?(policy, uri, request), do: :ok, else: {:error, :uri_mismatch}
   end
 
-  defp agrees?(:equivalent, text, %{start_line: %{request_uri: request_uri}}) do
+  # RFC3261§22.1 - an ACK carries the credentials of its INVITE; it goes to the Contact of the 2xx
+  defp agrees?(:equivalent, _text, %{start_line: %{method: :ack}}), do: true
+
+  # RFC7616§3.4.6 - the uri designates the resource of the Request-Line
+  defp agrees?(:equivalent, text, %{start_line: %{request_uri: request_uri}}),
+    do: text == to_string(request_uri) or equivalent?(text, request_uri)
+
+  defp agrees?(policy, text, request), do: policy.(text, request) == true
+
+  defp equivalent?(text, %URI{} = request_uri) do
     case URI.parse(text) do
       {:ok, uri} -> URI.equivalent(uri, request_uri)
       {:error, _error} -> false
     end
   end
 
-  defp agrees?(policy, text, request), do: policy.(text, request) == true
+  defp equivalent?(_text, _request_uri), do: false
+
+  defp limited(request, credentials, lookup, %{limit: nil} = options),
+    do: proven(request, credentials, lookup, options)
+
+  # RFC3261§22.1 - an ACK is accepted with what its INVITE was accepted with
+  defp limited(%{start_line: %{method: :ack}} = request, credentials, lookup, options),
+    do: proven(request, credentials, lookup, options)
+
+  defp limited(request, credentials, lookup, %{limit: limit} = options) do
+    %{username: username, params: %{"realm" => realm}} = credentials
+    subjects = FailureLimit.subjects(realm, username, address(options.address, request))
+
+    with :ok <- FailureLimit.check(limit, subjects),
+         {:error, reason} <- proven(request, credentials, lookup, options) do
+      FailureLimit.record(limit, subjects)
+      {:error, reason}
+    end
+  end
+
+  defp address(:source, %{source: %{remote: {ip, _port}}}), do: ip
+  defp address(:source, _request), do: nil
+  defp address(given, _request), do: given
 
   # Whatever the look-up says, the same digests are made and compared: how long it takes does not tell users from others.
   defp proven(request, credentials, lookup, options) do
@@ -167,7 +206,7 @@ defmodule Sippet.DigestAuth.Server do
        params
        |> Map.take(["qop", "cnonce", "nc"])
        |> Map.put("rspauth", Computation.rspauth(algorithm, ha1, params, response.body))
-       |> next_nonce(realm, options)}
+       |> next_nonce(request, realm, options)}
     else
       {:unknown, _username, _secret} -> {:error, :unknown_user}
       {:error, reason} when is_atom(reason) -> {:error, reason}
@@ -175,8 +214,8 @@ defmodule Sippet.DigestAuth.Server do
     end
   end
 
-  defp next_nonce(info, _realm, %{nextnonce: false}), do: info
+  defp next_nonce(info, _request, _realm, %{nextnonce: false}), do: info
 
-  defp next_nonce(info, realm, %{nextnonce: true} = options),
-    do: Map.put(info, "nextnonce", Nonce.create(realm, options.secret, now(options)))
+  defp next_nonce(info, request, realm, %{nextnonce: true} = options),
+    do: Map.put(info, "nextnonce", nonce(request, realm, options))
 end

@@ -387,6 +387,121 @@ defmodule Sippet.DigestAuth.ClientTest do
     end
   end
 
+  describe "make_request/4 where a proxy and a server ask" do
+    # A proxy and a server behind it, each with a store: what either has accepted is used up.
+    defp path(context) do
+      [proxy, server] = stores = for part <- ["proxy", "server"], do: :"#{context.test} #{part}"
+      for store <- stores, do: start_supervised!({DigestAuth.NonceStore, name: store})
+
+      fn request ->
+        with {:ok, "al"} <- pass(request, "proxy.example", status: 407, store: proxy),
+             do: pass(request, "biloxi.com", store: server)
+      end
+    end
+
+    defp pass(request, realm, options),
+      do: DigestAuth.authenticate(request, realm, &secret(realm, &1), options)
+
+    defp secret("proxy.example", "al"), do: {:ok, "pw"}
+    defp secret("biloxi.com", "bob"), do: {:ok, "zanzibar"}
+
+    defp both("proxy.example"), do: {:ok, "al", "pw"}
+    defp both("biloxi.com"), do: {:ok, "bob", "zanzibar"}
+
+    # The statuses that a request gets until it is let in.
+    defp statuses(request, path, authenticate \\ &both/1, left \\ 5) do
+      case path.(request) do
+        {:ok, user} ->
+          {[user], request}
+
+        {:error, %{start_line: line} = response} when left > 0 ->
+          {:ok, next} = DigestAuth.make_request(request, response, authenticate)
+          {later, last} = statuses(next, path, authenticate, left - 1)
+          {[line.status_code | later], last}
+      end
+    end
+
+    defp counts(request) do
+      for key <- [:proxy_authorization, :authorization],
+          {"Digest", params} <- request.headers[key],
+          do: params["nc"]
+    end
+
+    test "after 407 and 401 no credentials are sent twice", context do
+      path = path(context)
+      assert {[407, 401, "bob"], last} = statuses(request(), path)
+      assert counts(last) == ["00000002", "00000001"]
+
+      {:ok, later} = DigestAuth.repeat_request(last, &both/1)
+      assert {["bob"], _later} = statuses(later, path)
+      assert counts(later) == ["00000003", "00000002"]
+    end
+
+    test "a client of whatever algorithm and protection keeps count" do
+      for algorithm <- ["MD5-sess", "SHA-256"], qop <- ["auth", "auth-int"] do
+        options = [algorithm: algorithm, qop: qop]
+        request = %{request() | body: "v=0"}
+        {:ok, asked} = DigestAuth.make_response(request, 407, "proxy.example", options)
+        {:ok, next} = DigestAuth.make_request(request, asked, &both/1)
+        {:ok, asked} = DigestAuth.make_response(next, 401, "biloxi.com", options)
+        {:ok, next} = DigestAuth.make_request(next, asked, &both/1)
+        proxy = [status: 407] ++ options
+        al = &secret("proxy.example", &1)
+        assert DigestAuth.verify(next, "proxy.example", al, proxy) == {:ok, "al"}
+        assert counts(next) == ["00000002", "00000001"]
+      end
+    end
+
+    test "what the caller knows no more, or knows otherwise, is left as it was" do
+      {:ok, asked} = DigestAuth.make_response(request(), 407, "proxy.example")
+      {:ok, sent} = DigestAuth.make_request(request(), asked, &both/1)
+      {:ok, asked} = DigestAuth.make_response(sent, 401, "biloxi.com")
+
+      only_bob = fn "biloxi.com" -> {:ok, "bob", "zanzibar"} end
+      locked = fn realm -> if realm == "biloxi.com", do: both(realm), else: {:error, :locked} end
+      anybody = fn _realm -> {:ok, "bob", "zanzibar"} end
+
+      changed = fn realm ->
+        if realm == "biloxi.com", do: both(realm), else: {:ok, "al", "new"}
+      end
+
+      hashed = fn realm ->
+        if realm == "biloxi.com", do: both(realm), else: {:ok, "al", {:ha1, %{}}}
+      end
+
+      for authenticate <- [only_bob, locked, anybody, changed, hashed] do
+        {:ok, next} = DigestAuth.make_request(sent, asked, authenticate)
+        assert next.headers.proxy_authorization == sent.headers.proxy_authorization
+        assert [{"Digest", %{"username" => "bob"}}] = next.headers.authorization
+      end
+
+      # A failure within what the caller gave is the caller's.
+      assert_raise FunctionClauseError, fn ->
+        DigestAuth.make_request(sent, asked, fn realm ->
+          if realm == "biloxi.com", do: both(realm), else: String.length(realm: realm)
+        end)
+      end
+    end
+
+    # RFC3261§22.3 - there is a set for each server of the realm
+    test "all that is carried counts on, whatever the realm" do
+      {:ok, asked} = DigestAuth.make_response(request(), 407, "proxy.example")
+      {:ok, one} = DigestAuth.make_request(request(), asked, &both/1)
+      {:ok, asked} = DigestAuth.make_response(request(), 407, "proxy.example")
+      {:ok, two} = DigestAuth.make_request(request(), asked, &both/1)
+      carried = one.headers.proxy_authorization ++ two.headers.proxy_authorization
+      basic = {"Basic", %{"" => "Ym9iOnphbnppYmFy"}}
+      request = Message.put_header(request(), :proxy_authorization, [basic | carried])
+
+      {:ok, asked} = DigestAuth.make_response(request, 401, "biloxi.com")
+      {:ok, next} = DigestAuth.make_request(request, asked, &both/1)
+      assert [^basic | renewed] = next.headers.proxy_authorization
+
+      assert for({_, params} <- renewed, do: {params["nonce"], params["nc"]}) ==
+               for({_, params} <- carried, do: {params["nonce"], "00000002"})
+    end
+  end
+
   describe "make_request/4 gives" do
     test "invalid_auth_header where there is no Digest challenge" do
       for response <- [
