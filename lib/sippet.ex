@@ -81,8 +81,8 @@ defmodule Sippet do
 
   If a name has several addresses, a transaction draws one. `forward/2` and the ACK of a 2xx always
   choose the same one (RFC 3263 §4.4). They do not wait for a look-up either, and return `:ok`. If it
-  fails, the failure is only counted, as `transport_error`. The stack asks for addresses only, not for
-  NAPTR and SRV records.
+  fails, the failure is only counted, as `transport_error`. A failure that is still kept is returned
+  as `{:error, reason}`. The stack asks for addresses only, not for NAPTR and SRV records.
   """
 
   use Supervisor
