@@ -45,7 +45,13 @@ defmodule Sippet.MixProject do
       groups_for_modules: [
         Stack: [Sippet, Sippet.Core, Sippet.Telemetry],
         Tracing: ~r/^Sippet\.Trace/,
-        Messages: [~r/^Sippet\.Message/, Sippet.Headers, Sippet.URI, Sippet.ParseError],
+        Messages: [
+          ~r/^Sippet\.Message/,
+          Sippet.Flow,
+          Sippet.Headers,
+          Sippet.URI,
+          Sippet.ParseError
+        ],
         "User agents, registrars, proxies": [
           Sippet.Dialog,
           Sippet.UAS,

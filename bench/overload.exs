@@ -133,7 +133,7 @@ defmodule Bench.Overload do
   defp start(stack, options) do
     counter = :counters.new(1, [])
     # Finite, so that they are counted.
-    names = [:max_requests, :max_pending, :max_pending_bytes, :max_transactions]
+    names = [:max_requests, :max_pending, :max_invites, :max_pending_bytes, :max_transactions]
     limits = for name <- names, do: {name, 100_000_000_000}
     options = Keyword.merge([name: stack, core: Bench.Core] ++ limits, options)
     {:ok, supervisor} = Sippet.start_link(options)

@@ -34,9 +34,10 @@ defmodule Sippet do
 
   ## Sending
 
-  `send/2` takes requests and responses. A request goes to its `target`, else to its first Route, else to its
-  Request-URI; its topmost Via is yours to write, and says where responses come to. Of several transports the request leaves
-  by the one whose port the Via names. A response goes by the server transaction of its request.
+  `send/2` sends a request or a response. A request goes to its `target`, else to its first Route,
+  else to its Request-URI. You write its topmost Via, which says where the responses come to. If
+  the stack has several transports, the request leaves by the one whose port the Via names. A
+  response goes by the server transaction of its request.
 
       request =
         Sippet.Message.build_request(:options, "sip:biloxi.com")
@@ -50,7 +51,38 @@ defmodule Sippet do
 
       :ok = Sippet.send(:mystack, request)
 
-  The answer comes to the core's `c:Sippet.Core.receive_response/2`.
+  The response comes to the core's `c:Sippet.Core.receive_response/2`.
+
+  To send a message back by the way that another one came, make the `source` of that message its
+  target (`Sippet.Flow`).
+
+  ## Names
+
+  A destination may be the name of a host, as `biloxi.com` above. The stack looks it up once for
+  each transaction, before the first send. `send/2` does not wait for that, and returns `:ok`. All
+  messages of the transaction go to the address that was found: retransmissions, the ACK of a
+  300-699, and the CANCEL.
+
+  If the look-up fails, nothing is sent, and the core gets `receive_error(reason, key)`:
+
+    * `:nxdomain` - there is no such name;
+    * `:no_address` - the name has no address of the families, IPv4 and IPv6, that the stack's
+      transports have;
+    * `:dns_timeout` - no name server answered in time (the option `:resolver`);
+    * `:overload` - 200 look-ups were in progress;
+    * `:cancelled` - you sent a CANCEL during the look-up. INVITE and CANCEL both get this error;
+    * a failure of the DNS, such as `:servfail`.
+
+  The stack asks in processes of its own: the hosts file first, then the name servers. It does not
+  use the VM's native resolver. It reads `search`, `domain` and `ndots` of `resolv.conf`.
+  `localhost` and `*.localhost` are the loopback address, and `*.invalid` is never looked up.
+  Records are kept for their TTL. That a name does not exist is kept for as long as the zone's SOA
+  says, from 1 to 300 s, and a failure for 2 s.
+
+  If a name has several addresses, a transaction draws one. `forward/2` and the ACK of a 2xx always
+  choose the same one (RFC 3263 §4.4). They do not wait for a look-up either, and return `:ok`. If it
+  fails, the failure is only counted, as `transport_error`. A failure that is still kept is returned
+  as `{:error, reason}`. The stack asks for addresses only, not for NAPTR and SRV records.
   """
 
   use Supervisor
@@ -124,14 +156,18 @@ defmodule Sippet do
   @doc """
   Sends a request or a response.
 
-  A request starts a client transaction: `:ok`, or `{:error, reason}` with
+  A request starts a client transaction. Returns `:ok`, or `{:error, reason}` with
 
     * `:already_started` - a transaction of this branch and method is in progress;
-    * `:no_transport` - no registered transport fits, or the request names no host to go to; nothing is started;
+    * `:no_transport` - no registered transport fits, or the request names no host to go to. Nothing
+      is started;
     * `:overload` - the stack has as many transactions as it may have.
 
-  An ACK for a 2xx goes straight to the transport; `{:error, reason}` is the transport's then. A request without
-  Max-Forwards gets 70 (RFC 3261 §8.1.1.6).
+  An error that is known only later comes to `c:Sippet.Core.receive_error/2`. So does a name that is
+  not found (see Names above).
+
+  An ACK of a 2xx has no transaction, and its `{:error, reason}` is the transport's. A request
+  without Max-Forwards gets 70 (RFC 3261 §8.1.1.6).
 
   A response goes to its server transaction. Returns `:ok`; `{:error, :no_transaction}` if that has
   ended; `{:error, :already_answered}` if another final response was sent before. A second 2xx to an
@@ -158,18 +194,25 @@ defmodule Sippet do
   end
 
   @doc """
-  Sends a final response, and forgets its request: a response without a transaction (RFC 3261 §8.2.7).
+  Sends a final response once, and ends the transaction of its request (RFC 3261 §8.2.7).
 
-  The response leaves once. No copy of it is kept, it is not retransmitted, and the ACK of a response to INVITE ends in the stack. If
-  the request comes again, your core gets it again. Use it for challenges, and to refuse strangers: over UDP the source of
-  a request may be forged, and `send/2` sends a response to INVITE up to eleven times to that address.
+      # A challenge to somebody who has shown no password yet.
+      with {:error, response} <- Sippet.DigestAuth.authenticate(request, "biloxi.com", find_ha1),
+           do: Sippet.reply(stack, response)
 
-  Give it a response as `Sippet.Message.to_response/2` makes it: by its To tag the stack knows the ACK. In a stack with the option
-  `:stateless` it is `forward/2`.
+  The response is not repeated, and no copy of it is kept. The request is not pending any more. If
+  it comes again, your core gets it again, as a new request. The ACK of a response to INVITE ends in
+  the stack.
 
-  Returns `{:error, :already_answered}` if another final response was sent before, and `{:error, :no_transaction}` if the
-  transaction has ended. Raises `ArgumentError` for a provisional response, and for a 2xx to INVITE, which has to be
-  repeated until its ACK comes.
+  Use it for challenges, and to refuse strangers. Over UDP the source of a request may be forged,
+  and `send/2` sends a response to INVITE up to eleven times to that address.
+
+  Make the response by `Sippet.Message.to_response/2`: the stack finds its ACK by the To tag. In a
+  stack with the option `:stateless` this function is `forward/2`.
+
+  Returns `{:error, :already_answered}` if another final response was sent before, and
+  `{:error, :no_transaction}` if the transaction has ended. Raises `ArgumentError` for a provisional
+  response, and for a 2xx to INVITE, which has to be repeated until its ACK comes.
   """
   @spec reply(sippet, Message.response()) :: :ok | {:error, term}
   def reply(sippet, response) do
@@ -190,7 +233,9 @@ defmodule Sippet do
   end
 
   @doc """
-  Sends the final response with this status to a request, as `reply/2` does.
+  Sends a final response with this status, as `reply/2` does.
+
+      Sippet.reply(stack, request, 486)
   """
   @spec reply(sippet, Message.request(), 200..699) :: :ok | {:error, term}
   def reply(sippet, request, status), do: reply(sippet, Message.to_response(request, status))
@@ -237,14 +282,20 @@ defmodule Sippet do
   def cancelled?(sippet, key), do: Transactions.cancelled?(Stack.fetch!(sippet), key)
 
   @doc """
-  Sends a message without a transaction (RFC 3261 §16.11): once, and nobody waits for an answer.
+  Sends a message once, without a transaction (RFC 3261 §16.11).
 
-  A request goes where `send/2` would send it, a response to its topmost Via: the one of whom it is for. It is what a stateless
-  proxy or a stateless user agent server (§8.2.7) sends by, in a stack with the option `:stateless`; and what a
-  stateful proxy sends a response by when the transaction of its request is gone (§16.7).
+  A request goes where `send/2` would send it. A response goes to its `target`, else where its
+  topmost Via says. Use it in a stateless proxy or a stateless user agent server (§8.2.7), in a
+  stack with the option `:stateless`. A stateful proxy uses it for a response when the transaction of
+  its request is gone (§16.7).
 
-  `{:error, :no_transport}` where no registered transport fits; any other error is the transport's. Raises
-  `ArgumentError` for what is no valid message.
+  In a stack with the option `:stateless`, a response leaves by the transport that its request came
+  to, if you call this function in the callback that has the request. In another process, keep the
+  request's source and write `Sippet.forward(stack, %{response | target: request.source})`.
+
+  Returns `:ok`, or `{:error, :no_transport}` if no registered transport fits. Any other error is the
+  transport's. A name is looked up without waiting; see Names above. Raises `ArgumentError` if the
+  message is not valid.
   """
   @spec forward(sippet, Message.t()) :: :ok | {:error, term}
   def forward(sippet, message),
@@ -306,12 +357,14 @@ defmodule Sippet do
       same one;
     * `:via` - `{module, handle}`, a `Sippet.Transport` and the handle that its
       `c:Sippet.Transport.send_message/4` gets;
-    * `:force_rport` - true has each request answered to the port that it came from, as if its topmost Via had asked for that
-      by `rport` (RFC 3581);
-    * `:multicast` - true says that the transport sends to multicast groups: a response then goes to the multicast address
-      that a `maddr` of the topmost Via names (RFC 3261 §18.2.2);
-    * `:takes_names` - true has the transport be given host names as they are, in place of addresses: it looks them up itself.
-      A transport without `:via` is given names always, as in version 1.0.
+    * `:force_rport` - a boolean. If true, each request is answered to the port that it came from,
+      as if its topmost Via had asked for that by `rport` (RFC 3581). Defaults to `false`;
+    * `:multicast` - a boolean. Set it to true if the transport can send to multicast groups. A
+      response then goes to the multicast address in the `maddr` of the topmost Via (RFC 3261
+      §18.2.2). Defaults to `false`;
+    * `:takes_names` - a boolean. If true, the transport gets names of hosts as they are, and looks
+      them up itself. If false, the stack looks names up, and the transport gets addresses only.
+      Defaults to `false`. A transport without `:via` gets names in any case, as in version 1.0.
   """
   @spec register_transport(sippet, Message.protocol(), boolean, keyword) ::
           :ok | {:error, :already_registered}
@@ -365,16 +418,23 @@ defmodule Sippet do
   def terminate(sippet, key), do: Transactions.terminate(Stack.fetch!(sippet), key)
 
   @doc """
-  Has a stack take no new work, before its node goes. Returns `:ok` when all that was in progress has ended. After so many
-  milliseconds it returns `{:error, {:timeout, keys}}`, with the keys of up to #{@most_left} transactions that are left.
+  Has a stack refuse new requests, before you stop its node.
 
-  From now on requests outside of a dialog get 503 with Retry-After, also the OPTIONS by which a dispatcher asks whether
-  the node is there. Transactions in progress go on, and so do requests that the stack itself sends. Requests within a dialog go on
-  if the stack has seen the 2xx that made the dialog. It waits for what was there when it began, and for requests within
-  dialogs. Calls that stand are the core's to wait for. `resume/1` takes it back.
+      :ok = Sippet.drain(:mystack, 32_000)
 
-  A finished transaction that only waits for what may come again is not waited for; a peer that missed its answer may
-  ask for it until 64·T1 (32 s) later.
+  From now on requests outside of a dialog get 503 with Retry-After. So does the OPTIONS by which a
+  dispatcher asks whether the node is there. Transactions in progress go on, and so do requests that
+  the stack itself sends. Requests within a dialog go on if the stack has seen the 2xx that made the
+  dialog: a To tag alone is not enough. `resume/1` ends this.
+
+  Returns `:ok` when all transactions and callbacks that were in progress have ended, and all requests
+  within dialogs that came since. It does not wait for requests that the stack sends later, nor for
+  calls: your core counts those. Nor does it wait for a finished transaction, which only answers
+  retransmissions. A peer that missed its answer may ask for it up to 64·T1 (32 s) later.
+
+  Returns `{:error, {:timeout, keys}}` after `timeout` milliseconds, with the keys of up to
+  #{@most_left} transactions that are left. A key is `nil` for a callback that still runs for a
+  transaction that has ended.
   """
   @spec drain(sippet, timeout) :: :ok | {:error, {:timeout, [key]}}
   def drain(sippet, timeout \\ 5_000) when timeout == :infinity or timeout >= 0 do

@@ -23,12 +23,14 @@ defmodule Sippet.Core do
 
   ## Where callbacks run
 
-  Each runs in a process of its own, never in a transaction's or a transport's: it may take its time, and wait. One that
-  holds a request is ended when the time for an answer is over: 64·T1 (32 s), for an INVITE the stack's `:answer_timeout`
-  since the last response. After a final response it may go on as long as it likes; it counts as pending (the
-  stack's `:max_pending`) till it returns.
-  The callbacks of one transaction run one after another, in order; across transactions no order is promised, as
-  UDP promises none.
+  Each runs in a process of its own, never in a transport's: it may take its time, and wait. A callback
+  that holds a request is ended when the time for an answer is over. That is 64·T1 (32 s), and for an
+  INVITE the stack's `:answer_timeout` (60 s). From its first 101-199 on, an INVITE has the stack's
+  `:ring_timeout` (200 s), anew with each. After a final response the callback may run for as long as it
+  likes. It counts as pending (the stack's `:max_pending` or `:max_invites`) until it returns.
+
+  The callbacks of one transaction run one after another, in order. Across transactions no order is
+  kept, as UDP keeps none.
 
   A callback that raises, throws or exits is counted (`Sippet.stats/1`) and logged at a limited rate. If it was
   handling a request that has no final response yet, the stack answers 500 to it. The request is not
@@ -50,7 +52,8 @@ defmodule Sippet.Core do
   @doc """
   A request came. `server_key` is `nil` for an ACK of a 2xx.
 
-  A CANCEL comes with a key of its own; `Sippet.Transactions.Server.Key.invite/1` leads to that of the INVITE.
+  The request's `source` is the `Sippet.Flow` by which it came. A CANCEL comes with a key of its own;
+  `Sippet.Transactions.Server.Key.invite/1` returns that of its INVITE.
   """
   @callback receive_request(
               incoming_request :: Message.request(),
@@ -67,11 +70,21 @@ defmodule Sippet.Core do
             ) :: any
 
   @doc """
-  Something went wrong with a transaction.
+  A transaction failed, or one of its messages was not sent.
 
-  Reasons of the stack's own: `:timeout` (RFC 3261 §8.1.3.1: to be treated as a 408), `:no_ack` (no ACK came for a
-  final response, §17.2.1, §13.3.1.4), `:no_answer` (the core never answered an INVITE). Any other is a
-  transport's (§8.1.3.1: to be treated as a 503).
+  The reasons of the stack's own are
+
+    * `:timeout` - the request got no final response. Treat it as a 408 (RFC 3261 §8.1.3.1);
+    * `:no_ack` - no ACK came for a final response (§17.2.1, §13.3.1.4);
+    * `:no_answer` - the core sent no final response to an INVITE in time, so the stack sent 500;
+    * `:overload`, for an INVITE that came in - it lost its place to another one, and got 503 (the
+      stack's `:max_invites`);
+    * `:nxdomain`, `:no_address`, `:dns_timeout`, `:overload` and failures of the DNS, for a request
+      that you sent - the name of its destination was not found (`Sippet`, Names);
+    * `:cancelled` - a CANCEL was sent while the name was looked up, so the request was never sent;
+    * `:no_transport` - the stack has no transport any more that reaches the address.
+
+  Any other reason is a transport's. Treat it as a 503 (§8.1.3.1), and a name that was not found too.
   """
   @callback receive_error(reason :: term, key :: Client.Key.t() | Server.Key.t()) :: any
 

@@ -1,22 +1,26 @@
 defmodule Sippet.Flow do
   @moduledoc """
-  The way that a message came by: the protocol, the far end, and the address of the transport that took it.
+  The way that a message came: its protocol, its sender's address, and the transport that received it.
 
-  The `source` of every message that came in is a flow; that of a message built by hand or by `Sippet.Message.parse/1` is
-  `nil`. To send a message back by a flow, make it the message's target:
+  The `source` of every message that came in is a flow. It is `nil` for a message that you build, and
+  for one from `Sippet.Message.parse/1` or `Sippet.Message.to_response/2`. To send a message back by a
+  flow, make the flow its target:
 
       Sippet.send(stack, %{request | target: source})
 
-  The message then goes to the far end's address by that transport, whatever its headers say. So you reach a client behind
-  a NAT, whose Contact leads nowhere: keep the `source` of its REGISTER or of its INVITE.
+  The message then goes to that sender's address by that transport, whatever its headers say. In this
+  way you reach a phone behind a NAT, whose Contact leads nowhere: keep the `source` of its REGISTER
+  or of its INVITE.
 
-  A transport that starts again at the same address is the same flow. `Sippet.send/2` returns `{:error, :no_transport}` where
-  the stack has no transport at the local address.
+  A transport that starts again at the same address is the same flow. If the stack has no transport
+  at the local address, `Sippet.send/2` returns `{:error, :no_transport}`.
 
     * `protocol` - the transport protocol, as in a Via
-    * `remote` - `{ip, port}` of the far end
-    * `local` - `{ip, port}` where the transport listens; `nil` for a transport that has not told
-    * `connection` - the `Sippet.Transport` of a connection that was handed in with the message, else `nil`
+    * `remote` - `{ip, port}` of the sender
+    * `local` - `{ip, port}` where the transport listens; `nil` if the transport has registered no
+      address
+    * `connection` - the `Sippet.Transport` of the connection that the message came by; `nil` if the
+      message came by a registered transport
   """
 
   alias Sippet.Message

@@ -22,9 +22,10 @@ defmodule Sippet.Message do
     * `headers` - a map, see below
     * `body` - the body as it is on the wire. A message that was parsed and has none holds `""`; a
       message that is built by hand starts with `nil`
-    * `target` - `nil`, or where to send the message, whatever its headers say: `{protocol, host, port}`, or the
-      `Sippet.Flow` by which another message came
-    * `source` - the `Sippet.Flow` by which the message came in; `nil` for one that did not come from the network
+    * `target` - where to send the message, whatever its headers say: `{protocol, host, port}`, or the
+      `source` of another message. `nil` to send it where its headers say
+    * `source` - the `Sippet.Flow` by which the message came in; `nil` if it did not come from the
+      network. `to_response/2` does not copy it
 
   ## Headers
 
@@ -943,8 +944,11 @@ defmodule Sippet.Message do
   end
 
   @doc """
-  Returns where a request came from: its `source`, if it has one. Else it is read from the topmost Via: `received` instead
-  of the host, `rport` instead of the port. A `received` that is no host and an `rport` that is no port are passed over.
+  Returns the sender's protocol, address and port of a request.
+
+  For a request that came in, that is its `source`. For any other, it is read from the topmost Via:
+  `received` instead of the host, `rport` instead of the port. A `received` that is no host and an
+  `rport` that is no port are passed over.
 
       iex> uri = Sippet.URI.parse!("sip:biloxi.com")
       iex> via = {{2, 0}, :udp, {"pc33.atlanta.com", 5060}, %{"received" => "192.0.2.1", "rport" => "6060"}}

@@ -8,15 +8,17 @@ defmodule Sippet.Router do
         {:noreply, state}
       end
 
-  Transports call `handle_transport_message/4` for each message that comes in, or `queue_transport_message/3` where one
-  process takes what all peers send, and `receive_transport_error/3` when a message that went out failed later. Users of
-  a stack call `Sippet`, not this module.
+  Transports call `handle_transport_message/4` for each message that comes in, or
+  `queue_transport_message/3` if one process receives the messages of all peers. They call
+  `receive_transport_error/3` when a message that went out failed later, and `receive_unreachable/4` for
+  an ICMP error. Users of a stack call `Sippet`, not this module.
 
   ## What becomes of a message that came in
 
-  A response goes to its client transaction, or, if it is a 2xx that no transaction knows, to the core. A request gets
-  `received` and `rport` on its topmost Via (RFC 3261 §18.2.1, RFC 3581), is validated, and goes to its server
-  transaction, or starts one. An ACK of a 2xx goes to the core, in a process of its own.
+  The message gets its `source`, a `Sippet.Flow`. A response goes to its client transaction, or, if it is
+  a 2xx that no transaction knows, to the core. A request gets `received` and `rport` on its topmost Via
+  (RFC 3261 §18.2.1, RFC 3581), is validated, and goes to its server transaction, or starts one. An ACK
+  of a 2xx goes to the core, in a process of its own.
 
   What can't be taken is answered without a transaction where that makes sense, and else dropped:
 
@@ -137,11 +139,14 @@ defmodule Sippet.Router do
   end
 
   @doc """
-  Takes the word that a message could not be delivered to `remote`, `{protocol, ip, port}`: an ICMP error. `quoted` is what that
-  quotes of the message.
+  Reports an ICMP error: a message could not be delivered to `remote`, `{protocol, ip, port}`.
 
-  If it holds the branch of a request that went there, the client transaction ends, and the core gets `reason` (RFC 3261
-  §18.4). Anything else is counted as a transport's error, and ends nothing: who forges an error does not know a branch.
+  `quoted` holds the bytes of the message that the error quotes. If they hold the topmost Via of a
+  request that went to `remote` by that protocol, its client transaction ends, and the core gets
+  `reason` (RFC 3261 §18.4). Any other error is counted as `transport_error`, and ends nothing: an
+  attacker who forges one does not know the branch.
+
+  Always returns `:ok`.
   """
   @spec receive_unreachable(atom, remote, reason :: term, quoted :: binary) :: :ok
   def receive_unreachable(sippet, remote, reason, quoted) do

@@ -108,8 +108,10 @@ defmodule Sippet.Transactions do
   defp client(:invite), do: Client.Invite
   defp client(_method), do: Client.NonInvite
 
-  defp insert(stack, row) do
-    with true <- count(stack) < stack.options.max_transactions || :error,
+  # RFC3261§9.2 - a CANCEL is what ends another, whatever the load
+  defp insert(stack, row(id: id) = row) do
+    with true <-
+           elem(id, 1) == :cancel or count(stack) < stack.options.max_transactions || :error,
          true <- Rows.insert_new(stack, row) do
       :ok
     else
@@ -342,16 +344,29 @@ defmodule Sippet.Transactions do
   def send_response(stack, %Message{start_line: %StatusLine{status_code: status}} = response) do
     tag = Key.own(Key.tag(response.headers[:to]))
     answered = answer(stack, response, {:answer, status, tag, Message.to_string(response)})
-    if answered == :ok and status in 200..299, do: note(stack, response)
+    if answered == :ok, do: note(stack, response)
     answered
   end
 
-  # Who is answered so is no stranger.
-  defp note(stack, %Message{headers: %{via: [via | _], cseq: {_number, method}} = headers}) do
+  @doc """
+  Notes who is answered with 2xx, and the dialog of that: they are no strangers any more. Any other response notes nothing.
+  """
+  @spec note(Stack.t(), Message.response()) :: :ok
+  def note(
+        stack,
+        %Message{
+          start_line: %StatusLine{status_code: status},
+          headers: %{via: [via | _], cseq: {_number, method}} = headers
+        }
+      )
+      when status in 200..299 do
     {_protocol, host, _port} = Via.remote(via)
     with {:ok, ip} <- Address.parse(host), do: Overload.note_source(stack.overload, ip)
     if method in @dialogs, do: note_dialog(stack, headers)
+    :ok
   end
+
+  def note(_stack, _response), do: :ok
 
   defp note_dialog(stack, headers) do
     with dialog when dialog != nil <- Tag.dialog(headers),
@@ -368,7 +383,9 @@ defmodule Sippet.Transactions do
   def reply(stack, response) do
     # The ACK of it is told by its tag.
     Overload.answered(stack.overload)
-    answer(stack, response, {:reply, Message.to_string(response)})
+    answered = answer(stack, response, {:reply, Message.to_string(response)})
+    if answered == :ok, do: note(stack, response)
+    answered
   end
 
   @doc """
@@ -384,7 +401,10 @@ defmodule Sippet.Transactions do
            headers: %{cseq: {_number, :invite}, to: to}
          }
          when status in 200..299 <- response do
-      answer(stack, response, {:repeat, Key.own(Key.tag(to)), Message.to_string(response)})
+      event = {:repeat, Key.own(Key.tag(to)), Message.to_string(response)}
+      answered = answer(stack, response, event)
+      if answered == :ok, do: note(stack, response)
+      answered
     else
       _other ->
         raise ArgumentError, "expected a 2xx response to an INVITE, got: #{inspect(response)}"

@@ -1,6 +1,6 @@
 defmodule Sippet.Transport do
   @moduledoc """
-  What a transport is to a stack, and the behaviour of one that is written for speed.
+  A behaviour for modules that send SIP messages over the network.
 
       defmodule MyTransport do
         @behaviour Sippet.Transport
@@ -12,32 +12,48 @@ defmodule Sippet.Transport do
       # In the process that owns the socket:
       Sippet.register_transport(:mystack, :udp, false, via: {MyTransport, socket})
 
-  [Writing a transport](writing-a-transport.md) has whole ones.
+  [Writing a transport](writing-a-transport.md) has complete ones.
 
-  A transport is a process that has registered (`Sippet.register_transport/4`). For each message that comes in
-  it calls `Sippet.Router.handle_transport_message/3`, or `Sippet.Router.queue_transport_message/3` where one process
-  takes what all peers send. To send, the stack does one of two things:
+  A transport is a process that has registered (`Sippet.register_transport/4`). For each message that
+  comes in, it calls `Sippet.Router.handle_transport_message/3`, or
+  `Sippet.Router.queue_transport_message/3` if one process receives the messages of all peers. To
+  send, the stack does one of two things:
 
-    * if the transport registered a module of this behaviour (`via: {module, handle}`), the stack calls
-      `c:send_message/4` of it, in the process that has the message to send: a transaction or a caller of
-      `Sippet.send/2`, never the transport's own;
-    * else it calls the transport's process with `{:send_message, message, host, port, key}` (a
+    * If the transport registered a module of this behaviour (`via: {module, handle}`), the stack
+      calls its `c:send_message/4`. This runs in a process of the stack or in the caller of
+      `Sippet.send/2`, never in the transport's own.
+    * Else it calls the transport's process with `{:send_message, message, host, port, key}` (a
       `GenServer.call/2`), which answers `:ok` or `{:error, reason}`, as in version 1.0.
 
-  A send that fails later is told to the stack by `Sippet.Router.receive_transport_error/3`, with the key that
-  came with the message.
+  ## Destinations
+
+  A module of this behaviour gets an address: `{ip, port}`, with `ip` a tuple. The stack has looked up
+  the name before. A transport that looks names up itself registers with `takes_names: true`, and gets
+  either an address or a name. A transport without a module gets `host` as text, a name or an address.
+
+  ## Errors
+
+  The transport reports a send that fails later by `Sippet.Router.receive_transport_error/3`, with the
+  key that came with the message, and an ICMP error by `Sippet.Router.receive_unreachable/4`.
+
+  A transport that ends and starts again at the same address takes the place of the one before. A
+  datagram that has to leave meanwhile waits for it, for up to 500 ms. If a transport is gone for good,
+  a response is tried once more by another transport: one of the same protocol, or, for a connection,
+  the registered transport of that protocol, which connects to the port in the topmost Via.
+
+  ## Responses
 
   A response leaves by the transport that its request came in by:
 
     * the transport that was the fourth argument of `Sippet.Router.handle_transport_message/4`. A
-      connection of a stream transport is a `Sippet.Transport` of its own then: same protocol, its
-      own handle;
+      connection of a stream transport is then a `Sippet.Transport` of its own, with the same
+      protocol and its own handle;
     * else the calling process, if that has registered;
     * else the transport of the protocol that has registered without an address, or the first one
       of the protocol. So the connections of a transport of the 1.0 kind are processes that need
       not register.
 
-  The message of a call is always a whole one, also where it answers a request that could not be
+  The message of a call is always a complete one, even if it answers a request that could not be
   parsed.
   """
 
@@ -57,9 +73,9 @@ defmodule Sippet.Transport do
   ]
 
   @typedoc """
-  A transport: `protocol` as in a Via, whether it is reliable, its process, and, where it told, its local
-  `address` and the `module` with the `handle` that sends. `force_rport?`, `multicast?` and `takes_names?` are
-  options of `Sippet.register_transport/4`.
+  A transport: its `protocol` as in a Via, whether it is reliable, and its process. `address`, `module`
+  and `handle` are those that it registered with, if any. `force_rport?`, `multicast?` and
+  `takes_names?` are options of `Sippet.register_transport/4`.
   """
   @type t :: %__MODULE__{
           protocol: Message.protocol(),
@@ -74,7 +90,8 @@ defmodule Sippet.Transport do
         }
 
   @typedoc """
-  Where a message goes: an address and a port; for a transport that takes names, the host's name in place of its address.
+  Where a message goes: an address and a port. A transport with `takes_names?` may get the host's name
+  in place of its address.
   """
   @type destination :: {String.t() | :inet.ip_address(), :inet.port_number()}
 
@@ -84,8 +101,9 @@ defmodule Sippet.Transport do
   @doc """
   Sends the octets of a message.
 
-  It runs in the sender's process, which may be one that must not wait. An error of any shape is a value for
-  `c:Sippet.Core.receive_error/2`. What raises or exits here is taken as an error too.
+  It may run in a process that must not wait, so it does not look up names. Returns `:ok`, or
+  `{:error, reason}` with any reason: the core gets it in `c:Sippet.Core.receive_error/2`. If the
+  function raises or exits, the exception or the exit reason is the error.
   """
   @callback send_message(handle :: term, destination, octets :: iodata, key) ::
               :ok | {:error, term}

@@ -510,6 +510,84 @@ defmodule Sippet.OverloadTest do
       "To: <sip:b@c>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n"
   end
 
+  describe "who is known" do
+    defp seen(stack, remote_ip, dialog \\ nil),
+      do: Sippet.Overload.seen(Stack.fetch!(stack).overload, remote_ip, dialog)
+
+    test "is who got a 2xx by whichever function, and the dialog of that", %{stack: stack} do
+      for {send, n} <- Enum.with_index([&Sippet.send/2, &Sippet.retransmit_2xx/2]) do
+        remote = {:udp, {198, 51, 100, n}, 5060}
+
+        for _ <- 1..2 do
+          assert seen(stack, elem(remote, 1)) == nil
+          deliver(stack, wire("INVITE"), remote)
+          assert_receive {:receive_request, invite, _key}
+          ok = Message.to_response(invite, 200)
+          :ok = send.(stack, ok)
+          assert seen(stack, nil, Message.Tag.dialog(ok.headers)) == :dialog
+        end
+
+        assert seen(stack, elem(remote, 1)) == :source
+      end
+
+      for _ <- 1..2 do
+        deliver(stack, wire("OPTIONS"), @elsewhere)
+        assert_receive {:receive_request, options, _key}
+        :ok = Sippet.reply(stack, options, 200)
+      end
+
+      assert seen(stack, elem(@elsewhere, 1)) == :source
+    end
+
+    @tag stack: [stateless: true]
+    test "is known to a stateless stack too", %{stack: stack} do
+      for _ <- 1..2 do
+        deliver(stack, wire("INVITE"), @elsewhere)
+        assert_receive {:receive_request, invite, nil}
+        ok = Message.to_response(invite, 200)
+        :ok = Sippet.forward(stack, ok)
+        assert seen(stack, nil, Message.Tag.dialog(ok.headers)) == :dialog
+      end
+
+      assert seen(stack, elem(@elsewhere, 1)) == :source
+    end
+
+    test "is nobody who was refused", %{stack: stack} do
+      for _ <- 1..3 do
+        deliver(stack, wire("OPTIONS"), @elsewhere)
+        assert_receive {:receive_request, options, _key}
+        :ok = Sippet.reply(stack, options, 404)
+      end
+
+      assert seen(stack, elem(@elsewhere, 1)) == nil
+    end
+  end
+
+  describe "over the limit of transactions" do
+    @describetag stack: [max_transactions: 5]
+    test "RFC3261§9.2 the CANCEL of an INVITE that is there gets in", %{stack: stack} do
+      branch = [{"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKfull;rport"}, {"Call-ID", "full"}]
+      deliver(stack, wire("INVITE", branch))
+      assert_receive {:receive_request, _invite, _key}
+      flood(stack, 10)
+      given()
+      for n <- 1..2, do: own(stack, n)
+      assert stats(stack, :transactions) == 5
+      deliver(stack, wire("CANCEL", branch))
+      assert_receive {:receive_request, %{start_line: %{method: :cancel}}, _key}
+    end
+
+    # A request of the stack's own, which has the places that strangers have not.
+    defp own(stack, n) do
+      via = [{"Via", "SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKown#{n}"}]
+
+      Sippet.send(stack, %{
+        Message.parse!(wire("OPTIONS", via))
+        | target: {:udp, "192.0.2.9", 5060}
+      })
+    end
+  end
+
   describe "drain/2" do
     test "refuses what is new, and waits for what is not", %{stack: stack} do
       dialog = dialog(stack)

@@ -2,9 +2,10 @@ defmodule Sippet.Overload.Seen do
   @moduledoc false
   # Whom a stack has answered with 2xx: a source, or a dialog. It is in a table of fixed size, whatever is noted.
   #
-  # A slot is one word: a fingerprint, how often, and when. What is noted has two slots, by a salted hash that nobody can choose, and
-  # takes the place of what was noted less often or long ago. So what strangers have noted takes no place from who comes
-  # again and again. One of a million strangers is taken for another.
+  # A slot is one word: a fingerprint, how often, and when. What is noted has two slots, by a salted hash that nobody can choose. It
+  # takes one that was noted once, or not for a while: that is the longer the more often it was noted. So those whom an attacker has
+  # answered twice make room within minutes, and who comes again and again stays. One of a million strangers is taken for
+  # another.
 
   import Bitwise
 
@@ -15,6 +16,9 @@ defmodule Sippet.Overload.Seen do
   # A slot: 40 bits of fingerprint, 4 of the count, 20 of the minute.
   @minutes 1 <<< 20
   @most 15
+
+  # Minutes that a slot is kept for each time that it was noted after the first, from the last time on.
+  @kept 10
 
   # Minutes after which nobody is remembered: two days, in which a phone registers again many times.
   @lifetime 2_880
@@ -39,14 +43,13 @@ defmodule Sippet.Overload.Seen do
     end
   end
 
-  # What was noted once goes before what was noted more often; that stays, however many are new.
-  defp replace(table, {{_, one_count, _}, one}, {{_, other_count, _}, other}, fingerprint, now) do
-    cond do
-      one_count <= other_count and one_count < 2 -> write(table, one, fingerprint, 1, now)
-      other_count < 2 -> write(table, other, fingerprint, 1, now)
-      true -> :ok
-    end
+  # Of the two the one that is kept for the shorter time, if that is over.
+  defp replace(table, {one_is, one}, {other_is, other}, fingerprint, now) do
+    {left, slot} = min({left(one_is, now), one}, {left(other_is, now), other})
+    if left <= 0, do: write(table, slot, fingerprint, 1, now), else: :ok
   end
+
+  defp left({_fingerprint, count, at}, now), do: @kept * (count - 1) - age(at, now)
 
   @doc """
   Whether it was noted so often.
@@ -73,10 +76,12 @@ defmodule Sippet.Overload.Seen do
     word = :atomics.get(table, slot)
     at = word &&& @minutes - 1
 
-    if word == 0 or rem(now - at + @minutes, @minutes) > @lifetime,
+    if word == 0 or age(at, now) > @lifetime,
       do: {0, 0, 0},
       else: {word >>> 24, word >>> 20 &&& @most, at}
   end
+
+  defp age(at, now), do: rem(now - at + @minutes, @minutes)
 
   defp write(table, slot, fingerprint, count, now),
     do: :atomics.put(table, slot, fingerprint <<< 24 ||| min(count, @most) <<< 20 ||| now)

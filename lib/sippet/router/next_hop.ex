@@ -52,7 +52,7 @@ defmodule Sippet.Router.NextHop do
 
     # RFC3581§4 - by the address that the request came to
     transport =
-      (source && Stack.transport_of(stack, source)) ||
+      (source && source.protocol == protocol && Stack.transport_of(stack, source)) ||
         List.first(Choice.reaching(Stack.transports(stack), protocol, host))
 
     case transport do

@@ -48,8 +48,10 @@ defmodule Sippet.Router.Outbound do
   def forward(stack, response) do
     source = CallbackRunner.source(response)
 
-    with {:ok, transport, destination} <- NextHop.route_response(stack, response, source),
-         do: Transactions.send_once(stack, response, transport, destination)
+    with {:ok, transport, destination} <- NextHop.route_response(stack, response, source) do
+      Transactions.note(stack, response)
+      Transactions.send_once(stack, response, transport, destination)
+    end
   end
 
   @doc """

@@ -28,58 +28,63 @@ defmodule Sippet.Stack.Options do
                  type: :positive,
                  default: 60_000,
                  doc:
-                   "ms after which an INVITE to which the core has sent nothing but 100 gets 500, and the core `:no_answer`"
+                   "ms that the core has for its first response to an INVITE, other than 100. Then the stack sends 500, " <>
+                     "and the core gets the error `:no_answer`"
                ],
                ring_timeout: [
                  type: :positive,
                  # RFC3261§16.6 step 11 - above Timer C, which is larger than 3 minutes
                  default: 200_000,
                  doc:
-                   "the same for an INVITE that rings: ms from each 101 to 199 on. `Sippet.Proxy.ResponseContext` waits for " <>
-                     "as long as its Timer C, whatever this is"
+                   "the same for an INVITE that rings: ms after its last response of 101 to 199. " <>
+                     "`Sippet.Proxy.ResponseContext` sets it for its own INVITE, to its Timer C and 10 s"
                ],
                max_transactions: [
                  type: :positive,
                  # 32 s of `:max_requests`: on UDP a transaction waits as long before it ends (RFC 3261 §17.2, Timers J and L).
                  default: 256_000,
                  doc:
-                   "transactions at a time, also those that only wait out their last timer (32 s, some 1.2 KB each); a " <>
-                     "new request over them gets 503 with Retry-After"
+                   "transactions at a time (up to 1.2 KB each), also those that only wait for retransmissions (32 s). " <>
+                     "At the limit a new request gets 503 with Retry-After"
                ],
                max_pending: [
                  type: :limit,
                  default: 10_000,
                  doc:
-                   "requests other than INVITE at a time that the core is not done with (6 to 11 KB each); a new one over " <>
-                     "them gets 503 with Retry-After, and of a source that holds most of them earlier"
+                   "requests other than INVITE at a time that the core is not done with (6 to 11 KB each). At the " <>
+                     "limit a new one gets 503 with Retry-After; a source that holds most of them gets it earlier"
                ],
                max_invites: [
                  type: :limit,
                  default: 10_000,
                  doc:
-                   "INVITEs at a time that wait for the core, ring, or wait for the ACK of a refusal; at the limit refusals that " <>
-                     "wait for their ACK go first, then the oldest INVITE of a stranger to which the core has sent nothing"
+                   "INVITEs at a time that wait for the core, ring, or wait for the ACK of a refusal. At the limit a new " <>
+                     "one takes the place of the oldest refusal, else of a stranger's oldest INVITE to which the core " <>
+                     "has sent nothing, which gets 503; else it gets 503 itself"
                ],
                max_pending_bytes: [
                  type: :limit,
                  default: 64_000_000,
                  doc:
-                   "bytes that these requests came with; while they are over it a new one gets 503 with Retry-After, and " <>
-                     "of a source that holds most of them earlier. A request over UDP may have 64 KB"
+                   "bytes that the requests of `:max_pending` and `:max_invites` came with. At the limit a new one " <>
+                     "gets 503 with Retry-After; a source that holds most of them gets it earlier. A request over UDP " <>
+                     "may have 64 KB"
                ],
                max_requests: [
                  type: :limit,
                  default: 8_000,
                  doc:
-                   "new requests a second; one over them gets 503 with Retry-After, and of a source that sends most of " <>
-                     "them earlier. As many answers without a transaction are sent in a second, and no more"
+                   "new requests a second. At the limit a new one gets 503 with Retry-After; a source that sends most " <>
+                     "of them gets it earlier. The stack sends no more answers without a transaction in a second, and a " <>
+                     "stateless core gets no more responses"
                ],
                stateless: [
                  type: :boolean,
                  default: false,
                  doc:
-                   "whether no server transaction is started: the core gets every request, and every response that it has no " <>
-                     "transaction for, with `nil` as its key, retransmissions too, and answers by `forward/2` (RFC 3261 §8.2.7, §16.11)"
+                   "whether the stack starts no server transactions. The core then gets every request, retransmissions " <>
+                     "too, and every response without a transaction, with `nil` as the key; it answers by `forward/2` " <>
+                     "(RFC 3261 §8.2.7, §16.11)"
                ],
                telemetry: [
                  type: :module,
@@ -100,24 +105,25 @@ defmodule Sippet.Stack.Options do
                       timeout: [
                         type: :positive,
                         default: 3_000,
-                        doc: "ms after which a look-up has failed, and the request with it"
+                        doc:
+                          "ms after which a look-up fails; its request then fails with `:dns_timeout`"
                       ],
                       resolv_conf: [
                         type: {:custom, &is_binary/1, "a path"},
                         default: "/etc/resolv.conf",
                         doc:
-                          "the file with the system's name servers, `search` and `ndots`, read for each look-up"
+                          "the file with the system's name servers, `search`, `domain` and `ndots`; it is read for each look-up"
                       ]
                     ]},
                  default: [],
-                 doc: "how names of hosts are looked up"
+                 doc: "how the stack looks up the names of hosts; see Names below"
                ],
                obey_maddr: [
                  type: :boolean,
                  default: false,
                  doc:
-                   "whether a response goes to a unicast `maddr` of the topmost Via (RFC 3261 §18.2.2) that is " <>
-                     "not its request's source; true makes the stack send where a stranger says"
+                   "whether a response goes to a unicast `maddr` of the topmost Via (RFC 3261 §18.2.2), and not to its " <>
+                     "request's source. `true` lets strangers choose where the stack sends"
                ]
              ]
 

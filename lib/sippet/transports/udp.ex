@@ -38,7 +38,8 @@ defmodule Sippet.Transports.UDP do
       type: :boolean,
       default: false,
       doc:
-        "whether each request is answered to the port that it came from, as if its Via had asked for that by `rport` (RFC 3581)"
+        "whether each request is answered to the port that it came from, as if its topmost Via had asked for that by " <>
+          "`rport` (RFC 3581); for clients behind a NAT that do not ask"
     ],
     stun: [
       type: {:custom, &__MODULE__.stun?/1, ":answer or :ignore"},
@@ -85,11 +86,18 @@ defmodule Sippet.Transports.UDP do
 
   ## Sending
 
-  Datagrams leave from the process that sends, which also resolves host names. Errors are the system's, like
-  `{:error, :emsgsize}` for what doesn't fit a datagram (65,507 octets over IPv4).
+  Datagrams leave from the process that sends, to addresses: the stack has looked up names before
+  (`Sippet`, Names). Errors are the system's, such as `{:error, :emsgsize}` for a message that does not
+  fit a datagram (65,507 bytes over IPv4).
 
-  On Linux an ICMP error of an unreachable destination ends the client transactions that sent there with the
-  error's name, like `:econnrefused` (RFC 3261 §18.4). Other systems don't tell; transactions time out there.
+  On Linux the transport reads ICMP errors. One that says that a destination is unreachable ends the
+  client transaction whose request it quotes, with the error's name, such as `:econnrefused` (RFC 3261
+  §18.4). The quoted bytes must hold the branch of the request. An error that quotes less is counted
+  as `transport_error`, and ends nothing, so a forged one ends nothing either. On other systems
+  transactions time out.
+
+  A `maddr` in the topmost Via that names a multicast group is not obeyed: this transport does not send
+  to groups.
   """
 
   @behaviour Sippet.Transport
