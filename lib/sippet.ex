@@ -90,7 +90,7 @@ defmodule Sippet do
 
   @doc false
   @spec supervisor(sippet) :: atom
-  def supervisor(name), do: Module.concat(name, Supervisor)
+  def supervisor(name), do: Stack.process(name, "Supervisor")
 
   @doc """
   A child specification; its id has the stack's name, so that several stacks fit one supervisor.

@@ -86,6 +86,19 @@ defmodule Sippet.Stack do
   @doc """
   Waits for processes of these names to end. A supervisor that was killed leaves its children to end by themselves, and
   those that shall take their place can't be named as long as they have not: each try would count as a restart.
+  # An atom has 255 characters at most.
+  @longest_name 200
+
+  @doc """
+  The registered name of a process of a stack. Its atom begins like no name of an application's: `MyApp.Supervisor` may stand
+  beside the stack `MyApp`. Stacks are named by programmers, so the atom is theirs too.
+  """
+  @spec process(atom, String.t()) :: atom
+  def process(name, part), do: :"Sippet.Stack.#{short(Atom.to_string(name))}.#{part}"
+
+  defp short(name) when byte_size(name) <= @longest_name, do: name
+  defp short(name), do: Base.encode16(:crypto.hash(:sha256, name))
+
   """
   @spec await_end([atom]) :: :ok
   def await_end(names) do
