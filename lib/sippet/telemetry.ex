@@ -26,6 +26,12 @@ defmodule Sippet.Telemetry do
      "a message could not be sent, or a transport met what it did not expect",
      [system_time: "native units"], [:reason, :remote, :key]},
     {:core_failed, [:sippet, :core, :failed], "a core's callback raised, threw or exited",
+    {:core_missing, [:sippet, :core, :missing],
+     "the stack had no core to call; a request gets 500", [system_time: "native units"],
+     [:callback, :key]},
+    {:core_abandoned, [:sippet, :core, :abandoned],
+     "a callback was ended with its transaction, as the time for an answer was over",
+     [system_time: "native units"], [:callback, :key]},
      [system_time: "native units"], [:callback, :kind, :reason, :stacktrace]}
   ]
 
@@ -74,6 +80,8 @@ defmodule Sippet.Telemetry do
   The documented events: short name, event name, measurements and metadata keys.
 
       iex> {:core_failed, [:sippet, :core, :failed], [:system_time], metadata} =
+          | :core_missing
+          | :core_abandoned
       ...>   List.last(Sippet.Telemetry.events())
       iex> :callback in metadata
       true

@@ -8,7 +8,12 @@ defmodule Sippet.TelemetryTest do
 
   doctest Telemetry
 
-  @moduletag stack: [telemetry: Sippet.TestTelemetry]
+  @moduletag stack: [telemetry: Sippet.TestTelemetry, t1: 2, behave: &__MODULE__.behave/3]
+
+  def behave(:receive_request, %{headers: %{"X-Test" => ["hang"]}}, _key),
+    do: Process.sleep(:infinity)
+
+  def behave(_callback, _argument, _key), do: :ok
 
   for {id, [:sippet | event], measurements, metadata} <- Telemetry.events() do
     test "#{inspect([:sippet | event])} is as documented, and counted", %{stack: stack} do
@@ -32,6 +37,14 @@ defmodule Sippet.TelemetryTest do
     Sippet.register_core(stack, Sippet.TelemetryTest.NoCore)
     deliver(stack, wire("OPTIONS"))
   end
+
+  defp provoke(:core_missing, stack) do
+    Sippet.register_core(stack, nil)
+    deliver(stack, wire("OPTIONS"))
+  end
+
+  defp provoke(:core_abandoned, stack),
+    do: deliver(stack, wire("OPTIONS", [{"X-Test", "hang"}]))
 
   defp provoke(:request_rejected, stack) do
     Sippet.drain(stack, 0)

@@ -2,7 +2,7 @@ defmodule Sippet.Core.CallbackRunner do
   @moduledoc false
   # Runs a callback of the core in a process of its own.
 
-  alias Sippet.{Flow, Message, Stack, Telemetry}
+  alias Sippet.{Flow, Log, Message, Stack, Telemetry}
 
   @type callback :: :receive_request | :receive_response | :receive_error
 
@@ -65,33 +65,53 @@ defmodule Sippet.Core.CallbackRunner do
     end
   end
 
-  defp call(stack, core, callback, argument, key) do
+  # It has answered nothing, as one that failed.
+  defp call(stack, nil, callback, _argument, key) do
+    tell(stack, :core_missing, callback, key)
+    Stack.log_missing_core(stack)
+    exit({:shutdown, :core_failed})
+  end
+
+  # The message itself is the core's to keep or to forget: it may be large, and a call may ring for long.
+  defp call(stack, core, callback, argument, key),
+    do: call(stack, core, callback, argument, key, summary(argument))
+
+  defp call(stack, core, callback, argument, key, summary) do
     # A module that is not loaded yet exports nothing.
     if Code.ensure_loaded?(core) and function_exported?(core, callback, 3),
       do: apply(core, callback, [argument, key, stack.name]),
       else: apply(core, callback, [argument, key])
   catch
     kind, reason ->
-      failed(stack, callback, kind, reason, __STACKTRACE__)
+      crash = {kind, reason, __STACKTRACE__}
+      failed(stack, callback, %{summary: summary, key: key, crash: crash})
       exit({:shutdown, :core_failed})
   end
 
   @doc """
-  Ends a callback, as nothing can come of it any more. It counts as a failure of the core.
+  Ends a callback, as nothing can come of it any more. The core has not failed: it may have waited for another peer, which
+  never answered.
   """
-  @spec abandon(Stack.t(), pid, callback) :: :ok
-  def abandon(stack, pid, callback) do
+  @spec abandon(Stack.t(), pid, callback, struct) :: :ok
+  def abandon(stack, pid, callback, key) do
     Process.exit(pid, :kill)
-    failed(stack, callback, :exit, :timeout, [])
+    tell(stack, :core_abandoned, callback, key)
   end
 
-  defp failed(stack, callback, kind, reason, stacktrace) do
+  defp tell(stack, event, callback, key) do
+    Telemetry.emit(stack.telemetry, event, %{system_time: System.system_time()}, fn ->
+      %{callback: callback, key: key}
+    end)
+  end
+
+  defp summary(%Message{} = message), do: Log.summary(message)
+  defp summary(_reason), do: nil
+
+  defp failed(stack, callback, %{crash: {kind, reason, stacktrace}} = about) do
     Telemetry.emit(stack.telemetry, :core_failed, %{system_time: System.system_time()}, fn ->
       %{callback: callback, kind: kind, reason: reason, stacktrace: stacktrace}
     end)
 
-    Stack.log(stack, :error, fn ->
-      "#{callback} of the core failed: " <> Exception.format(kind, reason, stacktrace)
-    end)
+    Stack.log(stack, :error, about, fn -> "#{callback} of the core failed" end)
   end
 end

@@ -385,7 +385,7 @@ defmodule Sippet.Transactions.Actions do
 
   defp carry(stack, row(running: pid, given: :request) = row, :abandon, _name) when is_pid(pid) do
     unless Callbacks.process(stack, Rows.turn(row)) == :returned,
-      do: CallbackRunner.abandon(stack, pid, :receive_request)
+      do: CallbackRunner.abandon(stack, pid, :receive_request, key(row))
 
     {row, []}
   end
@@ -750,8 +750,8 @@ defmodule Sippet.Transactions.Actions do
     end)
   end
 
-  defp defect(stack, row(number: number), kind, reason, stacktrace) do
-    Stack.log_defect(stack, kind, reason, stacktrace)
+  defp defect(stack, row(number: number) = row, kind, reason, stacktrace) do
+    Stack.log_defect(stack, kind, reason, stacktrace, about(row))
 
     with row when row != nil <- Rows.fetch(stack, number),
          do: terminate(stack, row, {kind, reason})
@@ -770,6 +770,11 @@ defmodule Sippet.Transactions.Actions do
   @doc """
   Has all rows of a worker, which has begun anew, go on where its predecessor left them.
   """
+  defp about(row(id: {:ended, _number})), do: %{}
+
+  defp about(row(octets: octets, remote: remote) = row),
+    do: %{key: key(row), octets: octets, remote: remote}
+
   @spec recover(Stack.t(), pos_integer) :: :ok
   def recover(stack, worker) do
     for number <- Rows.of_worker(stack, worker),

@@ -72,6 +72,15 @@ defmodule Sippet.Transports.UDP.Server do
     if registered?(state) do
       Kernel.send(self(), :read)
 
+  @doc false
+  # What OTP logs of its end. What it holds are messages of strangers, with their credentials.
+  def format_status(status) do
+    status
+    |> Map.replace(:message, :hidden)
+    |> Map.replace(:log, [])
+    |> Map.update!(:state, &%{&1 | held: :queue.len(&1.held)})
+  end
+
       %{
         state
         | registrations: Process.monitor(Transport.Registrations.name(state.options.name)),
@@ -262,7 +271,8 @@ defmodule Sippet.Transports.UDP.Server do
   defp unreachable(%{options: options} = state, {{ip, port}, reason, quoted}) do
     options.router.receive_unreachable(options.name, {:udp, ip, port}, reason, quoted)
   catch
-    kind, reason -> log_defect(state, kind, reason, __STACKTRACE__)
+    kind, reason ->
+      log_defect(state, kind, reason, __STACKTRACE__, %{octets: data, remote: {:udp, ip, port}})
   end
 
   ## What is told
@@ -273,8 +283,8 @@ defmodule Sippet.Transports.UDP.Server do
   defp failed(state, reason),
     do: with_stack(state, &Events.transport_error(&1, reason, nil, nil))
 
-  defp log_defect(state, kind, reason, stacktrace),
-    do: with_stack(state, &Stack.log_defect(&1, kind, reason, stacktrace))
+  defp log_defect(state, kind, reason, stacktrace, about \\ %{}),
+    do: with_stack(state, &Stack.log_defect(&1, kind, reason, stacktrace, about))
 
   # The stack is looked up each time: it may have been restarted, with counters of its own.
   defp with_stack(%{options: %{name: name}}, fun) do
