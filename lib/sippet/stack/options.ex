@@ -67,7 +67,7 @@ defmodule Sippet.Stack.Options do
                      "transaction for, with `nil` as its key, retransmissions too, and answers by `forward/2` (RFC 3261 §8.2.7, §16.11)"
                ],
                telemetry: [
-                 type: :module,
+                 type: {:module, [execute: [3]], "execute/3"},
                  default: nil,
                  doc:
                    "a module to execute events in, in place of `:telemetry`; see `Sippet.Telemetry`"

@@ -264,6 +264,7 @@ defmodule Sippet.Transactions.Actions do
 
   defp transition(stack, row(state: state) = row, event, name) do
     answer_cancel_before(stack, row, event)
+    row = if Telemetry.listened?(stack.telemetry), do: with_status(row, event), else: row
 
     case machine(row).handle(state, event, Clock.now(stack), timers(stack, row)) do
       {:terminated, reason, actions} ->
@@ -274,6 +275,16 @@ defmodule Sippet.Transactions.Actions do
         carry_all(stack, row(row, state: state), actions, name)
     end
   end
+
+  # That of the first final response, for who listens.
+  defp with_status(row(status: nil) = row, event), do: row(row, status: status(event))
+  defp with_status(row, _event), do: row
+
+  defp status({:response, status, _response}) when status >= 200, do: status
+  defp status({:answer, status, _tag, _octets}) when status >= 200, do: status
+  defp status({:reply, octets}), do: Outgoing.status(octets)
+  defp status({:repeat, _tag, octets}), do: Outgoing.status(octets)
+  defp status(_event), do: nil
 
   # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
   defp answer_cancel_before(stack, row(cancelled: true) = row, {:reply, octets}),
@@ -746,7 +757,7 @@ defmodule Sippet.Transactions.Actions do
     end
 
     Telemetry.emit(stack.telemetry, :transaction_ended, %{duration: duration}, fn ->
-      %{key: key(row), machine: row(row, :machine), reason: reason}
+      %{key: key(row), machine: row(row, :machine), reason: reason, status: row(row, :status)}
     end)
   end
 
@@ -759,6 +770,11 @@ defmodule Sippet.Transactions.Actions do
     :ok
   end
 
+  defp about(row(id: {:ended, _number})), do: %{}
+
+  defp about(row(octets: octets, remote: remote) = row),
+    do: %{key: key(row), octets: octets, remote: remote}
+
   ## Of a row
 
   @doc """
@@ -770,11 +786,6 @@ defmodule Sippet.Transactions.Actions do
   @doc """
   Has all rows of a worker, which has begun anew, go on where its predecessor left them.
   """
-  defp about(row(id: {:ended, _number})), do: %{}
-
-  defp about(row(octets: octets, remote: remote) = row),
-    do: %{key: key(row), octets: octets, remote: remote}
-
   @spec recover(Stack.t(), pos_integer) :: :ok
   def recover(stack, worker) do
     for number <- Rows.of_worker(stack, worker),
