@@ -12,7 +12,7 @@ defmodule Sippet.Transports.UDP.Server do
 
   use GenServer
 
-  alias Sippet.{Stack, Transport}
+  alias Sippet.{Log, Stack, Transport}
   alias Sippet.Stack.Events
   alias Sippet.Transports.STUN
   alias Sippet.Transports.UDP.Socket
@@ -20,6 +20,10 @@ defmodule Sippet.Transports.UDP.Server do
   # Waits before another try to register, in ms: doubled from the first to the last.
   @first_wait 10
   @last_wait 1_000
+
+  # Until it is told that it could not register, and until it is told again, in ms.
+  @first_warning 1_000
+  @next_warning 60_000
 
   # How long reading rests while the stack has enough to do, in ms.
   @busy 1
@@ -33,6 +37,8 @@ defmodule Sippet.Transports.UDP.Server do
     # The monitor of the stack's registrations, while registered.
     registrations: nil,
     wait: @first_wait,
+    # When it is told that this could not be done, in ms.
+    warning: nil,
     # How many datagrams come by themselves: they were asked for and are not here yet.
     asked: 0,
     # What came and is not with the stack yet.
@@ -66,12 +72,6 @@ defmodule Sippet.Transports.UDP.Server do
     state
   end
 
-  ## Registration
-
-  defp register(state) do
-    if registered?(state) do
-      Kernel.send(self(), :read)
-
   @doc false
   # What OTP logs of its end. What it holds are messages of strangers, with their credentials.
   def format_status(status) do
@@ -81,16 +81,48 @@ defmodule Sippet.Transports.UDP.Server do
     |> Map.update!(:state, &%{&1 | held: :queue.len(&1.held)})
   end
 
+  ## Registration
+
+  defp register(state) do
+    if registered?(state) do
+      Kernel.send(self(), :read)
+
       %{
         state
         | registrations: Process.monitor(Transport.Registrations.name(state.options.name)),
-          wait: @first_wait
+          wait: @first_wait,
+          warning: nil
       }
     else
       Process.send_after(self(), :register, state.wait)
-      %{state | registrations: nil, wait: min(2 * state.wait, @last_wait)}
+      warn(%{state | registrations: nil, wait: min(2 * state.wait, @last_wait)})
     end
   end
+
+  defp warn(%{warning: at, options: options} = state) do
+    now = System.monotonic_time(:millisecond)
+    {warn?, at} = warning(at, now)
+
+    if warn? do
+      Log.write(
+        options.name,
+        :warning,
+        %{},
+        "no stack of this name runs, and the UDP transport on port #{options.port} receives nothing: start " <>
+          "{Sippet, name: #{inspect(options.name)}}, or give the transport the name of a stack that runs"
+      )
+    end
+
+    %{state | warning: at}
+  end
+
+  @doc """
+  Returns whether it is to be told by now that there is no stack, and when it is next.
+  """
+  @spec warning(integer | nil, integer) :: {boolean, integer}
+  def warning(nil, now), do: {false, now + @first_warning}
+  def warning(at, now) when now < at, do: {false, at}
+  def warning(_at, now), do: {true, now + @next_warning}
 
   defp registered?(%{options: options, socket: socket}) do
     {:ok, address} = Socket.sockname(socket)
@@ -255,7 +287,8 @@ defmodule Sippet.Transports.UDP.Server do
       {:error, :busy} -> :busy
     end
   catch
-    kind, reason -> log_defect(state, kind, reason, __STACKTRACE__)
+    kind, reason ->
+      log_defect(state, kind, reason, __STACKTRACE__, %{octets: data, remote: {:udp, ip, port}})
   end
 
   ## ICMP errors
@@ -271,8 +304,7 @@ defmodule Sippet.Transports.UDP.Server do
   defp unreachable(%{options: options} = state, {{ip, port}, reason, quoted}) do
     options.router.receive_unreachable(options.name, {:udp, ip, port}, reason, quoted)
   catch
-    kind, reason ->
-      log_defect(state, kind, reason, __STACKTRACE__, %{octets: data, remote: {:udp, ip, port}})
+    kind, reason -> log_defect(state, kind, reason, __STACKTRACE__)
   end
 
   ## What is told
