@@ -70,6 +70,9 @@ defmodule Sippet do
   # RFC3261§8.1.1.6
   @max_forwards 70
 
+  # Transactions that a stack names which were left when it was drained.
+  @most_left 100
+
   @send_options [owner: [type: {:custom, &is_pid/1, "a process"}, default: nil]]
 
   @doc """
@@ -383,38 +386,42 @@ defmodule Sippet do
   def terminate(sippet, key), do: Transactions.terminate(Stack.fetch!(sippet), key)
 
   @doc """
-  Has a stack take no new work, before its node goes: gives `:ok` when all that was in progress has ended, or
-  `{:error, :timeout}` after so many milliseconds.
+  Has a stack take no new work, before its node goes. Returns `:ok` when all that was in progress has ended. After so many
+  milliseconds it returns `{:error, {:timeout, keys}}`, with the keys of up to #{@most_left} transactions that are left.
 
   From now on requests outside of a dialog get 503 with Retry-After, also the OPTIONS by which a dispatcher asks whether
-  the node is there. Transactions in progress, requests within dialogs and those that the stack itself sends go on.
-  Calls that stand are the core's to wait for. `resume/1` takes it back.
+  the node is there. Transactions in progress go on, and so do requests that the stack itself sends. Requests within a dialog go on
+  if the stack has seen the 2xx that made the dialog. It waits for what was there when it began, and for requests within
+  dialogs. Calls that stand are the core's to wait for. `resume/1` takes it back.
 
   A finished transaction that only waits for what may come again is not waited for; a peer that missed its answer may
   ask for it until 64·T1 (32 s) later.
   """
-  @spec drain(sippet, timeout) :: :ok | {:error, :timeout}
+  @spec drain(sippet, timeout) :: :ok | {:error, {:timeout, [key]}}
   def drain(sippet, timeout \\ 5_000) when timeout == :infinity or timeout >= 0 do
     stack = Stack.fetch!(sippet)
     Overload.drain(stack.overload, true)
-    await_end(stack, timeout)
+    began = {System.monotonic_time(), Overload.processes(stack.overload)}
+    await_end(stack, began, timeout)
   end
 
   # Milliseconds between two looks whether all has ended.
   @look 50
 
-  defp await_end(stack, timeout) do
+  defp await_end(stack, {time, processes} = began, timeout) do
+    left = Transactions.left(stack, time, @most_left)
+
     cond do
-      Transactions.unfinished(stack) == 0 and Overload.pending(stack.overload) == 0 ->
+      left == [] and not Enum.any?(processes, &Process.alive?/1) ->
         :ok
 
       timeout == 0 ->
-        {:error, :timeout}
+        {:error, {:timeout, left}}
 
       true ->
         wait = min(@look, timeout)
         Process.sleep(wait)
-        await_end(stack, if(timeout == :infinity, do: :infinity, else: timeout - wait))
+        await_end(stack, began, if(timeout == :infinity, do: :infinity, else: timeout - wait))
     end
   end
 

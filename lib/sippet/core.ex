@@ -25,8 +25,8 @@ defmodule Sippet.Core do
 
   Each runs in a process of its own, never in a transaction's or a transport's: it may take its time, and wait. One that
   holds a request is ended when the time for an answer is over: 64·T1 (32 s), for an INVITE the stack's `:answer_timeout`
-  since the last response. The stack counts that as `core_abandoned`, and logs nothing. After a final response it may go on as long as it likes; it counts as pending (the
-  stack's `:max_pending`) till it returns.
+  since the last response. The stack counts that as `core_abandoned`, and logs nothing. After a final response it may go
+  on as long as it likes; it counts as pending (the stack's `:max_pending`) till it returns.
   The callbacks of one transaction run one after another, in order; across transactions no order is promised, as
   UDP promises none.
 

@@ -30,7 +30,7 @@ defmodule Sippet.Telemetry do
      "the stack had no core to call; a request gets 500", [system_time: "native units"],
      [:callback, :key]},
     {:core_abandoned, [:sippet, :core, :abandoned],
-     "a callback was ended with its transaction, as the time for an answer was over",
+     "a callback was ended with its transaction: the time for an answer was over, or the stack was overloaded",
      [system_time: "native units"], [:callback, :key]},
     {:core_failed, [:sippet, :core, :failed], "a core's callback raised, threw or exited",
      [system_time: "native units"], [:callback, :kind, :reason, :stacktrace]}

@@ -7,8 +7,8 @@ defmodule Sippet.Transactions do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Dialog, Message, Overload, Resolver, Stack, Transport}
-  alias Sippet.Message.{RequestLine, StatusLine, Via}
+  alias Sippet.{Address, Dialog, Message, Overload, Resolver, Stack, Transport}
+  alias Sippet.Message.{RequestLine, StatusLine, Tag, Via}
   alias Sippet.Stack.Events
 
   alias Sippet.Transactions.{
@@ -23,6 +23,7 @@ defmodule Sippet.Transactions do
     Location,
     Owners,
     Path,
+    Place,
     Quoted,
     Rows,
     Server,
@@ -33,6 +34,9 @@ defmodule Sippet.Transactions do
   alias Sippet.Transport.{Delivery, Outgoing}
 
   @type key :: Client.Key.t() | Server.Key.t()
+
+  # RFC3261§12.1, RFC6665§4.1.2.4 - what is answered with 2xx makes a dialog
+  @dialogs [:invite, :subscribe]
 
   @doc """
   Makes what the transactions of a stack of this name lie in; the tables belong to the caller.
@@ -148,13 +152,15 @@ defmodule Sippet.Transactions do
 
   @typedoc """
   A request as it came: its octets, from which what is needed but seldom is read again, and where it came from; the source whose
-  pending work it is, if it is one's; and its key with the number of that, where these are known.
+  pending work it is, if it is one's; its key with the number of that, where these are known; and what tells whether the stack has
+  seen its sender.
   """
   @type origin :: %{
           optional(:octets) => binary,
           optional(:remote) => tuple,
           optional(:source) => Overload.FairShare.source(),
-          optional(:key) => {Server.Key.t(), Rows.hash()}
+          optional(:key) => {Server.Key.t(), Rows.hash()},
+          optional(:seen) => (() -> Overload.seen())
         }
 
   @doc """
@@ -178,6 +184,7 @@ defmodule Sippet.Transactions do
         state: Actions.first_state(stack, machine, transport),
         running: :request,
         pending: if(source, do: byte_size(octets), else: 0),
+        place: if(source, do: Place.of(request)),
         owner: owner_of_new(stack, request, key),
         octets: Key.own(octets),
         transport: Path.keep(stack, transport),
@@ -189,8 +196,8 @@ defmodule Sippet.Transactions do
         names: names(stack, request, key)
       )
 
-    with :ok <- insert(stack, row) do
-      if source, do: Overload.enter(stack.overload, source, byte_size(octets))
+    with :ok <- room(stack, origin[:seen]), :ok <- insert(stack, row) do
+      Place.take(stack, row, origin[:seen])
       Aliases.claim(stack, row)
 
       for {:responses, _hash} <- row(row, :names),
@@ -199,6 +206,26 @@ defmodule Sippet.Transactions do
       begin(stack, row, request)
       :ok
     end
+  end
+
+  # A part of all transactions is kept for who is seen.
+  defp room(_stack, nil), do: :ok
+
+  defp room(%Stack{options: %{max_transactions: limit}} = stack, seen) do
+    if count(stack) < Overload.limit(limit, :unseen) or seen.() != nil,
+      do: :ok,
+      else: {:error, :overload}
+  end
+
+  @doc """
+  Has a row lose its place for another, if it is still the one that was listed.
+  """
+  @spec lose_place(Stack.t(), {integer, Rows.hash()}) :: :ok
+  def lose_place(stack, {started, number}) do
+    with row(started: ^started) = row <- Rows.fetch(stack, number),
+         do: pass(stack, row, :lose_place)
+
+    :ok
   end
 
   @doc """
@@ -256,8 +283,15 @@ defmodule Sippet.Transactions do
 
   @spec receive_response(Stack.t(), Message.response(), Client.Key.t()) ::
           :ok | :error | {:error, :busy}
-  def receive_response(stack, %Message{start_line: %StatusLine{} = line} = response, key),
-    do: arrived(stack, numbered(stack, key), {:response, line.status_code, response})
+  def receive_response(stack, %Message{start_line: %StatusLine{} = line} = response, key) do
+    %{status_code: status} = line
+    taken = arrived(stack, numbered(stack, key), {:response, status, response})
+
+    if taken == :ok and status in 200..299 and key.method in @dialogs,
+      do: note_dialog(stack, response.headers)
+
+    taken
+  end
 
   # The same branch may come with any Call-ID, without end.
   defp arrived(stack, {key, number}, event) do
@@ -307,7 +341,21 @@ defmodule Sippet.Transactions do
           :ok | {:error, :already_answered | :no_transaction}
   def send_response(stack, %Message{start_line: %StatusLine{status_code: status}} = response) do
     tag = Key.own(Key.tag(response.headers[:to]))
-    answer(stack, response, {:answer, status, tag, Message.to_string(response)})
+    answered = answer(stack, response, {:answer, status, tag, Message.to_string(response)})
+    if answered == :ok and status in 200..299, do: note(stack, response)
+    answered
+  end
+
+  # Who is answered so is no stranger.
+  defp note(stack, %Message{headers: %{via: [via | _], cseq: {_number, method}} = headers}) do
+    {_protocol, host, _port} = Via.remote(via)
+    with {:ok, ip} <- Address.parse(host), do: Overload.note_source(stack.overload, ip)
+    if method in @dialogs, do: note_dialog(stack, headers)
+  end
+
+  defp note_dialog(stack, headers) do
+    with dialog when dialog != nil <- Tag.dialog(headers),
+         do: Overload.note_dialog(stack.overload, dialog)
   end
 
   @doc """
@@ -566,6 +614,12 @@ defmodule Sippet.Transactions do
   end
 
   @doc """
+  Has a server's INVITE wait so many milliseconds for an answer, from now and from each provisional response on.
+  """
+  @spec wait(Stack.t(), Server.Key.t(), pos_integer) :: :ok | :error
+  def wait(stack, key, ms), do: post(stack, key, {:patience, ms})
+
+  @doc """
   The process that owns a transaction, or `nil`.
   """
   @spec owner(Stack.t(), key) :: pid | nil
@@ -675,6 +729,13 @@ defmodule Sippet.Transactions do
   """
   @spec unfinished(Stack.t()) :: non_neg_integer
   def unfinished(stack), do: Rows.unfinished(stack)
+
+  @doc """
+  The keys of transactions that are not finished, or whose callbacks run, and that began before a time or came in since; not more
+  than so many.
+  """
+  @spec left(Stack.t(), integer, pos_integer) :: [key]
+  def left(stack, time, most), do: Rows.left(stack, time, most)
 
   @spec info(Stack.t(), key) :: map | nil
   defdelegate info(stack, key), to: Inspection

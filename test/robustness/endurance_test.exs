@@ -6,7 +6,7 @@ defmodule Sippet.Robustness.EnduranceTest do
 
   alias Sippet.Interop.RawPeer
   alias Sippet.Message
-  alias Sippet.Robustness.{Flooder, Proxy, Report, StackUnderLoad}
+  alias Sippet.Robustness.{Attacker, Flooder, Proxy, Regular, Report, StackUnderLoad}
 
   @moduletag :endurance
   @moduletag timeout: 180_000
@@ -44,7 +44,7 @@ defmodule Sippet.Robustness.EnduranceTest do
 
     # The core that never answers holds its INVITEs for 200 s by default; and 32 s more while their ACK is awaited
     # (Timer H). So that both are over in 40 s; the slow core answers before.
-    Keyword.merge([answer_timeout: 7_000], options)
+    Keyword.merge([answer_timeout: 7_000, ring_timeout: 7_000], options)
   end
 
   # Not by SIPp, which belongs to a test.
@@ -78,6 +78,67 @@ defmodule Sippet.Robustness.EnduranceTest do
       end
     end
   end
+
+  ## Attacks
+
+  # From addresses that are made up, each with a stack of its own that has its defaults: the scenario, in words, what is sent, from
+  # where, how many, how many a second.
+  @attacks [
+    {:ringing, "INVITEs to phones that ring", {"INVITE", "ringing", nil}, :anywhere, 22_000,
+     1_000},
+    {:refused, "INVITEs to a core that refuses them by a transaction", {"INVITE", "busy", nil},
+     :anywhere, 33_000, 1_500},
+    {:tags, "requests of made-up dialogs, which the core leaves alone",
+     {"INFO", "silent", "made-up"}, :anywhere, 33_000, 1_500},
+    {:subnet, "requests of one /24, which the core leaves alone", {"INFO", "silent", nil},
+     :network, 33_000, 1_500}
+  ]
+
+  # From 10 s after its begin on, that much of what a known caller asks is answered by the core; from 5 s after its end on, all.
+  @from_ms 10_000
+  @served 95
+  @after_ms 5_000
+  @watched_ms 10_000
+
+  describe "attack:" do
+    for {scenario, name, kind, from, count, rate} <- @attacks do
+      @tag :attacks
+      @tag scenario: scenario
+      test name do
+        stack = StackUnderLoad.start(for(_ <- 1..3, do: Program.free_port()))
+        regular = Regular.start(stack.address)
+        Process.sleep(1_000)
+        began = Regular.now()
+        kind = unquote(Macro.escape(kind))
+        :ok = Attacker.run(stack.address, kind, unquote(from), unquote(count), unquote(rate))
+        ended = Regular.now()
+        Process.sleep(@after_ms + @watched_ms)
+        counts = StackUnderLoad.ask(stack, :counts)
+        outcomes = Regular.stop(regular)
+        # The last ones have had no time.
+        during = served(outcomes, began + @from_ms, ended)
+        later = served(outcomes, ended + @after_ms, ended + @after_ms + @watched_ms - 2_000)
+
+        Report.row(
+          "`#{unquote(scenario)}`: #{unquote(count)} #{unquote(name)}, #{unquote(rate)} a second",
+          "#{counts.request_rejected} rejected, #{counts.message_dropped} dropped; #{counts.pending} pending at last",
+          "of a known caller #{percent(during)} % while it went on, #{percent(later)} % afterwards",
+          "-",
+          too_little(percent(during), @served, "% answered while it went on") ++
+            too_little(percent(later), 100, "% answered afterwards")
+        )
+      end
+    end
+  end
+
+  # How many of the requests of this time the core has answered, and how many there were.
+  defp served(outcomes, from, to) do
+    statuses = for {at, status} <- outcomes, at in from..to, do: status
+    {Enum.count(statuses, &(&1 in [200, 486])), length(statuses)}
+  end
+
+  defp percent({_served, 0}), do: 0.0
+  defp percent({served, all}), do: Float.round(100 * served / all, 1)
 
   # KB that 400 INVITEs of 64 KB may take: the core rings for each, or the far end of the proxy does.
   @large [
@@ -582,6 +643,9 @@ defmodule Sippet.Robustness.EnduranceTest do
 
   defp too_much(is, limit, _what) when is <= limit, do: []
   defp too_much(is, limit, what), do: ["#{is} #{what}, over #{limit}"]
+
+  defp too_little(is, limit, _what) when is >= limit, do: []
+  defp too_little(is, limit, what), do: ["#{is} #{what}, under #{limit}"]
 
   defp left(stack, held) do
     for {what, count} <- StackUnderLoad.ask(stack, :holdings),

@@ -40,10 +40,14 @@ defmodule Sippet.FlowTest do
   defp tell({socket, _port}, port, text),
     do: :ok = :gen_udp.send(socket, @loopback, port, text)
 
-  # What a phone gets next, and from which port.
-  defp heard({socket, _port}) do
+  # What a phone gets next, and from which port. Where the machine is slow, the stack's own 100 comes before it.
+  defp heard({socket, _port} = phone) do
     assert_receive {:udp, ^socket, _ip, from, octets}, 2_000
-    {Message.parse!(octets), from}
+
+    case Message.parse!(octets) do
+      %{start_line: %{status_code: 100}} -> heard(phone)
+      message -> {message, from}
+    end
   end
 
   # A Via that asks for no rport, and names a port where nobody listens.
@@ -302,8 +306,6 @@ defmodule Sippet.FlowTest do
       {message, _port} = heard(phone)
 
       case message.start_line do
-        # The stack's own, where the machine is slow.
-        %{status_code: 100} -> statuses(phone, left, heard)
         %{status_code: status} -> statuses(phone, left - 1, [status | heard])
         %{method: method} -> statuses(phone, left - 1, [method | heard])
       end

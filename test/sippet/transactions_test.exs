@@ -263,7 +263,7 @@ defmodule Sippet.TransactionsTest do
 
       for _ringing <- 1..4 do
         answered(stack, request, 180)
-        advance(stack, 179_999)
+        advance(stack, 189_999)
         refute_received {:receive_error, _reason, _key}
       end
 

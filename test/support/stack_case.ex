@@ -4,6 +4,8 @@ defmodule Sippet.StackCase do
 
   use ExUnit.CaseTemplate
 
+  import ExUnit.Assertions
+
   alias Sippet.{Message, Stack, TestCore, TestTransport}
 
   @remote {:udp, {192, 0, 2, 7}, 4321}
@@ -69,18 +71,17 @@ defmodule Sippet.StackCase do
     Enum.sort_by(kept ++ headers, fn {name, _value} -> if name == "Via", do: 0, else: 1 end)
   end
 
-  # The next message that the stack sent, parsed, and where to.
-  defmacro assert_sent(status_or_method) do
-    quote do
-      assert_receive {:sent, destination, octets, _key}, 500
-      message = Sippet.Message.parse!(octets)
+  # The next message that the stack sent, parsed, and where to. Where the machine is slow, the stack's own 100 comes before it.
+  def assert_sent(wanted) do
+    assert_receive {:sent, destination, octets, _key}, 500
+    message = Message.parse!(octets)
 
-      case {unquote(status_or_method), message.start_line} do
-        {status, %{status_code: sent}} -> assert sent == status
-        {method, %{method: sent}} -> assert sent == method
-      end
-
-      {message, destination}
+    case message.start_line do
+      %{status_code: 100} when wanted != 100 -> assert_sent(wanted)
+      %{status_code: status} -> assert status == wanted
+      %{method: method} -> assert method == wanted
     end
+
+    {message, destination}
   end
 end

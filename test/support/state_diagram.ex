@@ -80,7 +80,8 @@ defmodule Sippet.StateDiagram do
         {:completed, :confirmed} => {[{165, 332}, {165, 420}], {175, 380}},
         {:completed, :terminated} => {[{290, 290}, {480, 290}, {480, 542}], {300, 282}},
         {:confirmed, :terminated} => {[{165, 454}, {165, 559}, {420, 559}], {175, 504}},
-        {:accepted, :terminated} => {[{880, 364}, {880, 559}, {570, 559}], {520, 440}}
+        {:accepted, :terminated} => {[{880, 364}, {880, 559}, {570, 559}], {520, 440}},
+        {:proceeding, :terminated} => {[{680, 80}, {930, 80}, {930, 568}, {570, 568}], {690, 72}}
       }
     },
     Server.NonInvite => %{

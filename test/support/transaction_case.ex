@@ -21,7 +21,7 @@ defmodule Sippet.TransactionCase do
 
   # Nothing happens by itself within a test. `fast` is for those that wait for a timer; with `still` time stands still but
   # for `advance/2`, and the timers are those of RFC 3261.
-  @still %{t1: 500, t2: 4_000, t4: 5_000, answer_timeout: 180_000}
+  @still %{t1: 500, t2: 4_000, t4: 5_000, answer_timeout: 180_000, ring_timeout: 190_000}
   @slow %{t1: 1_000, t2: 4_000, t4: 5_000, answer_timeout: 60_000, least_d: 0}
   @fast %{t1: 4, t2: 16, t4: 40, answer_timeout: 100, least_d: 0}
 

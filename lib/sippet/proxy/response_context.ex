@@ -87,6 +87,9 @@ defmodule Sippet.Proxy.ResponseContext do
            cancelled?: boolean
          }
 
+  # ms for which the caller's INVITE lasts longer than Timer C, which ends what it waits for.
+  @margin 10_000
+
   @doc """
   Forwards the copies of a request that has a server transaction, and returns when all has been answered. An INVITE gets a
   100 first (§16.2). One that was cancelled before gets 487, and nobody is called.
@@ -111,8 +114,10 @@ defmodule Sippet.Proxy.ResponseContext do
     if Sippet.cancelled?(stack, key) do
       Sippet.send(stack, Message.to_response(request, 487))
     else
-      if request.start_line.method == :invite,
-        do: Sippet.send(stack, Message.to_response(request, 100))
+      if request.start_line.method == :invite do
+        Transactions.wait(Stack.fetch!(stack), key, timer_c + @margin)
+        Sippet.send(stack, Message.to_response(request, 100))
+      end
 
       settle(%__MODULE__{
         stack: stack,

@@ -4,11 +4,11 @@ defmodule Sippet.Router.Inbound do
 
   alias Sippet.Core.CallbackRunner
   alias Sippet.Message
-  alias Sippet.Message.{RequestLine, Validator, Via}
+  alias Sippet.Message.{RequestLine, Tag, Validator, Via}
   alias Sippet.Router.{Arrival, Outbound, StatelessResponse}
   alias Sippet.Stack.{Events, Tap}
   alias Sippet.{Overload, ParseError, Resolver, Stack, Transactions, Transport}
-  alias Sippet.Transactions.{Actions, Client, Owners, Server, Worker, Workers}
+  alias Sippet.Transactions.{Actions, Client, Owners, OwnMessages, Server, Worker, Workers}
 
   @doc """
   Takes octets that a transport has handed over. `transport` is the one that answers, or the process that has them from the network.
@@ -154,7 +154,7 @@ defmodule Sippet.Router.Inbound do
   defp unbidden(stack, callback, arrival) do
     source = source(stack, arrival)
 
-    case Overload.admit(stack.overload, source, :ack) do
+    case Overload.admit(stack.overload, source, :ack, seen(stack, arrival)) do
       :ok -> detached(stack, callback, arrival, source)
       {:error, _reason} -> dropped(stack, :overload, arrival)
     end
@@ -180,7 +180,7 @@ defmodule Sippet.Router.Inbound do
   defp request(%Stack{options: %{stateless: true}} = stack, request, arrival) do
     source = source(stack, arrival)
 
-    case admit(stack, request, source) do
+    case admit(stack, request, source, seen(stack, arrival)) do
       :ok -> detached(stack, :receive_request, arrival, source)
       {:error, reason} -> reject(stack, reason, arrival)
     end
@@ -223,36 +223,54 @@ defmodule Sippet.Router.Inbound do
   # RFC3261§9.2 - a CANCEL that matches no transaction is answered 481. One that does is what ends it, whatever the load.
   defp new(stack, %Message{start_line: %{method: :cancel}} = cancel, {id, _number} = key, arrival) do
     if Transactions.alive?(stack, Server.Key.invite(id)),
-      do: start(stack, cancel, key, source(stack, arrival), arrival),
+      do: start(stack, cancel, key, source(stack, arrival), nil, arrival),
       else: refuse(stack, 481, nil, arrival)
   end
 
   defp new(stack, request, key, arrival) do
     source = source(stack, arrival)
+    seen = seen(stack, arrival)
 
-    case admit(stack, request, source) do
-      :ok -> start(stack, request, key, source, arrival)
+    case admit(stack, request, source, seen) do
+      :ok -> start(stack, request, key, source, seen, arrival)
       {:error, reason} -> reject(stack, reason, arrival)
     end
   end
 
-  defp admit(stack, %Message{start_line: %{method: method}}, source)
+  defp admit(stack, %Message{start_line: %{method: method}}, source, _seen)
        when method in [:ack, :cancel] do
     if Overload.room?(stack.overload, source), do: :ok, else: {:error, :pending}
   end
 
-  # RFC3261§12.2 - a tag in the To is that of a dialog
-  defp admit(stack, %Message{headers: %{to: {_name, _uri, %{"tag" => _tag}}}}, source),
-    do: Overload.admit(stack.overload, source, :within_dialog)
+  defp admit(stack, %Message{start_line: %{method: method}}, source, seen) do
+    kind = if method == :invite and not stack.options.stateless, do: :invite, else: :request
+    Overload.admit(stack.overload, source, kind, seen)
+  end
 
-  defp admit(stack, _request, source), do: Overload.admit(stack.overload, source, :new)
+  # RFC3261§12.2 - a tag in the To is that of a dialog. Whether there is such a dialog, the stack knows that has seen it begin.
+  defp seen(stack, %Arrival{message: message, remote: {_protocol, ip, _port}}) do
+    fn ->
+      dialog = if to_tag?(message), do: Tag.dialog(message.headers)
+      Overload.seen(stack.overload, ip, dialog)
+    end
+  end
+
+  defp to_tag?(%Message{headers: %{to: {_name, _uri, %{"tag" => _tag}}}}), do: true
+  defp to_tag?(_message), do: false
 
   # A transport that has not registered cannot be answered through.
-  defp start(stack, _request, _key, _source, %Arrival{transport: nil} = arrival),
+  defp start(stack, _request, _key, _source, _seen, %Arrival{transport: nil} = arrival),
     do: dropped(stack, :no_transport, arrival)
 
-  defp start(stack, request, key, source, %Arrival{transport: transport} = arrival) do
-    origin = %{octets: arrival.octets, remote: arrival.remote, source: source, key: key}
+  defp start(stack, request, key, source, seen, %Arrival{transport: transport} = arrival) do
+    origin = %{
+      octets: arrival.octets,
+      remote: arrival.remote,
+      source: source,
+      key: key,
+      seen: seen
+    }
+
     destination = Outbound.response_destination(stack, request, arrival)
 
     case Transactions.start_server(stack, request, transport, destination, origin) do
@@ -266,7 +284,7 @@ defmodule Sippet.Router.Inbound do
   # A callback outside of any transaction.
   defp detached(stack, callback, %Arrival{message: message, octets: octets}, source) do
     {pid, _ref} = CallbackRunner.start(stack, callback, message, nil)
-    Overload.enter(stack.overload, pid, source, byte_size(octets), Worker.index(stack))
+    Overload.enter_process(stack.overload, pid, source, byte_size(octets), Worker.index(stack))
   end
 
   ## Answers without a transaction
@@ -277,7 +295,7 @@ defmodule Sippet.Router.Inbound do
     # RFC3261§8.2.7 - without a state nothing is answered to a CANCEL, and never to an ACK
     if request.start_line.method in [:ack, :cancel],
       do: :ok,
-      else: answer(stack, arrival, fn -> {:ok, StatelessResponse.later(request)} end)
+      else: answer(stack, arrival, fn -> {:ok, OwnMessages.refusal(request, 503)} end)
   end
 
   defp refuse(stack, status, reason, %Arrival{message: request} = arrival),

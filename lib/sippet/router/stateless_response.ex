@@ -8,9 +8,6 @@ defmodule Sippet.Router.StatelessResponse do
   alias Sippet.Message.Via
   alias Sippet.Router.Remote
 
-  # Seconds after which a request over a limit may come again.
-  @retry_after 5
-
   # RFC3261§8.2.6.2 - what a response copies besides the Vias
   @copied [from: "From", to: "To", call_id: "Call-ID", cseq: "CSeq"]
   @raw ["Via" | Keyword.values(@copied)]
@@ -93,17 +90,6 @@ defmodule Sippet.Router.StatelessResponse do
   # own.
   defp phrase(text, nil), do: text
   defp phrase(text, header), do: "#{text} (#{header})"
-
-  @doc """
-  Refuses a request for now.
-  """
-  @spec later(Message.request()) :: Message.response()
-  def later(request) do
-    # RFC3261§21.5.4 - a limit is temporary, and says when to come again
-    request
-    |> Message.to_response(503)
-    |> Message.put_header(:retry_after, {@retry_after, "", %{}})
-  end
 
   @doc """
   Whether this is the ACK of a response that was given here to an INVITE: RFC3261§17.1.1.3 has it

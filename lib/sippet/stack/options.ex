@@ -32,9 +32,17 @@ defmodule Sippet.Stack.Options do
              [
                answer_timeout: [
                  type: :positive,
+                 default: 60_000,
+                 doc:
+                   "ms after which an INVITE to which the core has sent nothing but 100 gets 500, and the core `:no_answer`"
+               ],
+               ring_timeout: [
+                 type: :positive,
+                 # RFC3261§16.6 step 11 - above Timer C, which is larger than 3 minutes
                  default: 200_000,
                  doc:
-                   "ms after which an INVITE that the core never answers gets 500, and the core `:no_answer`"
+                   "the same for an INVITE that rings: ms from each 101 to 199 on. `Sippet.Proxy.ResponseContext` waits for " <>
+                     "as long as its Timer C, whatever this is"
                ],
                max_transactions: [
                  type: :positive,
@@ -48,8 +56,15 @@ defmodule Sippet.Stack.Options do
                  type: :limit,
                  default: 10_000,
                  doc:
-                   "requests at a time that the core or the far end is not done with (6 to 11 KB each); a new one over " <>
+                   "requests other than INVITE at a time that the core is not done with (6 to 11 KB each); a new one over " <>
                      "them gets 503 with Retry-After, and of a source that holds most of them earlier"
+               ],
+               max_invites: [
+                 type: :limit,
+                 default: 10_000,
+                 doc:
+                   "INVITEs at a time that wait for the core, ring, or wait for the ACK of a refusal; at the limit refusals that " <>
+                     "wait for their ACK go first, then the oldest INVITE of a stranger to which the core has sent nothing"
                ],
                max_pending_bytes: [
                  type: :limit,
@@ -133,8 +148,10 @@ defmodule Sippet.Stack.Options do
           t2: pos_integer,
           t4: pos_integer,
           answer_timeout: pos_integer,
+          ring_timeout: pos_integer,
           max_transactions: pos_integer,
           max_pending: pos_integer | :infinity,
+          max_invites: pos_integer | :infinity,
           max_pending_bytes: pos_integer | :infinity,
           max_requests: pos_integer | :infinity,
           stateless: boolean,

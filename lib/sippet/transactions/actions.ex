@@ -23,6 +23,7 @@ defmodule Sippet.Transactions.Actions do
     OwnMessages,
     Owners,
     Path,
+    Place,
     Rows,
     Workers
   }
@@ -264,6 +265,7 @@ defmodule Sippet.Transactions.Actions do
 
   defp transition(stack, row(state: state) = row, event, name) do
     answer_cancel_before(stack, row, event)
+    Place.keep(stack, row, event)
     row = if Telemetry.listened?(stack.telemetry), do: with_status(row, event), else: row
 
     case machine(row).handle(state, event, Clock.now(stack), timers(stack, row)) do
@@ -354,6 +356,17 @@ defmodule Sippet.Transactions.Actions do
       response = Message.to_response(OwnMessages.request(stack, row), status)
       tag = Key.own(Key.tag(response.headers.to))
       {row, [{:answer, status, tag, Message.to_string(response)}]}
+    else
+      {row, []}
+    end
+  end
+
+  # RFC3261§8.2.7 - without a transaction; unless the core was faster
+  defp carry(stack, row, {:refuse, status}, _name) do
+    if Rows.claim?(stack, row(row, :number)) do
+      Overload.answered(stack.overload)
+      response = OwnMessages.refusal(OwnMessages.request(stack, row), status)
+      {row(row, status: status), transmit(stack, row, Message.to_string(response))}
     else
       {row, []}
     end
@@ -562,7 +575,7 @@ defmodule Sippet.Transactions.Actions do
   ## The end of a step
 
   defp settle(stack, before, row(id: {:ended, _number}) = row) do
-    row = release(stack, row)
+    row = Place.release(stack, row)
 
     if row(row, :running) == nil,
       do: Rows.delete_ended(stack, row),
@@ -575,7 +588,8 @@ defmodule Sippet.Transactions.Actions do
     finishes? = Rows.finished_state?(state) and not Rows.finished_state?(was)
     row = due(stack, row, finishes?)
     row = if finishes?, do: forget_returned(stack, row), else: row
-    Rows.update(stack, before, release(stack, row))
+    if finishes?, do: Place.finished(stack, row)
+    Rows.update(stack, before, Place.release(stack, row))
     :ok
   end
 
@@ -618,19 +632,6 @@ defmodule Sippet.Transactions.Actions do
 
   defp unset(stack, row(due: at, worker: worker, number: number)),
     do: Deadlines.unset(stack, worker, at, number)
-
-  # It is not pending any more, once it is answered and no callback runs for it.
-  defp release(stack, row(running: nil, pending: octets, source: source, state: state) = row)
-       when octets > 0 do
-    if state == nil or Rows.finished_state?(state) do
-      Overload.leave(stack.overload, source, octets)
-      row(row, pending: 0)
-    else
-      row
-    end
-  end
-
-  defp release(_stack, row), do: row
 
   @doc """
   Looks at a row whose time has come.
@@ -752,7 +753,7 @@ defmodule Sippet.Transactions.Actions do
 
       # None, or one that could not be started.
       _none ->
-        release(stack, row(row, state: nil, running: nil))
+        Place.release(stack, row(row, state: nil, running: nil))
         Rows.delete(stack, row)
     end
 

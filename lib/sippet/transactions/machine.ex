@@ -19,11 +19,13 @@ defmodule Sippet.Transactions.Machine do
     * `{:acked, to_tag}` - the ACK of a 2xx came, which has a branch of its own
     * `{:answer, status, to_tag, octets}` - the core has answered
     * `{:repeat, to_tag, octets}` - the core wants its 2xx repeated until the ACK comes
+    * `{:patience, ms}` - the core waits so long for others to answer a server's INVITE
     * `{:reply, octets}` - the core has answered finally, and wants nothing remembered of it
     * `{:trying, octets}` - the 100 that the machine asked for by `{:make, 100}`
     * `{:response, status, response}` - a client's response came
     * `{:acknowledge, octets}` - the ACK that the machine asked for by `{:make_ack, …}`
     * `{:acknowledged, to_tag, ack}` - the core has sent the ACK of a client's 2xx
+    * `:lose_place` - a server's INVITE that nobody answers, or acknowledges, has to go for others
     * `{:error, reason}` - a message could not be sent
     * `{:unreachable, reason}` - nothing can be sent to the destination
     * `:cancelled` - a CANCEL was sent for a client's INVITE
@@ -37,6 +39,7 @@ defmodule Sippet.Transactions.Machine do
           | {:answer, 100..699, String.t() | nil, binary}
           | {:repeat, String.t() | nil, binary}
           | {:reply, binary}
+          | {:patience, pos_integer}
           | {:trying, binary}
           | {:response, 100..699, Message.response()}
           | {:acknowledge, binary}
@@ -44,6 +47,7 @@ defmodule Sippet.Transactions.Machine do
           | {:error, term}
           | {:unreachable, term}
           | :cancelled
+          | :lose_place
           | :due
           | :terminate
 
@@ -55,6 +59,7 @@ defmodule Sippet.Transactions.Machine do
     * `{:tell_stray, request}` - call the core's `receive_request` without a key
     * `{:make, status}` - make the response of the stack's own: a 100 comes back as `{:trying, octets}`, any other as an
       answer
+    * `{:refuse, status}` - send the response of the stack's own, as the last message
     * `{:make_ack, invite, response}` - make the ACK of a response from 300 to 699; it comes back as `{:acknowledge,
       octets}`
     * `{:await_ack, to_tag}`, `{:forget_ack, to_tag}` - the ACK of this 2xx, which has a branch of its own, is the
@@ -69,6 +74,7 @@ defmodule Sippet.Transactions.Machine do
           | {:tell, :receive_response | :receive_error, term}
           | {:tell_stray, Message.request()}
           | {:make, 100 | 200 | 500}
+          | {:refuse, 503}
           | {:make_ack, binary, Message.response()}
           | {:await_ack | :forget_ack, String.t() | nil}
           | {:await_2xx, Message.response()}

@@ -43,6 +43,20 @@ defmodule Sippet.Transactions.OwnMessages do
     end
   end
 
+  # Seconds after which a request over a limit may come again.
+  @retry_after 5
+
+  @doc """
+  A response that refuses a request for now.
+  """
+  @spec refusal(Message.request(), 400..699) :: Message.response()
+  def refusal(request, status) do
+    # RFC3261§21.5.4 - a limit is temporary, and says when to come again
+    request
+    |> Message.to_response(status)
+    |> Message.put_header(:retry_after, {@retry_after, "", %{}})
+  end
+
   @doc """
   The ACK of a response from 300 to 699 to an INVITE.
   """

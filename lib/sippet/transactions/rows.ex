@@ -26,6 +26,8 @@ defmodule Sippet.Transactions.Rows do
     claimed: 0,
     # The octets that count as long as the request is pending, then 0.
     pending: 0,
+    # What its place is one of (`Sippet.Overload`), until it gives that back.
+    place: nil,
     # The machine's state; `nil` until a client's request is sent.
     state: nil,
     # The time at which the row is looked at next, as it stands among the deadlines.
@@ -79,6 +81,9 @@ defmodule Sippet.Transactions.Rows do
   @half 134_217_728
 
   @number 2
+
+  # The states in which nothing but a last timer is waited for.
+  @finished [:completed, :confirmed, :accepted]
 
   # What the counters count: rows that are not finished, and rows that have ended while a callback ran.
   @unfinished 1
@@ -220,6 +225,7 @@ defmodule Sippet.Transactions.Rows do
   # All else of a row never changes, or is the claim.
   @written [
     :pending,
+    :place,
     :state,
     :due,
     :running,
@@ -306,7 +312,7 @@ defmodule Sippet.Transactions.Rows do
   """
   @spec finished_state?(tuple | nil) :: boolean
   def finished_state?(nil), do: false
-  def finished_state?(state), do: elem(state, 0) in [:completed, :confirmed, :accepted]
+  def finished_state?(state), do: elem(state, 0) in @finished
 
   @doc """
   A row has come to a finished state.
@@ -344,6 +350,32 @@ defmodule Sippet.Transactions.Rows do
     ids = :ets.select(table.rows, [{row(id: :"$1", _: :_), [], [:"$1"]}])
     for id <- ids, not match?({:ended, _number}, id), do: key(id)
   end
+
+  @doc """
+  The keys of rows that are not finished, or whose callbacks run, and that began before a time or are a server's; not more than
+  so many.
+  """
+  @spec left(Stack.t(), integer, pos_integer) :: [struct]
+  def left(%Stack{transactions: %{rows: table}}, time, most) do
+    pattern = row(id: :"$1", state: :"$2", running: :"$3", started: :"$4", _: :_)
+    finished = for name <- @finished, do: {:"=:=", {:element, 1, :"$2"}, name}
+    unfinished = {:orelse, {:"=:=", :"$2", nil}, {:not, List.to_tuple([:orelse | finished])}}
+    ended = {:"=:=", {:element, 1, :"$1"}, :ended}
+    works = {:orelse, {:"=/=", :"$3", nil}, {:andalso, {:not, ended}, unfinished}}
+    counts = {:orelse, {:"=<", :"$4", time}, {:"=:=", {:size, :"$1"}, 3}}
+
+    case :ets.select(table.rows, [{pattern, [works, counts], [:"$1"]}], most) do
+      {ids, _more} -> Enum.map(ids, &left_key/1)
+      :"$end_of_table" -> []
+    end
+  rescue
+    # The table has ended with the stack.
+    ArgumentError -> []
+  end
+
+  # The key of one that has ended is gone: its callback runs.
+  defp left_key({:ended, _number}), do: nil
+  defp left_key(id), do: key(id)
 
   @doc """
   How many rows there are.

@@ -25,6 +25,8 @@ defmodule Sippet.Transactions.Timers do
      "ends any other request that the core never answers"},
     {:invite_no_answer, {1, :answer_timeout}, :once, :same, "none",
      "answers 500 to an INVITE that the core never answers"},
+    {:invite_ringing, {1, :ring_timeout}, :once, :same, "none",
+     "answers 500 to an INVITE that rings, from each 101-199 of the core on"},
     {:cancelled, {64, :t1}, :once, :same, "RFC 3261 §9.1",
      "ends a cancelled INVITE without a final response"},
     {:repeat, {1, :t1}, :doubles_to_t2, :same, "RFC 3261 §13.3.1.4",
@@ -52,7 +54,8 @@ defmodule Sippet.Transactions.Timers do
     end
 
   @moduledoc """
-  The timers of the transactions, in milliseconds of a stack's options `:t1`, `:t2`, `:t4` and `:answer_timeout`.
+  The timers of the transactions, in milliseconds of a stack's options `:t1`, `:t2`, `:t4`, `:answer_timeout` and
+  `:ring_timeout`.
 
   | timer | time | reliable transport | clause | what for |
   |---|---|---|---|---|
@@ -79,6 +82,7 @@ defmodule Sippet.Transactions.Timers do
           | :trying
           | :no_answer
           | :invite_no_answer
+          | :invite_ringing
           | :cancelled
           | :repeat
 

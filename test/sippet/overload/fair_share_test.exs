@@ -6,6 +6,7 @@ defmodule Sippet.Overload.FairShareTest do
   @host {:udp, {192, 0, 2, 7}, 5060}
   @same_host {:udp, {192, 0, 2, 7}, 5061}
   @other {:udp, {192, 0, 2, 8}, 5060}
+  @elsewhere {:udp, {198, 51, 100, 8}, 5060}
 
   defp source(remote), do: FairShare.locate(remote, "salt")
 
@@ -23,11 +24,12 @@ defmodule Sippet.Overload.FairShareTest do
 
   test "one source gets most of a limit, others a part of what is left" do
     counters = FairShare.new()
-    # 16/21, by the two looks at a share of 4.
-    assert fill(counters, @host, 1_000) in 760..764
-    # Four fifths of what is left.
-    assert fill(counters, @same_host, 1_000) in 20..60
-    assert fill(counters, @other, 1_000) in 140..180
+    # 64/85, by the three looks at a share of 4.
+    assert fill(counters, @host, 1_000) in 751..755
+    # What is left to its address, to its network, and to others.
+    assert fill(counters, @same_host, 1_000) in 5..50
+    assert fill(counters, @other, 1_000) in 10..60
+    assert fill(counters, @elsewhere, 1_000) in 100..180
     assert FairShare.total(counters) < 1_000
   end
 
@@ -41,7 +43,7 @@ defmodule Sippet.Overload.FairShareTest do
   test "a limit of one lets one in" do
     counters = FairShare.new()
     assert fill(counters, @host, 1) == 1
-    assert fill(counters, @other, 1) == 0
+    assert fill(counters, @elsewhere, 1) == 0
   end
 
   test "the more sources flood at once, the less each gets, and some is left for another" do
@@ -92,11 +94,40 @@ defmodule Sippet.Overload.FairShareTest do
            )
   end
 
+  test "nor does it help to have a /56, a /48 or a /24: all others get in" do
+    for {name, remote} <- [
+          {"/24", fn n -> {{192, 0, 2, rem(n, 256)}, n} end},
+          {"/56", fn n -> {{0x2001, 0xDB8, 1, 0x100 + rem(n, 256), 0, 0, 0, n}, 5060} end},
+          {"/48", fn n -> {{0x2001, 0xDB8, 1, n, 0, 0, 0, 1}, 5060} end}
+        ] do
+      counters = FairShare.new()
+
+      for n <- 1..12_000 do
+        {ip, port} = remote.(n)
+        source = source({:udp, ip, port})
+        if FairShare.room?(counters, source, 10_000, 4), do: FairShare.add(counters, source, 1)
+      end
+
+      assert {name, FairShare.total(counters)} <= {name, 8_001}
+      assert FairShare.room?(counters, source(@elsewhere), 10_000, 4)
+
+      assert FairShare.room?(
+               counters,
+               source({:udp, {0x2001, 0xDB8, 2, 1, 0, 0, 0, 1}, 1}),
+               10_000,
+               4
+             )
+    end
+  end
+
   test "another salt leads to other places" do
-    # Two counters for the address, two with the port, ten bits each.
+    # Two counters for each level, of nine and ten bits.
     [salt, pepper] = for salt <- ["salt", "pepper"], do: FairShare.locate(@host, salt)
-    assert div(salt, 1_048_576) != div(pepper, 1_048_576)
-    assert rem(salt, 1_048_576) != rem(pepper, 1_048_576)
+
+    for level <- [1, 1_048_576, 1_048_576 * 1_048_576] do
+      [one, other] = for place <- [salt, pepper], do: rem(div(place, level), 1_048_576)
+      assert one != other
+    end
   end
 
   test "clear/1 takes all back" do

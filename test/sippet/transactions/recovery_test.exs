@@ -112,7 +112,7 @@ defmodule Sippet.Transactions.RecoveryTest do
 
   # The time for an answer, and then that for an ACK.
   defp ends({:server, :invite, :proceeding}, stack, _request) do
-    advance(stack, 180_000 + 32_000)
+    advance(stack, 190_000 + 32_000)
     :timeout
   end
 
@@ -178,7 +178,7 @@ defmodule Sippet.Transactions.RecoveryTest do
       end
 
       {_life, {_request, ringing}} = List.keyfind(entered, {:client, :invite, :proceeding}, 0)
-      advance(stack, 180_000 + 32_000)
+      advance(stack, 190_000 + 32_000)
       assert Transactions.keys(stack) == [ringing]
       assert Transactions.held(stack).deadlines == 0
       Transactions.terminate(stack, ringing)

@@ -92,7 +92,10 @@ defmodule Sippet.Transactions.TableTest.Driver do
       when module in [Client.Invite, Client.NonInvite],
       do: respond(context, 180)
 
-  def reach(%{module: Server.Invite} = context, :proceeding, "200 ms"), do: context
+  def reach(%{module: Server.Invite} = context, :proceeding, event)
+      when event in ["200 ms", "no answer from the core"],
+      do: context
+
   def reach(%{module: Server.Invite} = context, :proceeding, _event), do: answer(context, 180)
   def reach(%{module: Server.Invite} = context, :completed, _event), do: answer(context, 486)
   def reach(%{module: Server.Invite} = context, :accepted, _event), do: answer(context, 200)
@@ -115,7 +118,9 @@ defmodule Sippet.Transactions.TableTest.Driver do
   # What the machines pass on, and do not look into: but for the To tag of an ACK.
   defp message(what), do: %Message{headers: %{to: {"", nil, %{"tag" => "tag"}}}, body: what}
 
-  defp last(%{from: %{state: {:proceeding, _, _, octets, _}, module: Server.Invite}}), do: octets
+  defp last(%{from: %{state: {:proceeding, _, _, octets, _, _}, module: Server.Invite}}),
+    do: octets
+
   defp last(%{from: %{state: {:proceeding, octets, _, _}}}), do: octets
   defp last(%{from: %{state: state}}), do: elem(state, 1)
 
@@ -145,6 +150,8 @@ defmodule Sippet.Transactions.TableTest.Driver do
   defp happen(context, event)
        when event in ["300-699 without a transaction", "200-699 without a transaction"],
        do: context |> Map.put(:status, 486) |> step({:reply, "486"})
+
+  defp happen(context, "its place is another's"), do: step(context, :lose_place)
 
   # The stack makes a 500 in place of the core.
   defp happen(context, "the core fails"), do: answer(context, 500)
@@ -176,6 +183,9 @@ defmodule Sippet.Transactions.TableTest.Driver do
 
   defp happen(context, "no answer from the core"),
     do: due_after(context, @options.answer_timeout)
+
+  defp happen(context, "no answer after ringing"),
+    do: context |> answer(183) |> due_after(@options.ring_timeout)
 
   defp happen(context, "the time until Timer E is T2"),
     do: due_after(context, Enum.sum([500, 1_000, 2_000]))
@@ -301,6 +311,10 @@ defmodule Sippet.Transactions.TableTest.Driver do
     assert sent(context) == ["500"]
   end
 
+  defp check("503 without a transaction, `:overload` to the core", context) do
+    assert actions(context) == [:abandon, {:refuse, 503}, {:tell, :receive_error, :overload}]
+  end
+
   defp check("sent, repeated", context) do
     check("sent", context)
     check_2xx_repeated(context)
@@ -360,6 +374,9 @@ defmodule Sippet.Transactions.TableTest.Driver do
 
       {event, _told} when event in ["a send fails", "host unreachable"] ->
         :transport_error = reason
+
+      {"its place is another's", _told} ->
+        assert reason == :overload
 
       {"64·T1 without" <> _rest, []} ->
         assert {reason, actions(context)} == {:timeout, [:abandon]}
@@ -495,17 +512,34 @@ defmodule Sippet.Transactions.TableTest.Server.InviteDetailsTest do
     assert %{state: {:confirmed, _i_at}} = Driver.step(completed, {:ack, "tag", nil})
   end
 
-  test "the time for an answer starts anew with each 1xx from the core" do
-    ringing = Invite |> Driver.start(false) |> Driver.reach(:proceeding) |> Driver.wait(50_000)
-    ringing = ringing |> Driver.step({:answer, 183, "tag", "183"}) |> Driver.wait(59_999)
-    assert {:proceeding, _, _, "183", _} = ringing.state
+  test "the time for an answer starts anew with each 101-199 from the core, and is longer then" do
+    ringing = Invite |> Driver.start(false) |> Driver.reach(:proceeding) |> Driver.wait(150_000)
+    ringing = ringing |> Driver.step({:answer, 183, "tag", "183"}) |> Driver.wait(199_999)
+    assert {:proceeding, _, _, "183", _, _} = ringing.state
     assert {:completed, "500", _, _, _, _, _} = Driver.wait(ringing, 1).state
   end
 
-  test "the stack's own 100 is no 1xx from the core" do
-    late = Invite |> Driver.start(false) |> Driver.wait(59_999)
-    assert {:proceeding, _, _, "100", _} = late.state
-    assert {:completed, "500", _, _, _, _, _} = Driver.wait(late, 1).state
+  test "the time for an answer is what a core that waits for others says, from then on" do
+    waiting =
+      Invite |> Driver.start(false) |> Driver.wait(50_000) |> Driver.step({:patience, 300_000})
+
+    ringing = waiting |> Driver.wait(299_999) |> Driver.step({:answer, 180, "tag", "180"})
+    ringing = Driver.wait(ringing, 299_999)
+    assert {:proceeding, _, _, "180", _, 300_000} = ringing.state
+    assert {:completed, "500", _, _, _, _, _} = Driver.wait(ringing, 1).state
+  end
+
+  test "a 100 does not start it anew, the stack's own or the core's" do
+    for late <- [
+          Invite |> Driver.start(false) |> Driver.wait(59_999),
+          Invite
+          |> Driver.start(false)
+          |> Driver.step({:answer, 100, nil, "100"})
+          |> Driver.wait(59_999)
+        ] do
+      assert {:proceeding, _, _, "100", _, _} = late.state
+      assert {:completed, "500", _, _, _, _, _} = Driver.wait(late, 1).state
+    end
   end
 
   test "a response after one that could not be sent may fail, and be told, anew" do

@@ -24,7 +24,8 @@ defmodule Sippet.Transactions.TimersTest do
           {:invite_trying, 200, 200},
           {:trying, 3_500, 3_500},
           {:no_answer, 32_000, 32_000},
-          {:invite_no_answer, 200_000, 200_000},
+          {:invite_no_answer, 60_000, 60_000},
+          {:invite_ringing, 200_000, 200_000},
           {:cancelled, 32_000, 32_000},
           {:repeat, 500, 500}
         ] do

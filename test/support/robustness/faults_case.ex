@@ -18,7 +18,7 @@ defmodule Sippet.Robustness.FaultsCase do
   @loopback {127, 0, 0, 1}
 
   # Timers B, F, H, J, L and M are 64·T1: 1.3 s.
-  @timers [t1: 20, t2: 80, t4: 100, answer_timeout: 1_000]
+  @timers [t1: 20, t2: 80, t4: 100, answer_timeout: 1_000, ring_timeout: 1_000]
 
   # Calls that go on during a fault.
   @calls 30

@@ -42,17 +42,20 @@ defmodule Sippet.Transactions.Server.Invite do
   | 2xx to be repeated | sent, repeated; accepted | ignored | ignored | repeated until its ACK has come |
   | 200 ms | 100 sent | | | |
   | no answer from the core | 500 sent, `:no_answer` to the core; completed | | | |
+  | no answer after ringing | 500 sent, `:no_answer` to the core; completed | | | |
   | the core fails | 500 sent; completed | ignored | ignored | ignored |
   | Timer G | | the response again | | |
   | Timer H | | `:no_ack` to the core; ends | | |
   | Timer I | | | ends | |
   | Timer L | | | | ends; `:no_ack` to the core if a 2xx is still being repeated |
   | a send fails | reason to the core | reason to the core | ignored | reason to the core |
+  | its place is another's | 503 without a transaction, `:overload` to the core; ends | ends | ignored | ignored |
   | terminate | ends | ends | ends | ends |
 
   Whatever else comes is ignored in every state. That a send failed is told once for each response, and ends nothing
   (RFC 6026 §7.1). An ACK from a peer of RFC 2543 ends completed only if its To tag is that of the response (§17.2.3).
-  The time for an answer (the stack's `:answer_timeout`) starts anew with each 1xx from the core.
+  The time for an answer is the stack's `:answer_timeout`. From the first 101-199 of the core on it is `:ring_timeout`, and
+  starts anew with each.
   """
 
   @behaviour Sippet.Transactions.Machine
@@ -63,7 +66,9 @@ defmodule Sippet.Transactions.Server.Invite do
 
   # `told?` says whether the core knows that the last response could not be sent.
   #
-  #   {:proceeding, trying_at, no_answer_at, last_provisional | nil, told?}
+  # `patience` is how long a far end may ring, in ms, where that is not the stack's option.
+  #
+  #   {:proceeding, trying_at, no_answer_at, last_provisional | nil, told?, patience | nil}
   #   {:completed, response, to_tag, g_at, g_interval, h_at, told?}
   #   {:confirmed, i_at}
   #   {:accepted, l_at, acks, told?}
@@ -73,11 +78,11 @@ defmodule Sippet.Transactions.Server.Invite do
   @impl true
   def start(_octets, now, timers) do
     trying_at = Timers.at(:invite_trying, now, timers)
-    {{:proceeding, trying_at, Timers.at(:invite_no_answer, now, timers), nil, false}, []}
+    {{:proceeding, trying_at, Timers.at(:invite_no_answer, now, timers), nil, false, nil}, []}
   end
 
   @impl true
-  def due({:proceeding, trying_at, no_answer_at, _last, _told?}),
+  def due({:proceeding, trying_at, no_answer_at, _last, _told?, _patience}),
     do: Machine.earlier(trying_at, no_answer_at)
 
   def due({:completed, _response, _tag, g_at, _interval, h_at, _told?}),
@@ -99,54 +104,70 @@ defmodule Sippet.Transactions.Server.Invite do
   ## Proceeding
 
   # RFC3261§17.2.1 - 100, unless the core has answered within 200 ms
-  def handle({:proceeding, trying_at, no_answer_at, last, told?}, :due, now, _timers)
+  def handle({:proceeding, trying_at, no_answer_at, last, told?, patience}, :due, now, _timers)
       when passed?(trying_at, now),
-      do: {{:proceeding, :never, no_answer_at, last, told?}, [{:make, 100}]}
+      do: {{:proceeding, :never, no_answer_at, last, told?, patience}, [{:make, 100}]}
 
-  def handle({:proceeding, trying_at, no_answer_at, last, told?}, :due, now, _timers)
+  def handle({:proceeding, trying_at, no_answer_at, last, told?, patience}, :due, now, _timers)
       when passed?(no_answer_at, now) do
-    {{:proceeding, trying_at, :never, last, told?},
+    {{:proceeding, trying_at, :never, last, told?, patience},
      [:abandon, {:tell, :receive_error, :no_answer}, {:make, 500}]}
   end
 
-  def handle({:proceeding, _, no_answer_at, _last, _told?}, {:trying, octets}, _now, _timers),
-    do: {{:proceeding, :never, no_answer_at, octets, false}, [{:send, octets}]}
+  def handle({:proceeding, _, no_answer_at, _, _, patience}, {:trying, octets}, _now, _timers),
+    do: {{:proceeding, :never, no_answer_at, octets, false, patience}, [{:send, octets}]}
 
-  def handle({:proceeding, _, _, last, _} = state, {:request, :invite}, _now, _timers)
+  def handle({:proceeding, _, _, last, _, _} = state, {:request, :invite}, _now, _timers)
       when last != nil,
       do: {state, [{:send, last}]}
 
-  def handle({:proceeding, _, _, _, _}, {:answer, status, _tag, octets}, now, timers)
+  # A 100 says no more than the stack's own.
+  def handle({:proceeding, _, no_answer_at, _, _, patience}, {:answer, 100, _, octets}, _, _),
+    do: {{:proceeding, :never, no_answer_at, octets, false, patience}, [{:send, octets}]}
+
+  def handle({:proceeding, _, _, _, _, patience}, {:answer, status, _tag, octets}, now, timers)
       when status < 200 do
-    no_answer_at = Timers.at(:invite_no_answer, now, timers)
-    {{:proceeding, :never, no_answer_at, octets, false}, [{:send, octets}]}
+    no_answer_at = if patience, do: now + patience, else: Timers.at(:invite_ringing, now, timers)
+    {{:proceeding, :never, no_answer_at, octets, false, patience}, [{:send, octets}]}
   end
 
+  def handle({:proceeding, trying_at, _, last, told?, _}, {:patience, ms}, now, _timers),
+    do: {{:proceeding, trying_at, now + ms, last, told?, ms}, []}
+
   # The ACK may come before the core asks for repetition: it is awaited from the first 2xx on.
-  def handle({:proceeding, _, _, _, _}, {:answer, status, tag, octets}, now, timers)
+  def handle({:proceeding, _, _, _, _, _}, {:answer, status, tag, octets}, now, timers)
       when status < 300 do
     {{:accepted, Timers.at(:l, now, timers), [{tag, :awaited}], false},
      [{:send, octets}, {:await_ack, tag}, :finished]}
   end
 
-  def handle({:proceeding, _, _, _, _}, {:answer, _status, tag, octets}, now, timers) do
+  def handle({:proceeding, _, _, _, _, _}, {:answer, _status, tag, octets}, now, timers) do
     {g_at, interval} = repetition(:g, now, timers)
     h_at = Timers.at(:h, now, timers)
     {{:completed, octets, tag, g_at, interval, h_at, false}, [{:send, octets}, :finished]}
   end
 
+  def handle({:proceeding, _, _, _, _, _}, :lose_place, _now, _timers) do
+    {:terminated, :overload, [:abandon, {:refuse, 503}, {:tell, :receive_error, :overload}]}
+  end
+
   # RFC3261§8.2.7 - what is known of its ACK is known without state
-  def handle({:proceeding, _, _, _, _}, {:reply, octets}, _now, _timers),
+  def handle({:proceeding, _, _, _, _, _}, {:reply, octets}, _now, _timers),
     do: {:terminated, :normal, [{:send, octets}]}
 
   # Nothing was sent yet: the 2xx is sent now, and repeated by the state that this leads to.
-  def handle({:proceeding, _, _, _, _}, {:repeat, tag, octets}, now, timers) do
+  def handle({:proceeding, _, _, _, _, _}, {:repeat, tag, octets}, now, timers) do
     {{:accepted, Timers.at(:l, now, timers), [{tag, repeated(octets, now, timers)}], false},
      [{:send, octets}, {:await_ack, tag}, :finished]}
   end
 
-  def handle({:proceeding, trying_at, at, last, false}, {:error, reason}, _now, _timers),
-    do: {{:proceeding, trying_at, at, last, true}, [{:tell, :receive_error, reason}]}
+  def handle(
+        {:proceeding, trying_at, at, last, false, patience},
+        {:error, reason},
+        _now,
+        _timers
+      ),
+      do: {{:proceeding, trying_at, at, last, true, patience}, [{:tell, :receive_error, reason}]}
 
   ## Completed
 
@@ -172,6 +193,10 @@ defmodule Sippet.Transactions.Server.Invite do
 
   def handle({:completed, octets, tag, at, ms, h_at, false}, {:error, reason}, _now, _timers),
     do: {{:completed, octets, tag, at, ms, h_at, true}, [{:tell, :receive_error, reason}]}
+
+  # Its ACK is known without state.
+  def handle({:completed, _, _, _, _, _, _}, :lose_place, _now, _timers),
+    do: {:terminated, :overload, []}
 
   ## Confirmed
 

@@ -12,7 +12,7 @@ defmodule Sippet.Transports.UDP.Server do
 
   use GenServer
 
-  alias Sippet.{Log, Stack, Transport}
+  alias Sippet.{Log, Overload, Stack, Transport}
   alias Sippet.Stack.Events
   alias Sippet.Transports.STUN
   alias Sippet.Transports.UDP.Socket
@@ -275,10 +275,19 @@ defmodule Sippet.Transports.UDP.Server do
     dropped(state, :stun, byte_size(data), remote)
 
     with :answer <- state.options.stun,
+         true <- answer?(state, remote),
          {:ok, answer} <- STUN.answer(data, remote),
          do: Socket.send(state.socket, remote, answer)
 
     :ok
+  end
+
+  # As any other answer to who may have forged the address.
+  defp answer?(%{options: %{name: name}}, {ip, port}) do
+    case Stack.find(name) do
+      nil -> false
+      stack -> Overload.answer?(stack.overload, {:udp, ip, port})
+    end
   end
 
   defp deliver(%{options: options} = state, {ip, port}, data) do
