@@ -42,6 +42,7 @@ defmodule Sippet.LogTest do
     end
   end
 
+  def behave(:receive_error, :closed, _key), do: raise("no")
   def behave(_callback, _argument, _key), do: :ok
 
   defp fail("raise", _request), do: raise("no")
@@ -74,6 +75,29 @@ defmodule Sippet.LogTest do
 
       assert {%RuntimeError{message: "no"}, [{__MODULE__, :fail, 2, _location} | _]} =
                meta.crash_reason
+    end
+
+    test "of an error is told with the Call-ID of its request", %{stack: stack} do
+      deliver(stack, wire("INVITE", [{"Call-ID", "c1"}]))
+      assert_receive {:receive_request, invite, key}
+      Sippet.Router.receive_transport_error(stack, key, :closed)
+      assert_receive {:logged, :error, line, %{call_id: "c1", method: "INVITE"} = meta}
+      assert line =~ "receive_error of the core failed"
+      assert %{key: "~K[" <> _rest, source: "udp:192.0.2.7:4321"} = meta
+
+      via = {{2, 0}, :udp, {"127.0.0.1", 5060}, %{"branch" => Message.create_branch()}}
+      bye = %{invite | start_line: %{invite.start_line | method: :bye}, target: nil}
+
+      bye =
+        bye
+        |> Message.put_header(:via, [via])
+        |> Message.put_header(:cseq, {2, :bye})
+        |> Map.put(:target, {:udp, "192.0.2.9", 5060})
+
+      :ok = Sippet.send(stack, bye)
+      key = Sippet.Transactions.Client.Key.new(bye)
+      Sippet.Router.receive_transport_error(stack, key, :closed)
+      assert_receive {:logged, :error, _line, %{call_id: "c1", method: "BYE"}}
     end
 
     test "has the reason as OTP writes it", %{stack: stack} do

@@ -505,7 +505,8 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp call(stack, row, callback, argument, key) do
-    {pid, _ref} = CallbackRunner.start(stack, callback, argument, key)
+    about = if callback == :receive_error, do: about(row), else: %{}
+    {pid, _ref} = CallbackRunner.start(stack, callback, argument, key, nil, about)
     watched(row, :event, pid)
   end
 
@@ -771,10 +772,15 @@ defmodule Sippet.Transactions.Actions do
     :ok
   end
 
+  # What a line of the log is about.
   defp about(row(id: {:ended, _number})), do: %{}
 
-  defp about(row(octets: octets, remote: remote) = row),
-    do: %{key: key(row), octets: octets, remote: remote}
+  defp about(row(octets: octets, state: state, remote: remote) = row),
+    do: %{key: key(row), octets: octets || octets(state), remote: remote}
+
+  # Those of the message that a machine may send again.
+  defp octets(nil), do: nil
+  defp octets(state), do: state |> Tuple.to_list() |> Enum.find(&is_binary/1)
 
   ## Of a row
 
