@@ -125,7 +125,7 @@ defmodule Sippet do
 
   @doc false
   @spec supervisor(sippet) :: atom
-  def supervisor(name), do: Module.concat(name, Supervisor)
+  def supervisor(name), do: Stack.process(name, "Supervisor")
 
   @doc """
   A child specification; its id has the stack's name, so that several stacks fit one supervisor.
@@ -176,7 +176,8 @@ defmodule Sippet do
   The option `:owner` of a request names the process that gets its responses and errors as messages, see
   `controlling_process/3`.
 
-  What one process sends for one call leaves in that order. Raises `ArgumentError` for what is no valid message.
+  What one process sends for one call leaves in that order. Raises `ArgumentError` for what is no valid message, and for a
+  request whose topmost Via has no branch (`Sippet.Message.create_branch/0`), as version 1.0 did.
   """
   @spec send(sippet, Message.t(), owner: pid) :: :ok | {:error, term}
   def send(sippet, message, options \\ []) do
@@ -186,7 +187,7 @@ defmodule Sippet do
       %Message{start_line: %RequestLine{}} = request ->
         %{owner: owner} = Options.validate!(options, @send_options)
         request = Message.put_new_header(request, :max_forwards, @max_forwards)
-        Outbound.send_request(stack, valid!(request), owner)
+        Outbound.send_request(stack, request |> valid!() |> with_branch!(), owner)
 
       response ->
         Transactions.send_response(stack, valid!(response))
@@ -301,6 +302,19 @@ defmodule Sippet do
   def forward(sippet, message),
     do: sippet |> Stack.fetch!() |> Outbound.forward(valid!(message))
 
+  # RFC3261§8.1.1.7 - without a branch no response finds its transaction
+  defp with_branch!(
+         %Message{headers: %{via: [{_version, _protocol, _sent_by, params} | _]}} = request
+       ) do
+    unless is_map_key(params, "branch") do
+      raise ArgumentError,
+            "expected the topmost Via of a request to have a branch: put " <>
+              ~s("branch" => Sippet.Message.create_branch\(\) into its parameters)
+    end
+
+    request
+  end
+
   # That it prints too shows a moment later, when the transaction's octets are made: also in this process.
   defp valid!(message) do
     case Validator.validate(message) do
@@ -404,11 +418,18 @@ defmodule Sippet do
 
   @doc """
   Registers the core of a stack, in place of the one before.
+
+  A module that lacks a callback of `Sippet.Core` is registered as well, as version 1.0 did; a warning in the log tells
+  which functions are expected. The option `:core` of `start_link/1` refuses such a module.
   """
   @spec register_core(sippet, module) :: :ok
   def register_core(sippet, module) when is_atom(module) do
-    Code.ensure_loaded(module)
-    Stack.put_core(Stack.fetch!(sippet), module)
+    stack = Stack.fetch!(sippet)
+
+    with {:error, text} <- Stack.Options.check_core(module),
+         do: Stack.log(stack, :warning, fn -> "register_core/2: #{text}" end)
+
+    Stack.put_core(stack, module)
   end
 
   @doc """

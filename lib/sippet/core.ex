@@ -26,8 +26,8 @@ defmodule Sippet.Core do
   Each runs in a process of its own, never in a transport's: it may take its time, and wait. A callback
   that holds a request is ended when the time for an answer is over. That is 64·T1 (32 s), and for an
   INVITE the stack's `:answer_timeout` (60 s). From its first 101-199 on, an INVITE has the stack's
-  `:ring_timeout` (200 s), anew with each. After a final response the callback may run for as long as it
-  likes. It counts as pending (the stack's `:max_pending` or `:max_invites`) until it returns.
+  `:ring_timeout` (200 s), anew with each. The stack counts an ended callback as `core_abandoned`, and logs
+  nothing. After a final response the callback may run for as long as it likes. It counts as pending (the stack's `:max_pending` or `:max_invites`) until it returns.
 
   The callbacks of one transaction run one after another, in order. Across transactions no order is
   kept, as UDP keeps none.

@@ -5,6 +5,7 @@ defmodule Sippet.Options do
   @typep type ::
            :atom
            | :module
+           | {:module, [{function :: atom, [arity]}], String.t()}
            | :boolean
            | :positive
            | :limit
@@ -74,14 +75,29 @@ defmodule Sippet.Options do
 
   defp member?(:atom, value), do: is_atom(value) and value != nil
   defp member?(:module, value), do: is_atom(value) and value != nil and Code.ensure_loaded?(value)
+
+  defp member?({:module, functions, _text}, value),
+    do: member?(:module, value) and exports?(value, functions)
+
   defp member?(:boolean, value), do: is_boolean(value)
   defp member?(:positive, value), do: is_integer(value) and value > 0
   defp member?(:limit, value), do: value == :infinity or member?(:positive, value)
   defp member?(:port, value), do: value in 0..65_535
   defp member?({:custom, member?, _text}, value), do: member?.(value)
 
+  @doc """
+  Returns whether a module that is loaded has all these functions, each with one of its arities.
+  """
+  @spec exports?(module, [{atom, [arity]}]) :: boolean
+  def exports?(module, functions) do
+    Enum.all?(functions, fn {name, arities} ->
+      Enum.any?(arities, &function_exported?(module, name, &1))
+    end)
+  end
+
   defp describe(:atom), do: "an atom"
   defp describe(:module), do: "a module that can be loaded"
+  defp describe({:module, _functions, text}), do: "a module that can be loaded, with #{text}"
   defp describe(:boolean), do: "a boolean"
   defp describe(:positive), do: "a positive integer"
   defp describe(:limit), do: "a positive integer or :infinity"

@@ -43,10 +43,10 @@ defmodule Sippet.Resolver do
   def start_link(stack), do: GenServer.start_link(__MODULE__, stack, name: name(stack.name))
 
   @doc """
-  The registered name of a stack's resolver. Stacks are named by programmers, so the atom is theirs too.
+  The registered name of a stack's resolver.
   """
   @spec name(atom) :: atom
-  def name(stack), do: Module.concat(stack, Resolver)
+  def name(stack), do: Stack.process(stack, "Resolver")
 
   @doc """
   The answer to a question, if it is known.

@@ -6,7 +6,7 @@ defmodule Sippet.Stack do
   # `:persistent_term`. So do the transports, which change seldom. Core and taps are rows of a table that the stack's
   # supervisor owns. All of them outlive each part that reads them.
 
-  alias Sippet.{Flow, Overload, Telemetry, Transport}
+  alias Sippet.{Flow, Log, Overload, Telemetry, Transport}
   alias Sippet.Message.Via
   alias Sippet.Stack.{Options, Tap}
 
@@ -35,8 +35,14 @@ defmodule Sippet.Stack do
           resolver: term
         }
 
-  # Lines a second that a stack may log about what the network or a core did.
+  # Lines a second that a stack may log about what the network or a core did. Those for debugging have a budget of their
+  # own: who sends what is malformed must not keep others out of the log.
   @log_lines 5
+
+  # Slots of the budget: the second and the lines in it, of each kind; and whether it was told that there is no core.
+  @usual 1
+  @debug 3
+  @core_missed 5
 
   @doc """
   Makes the stack's struct and tables; the tables belong to the caller. `transactions` and `resolver` are what these rooms
@@ -53,7 +59,7 @@ defmodule Sippet.Stack do
       telemetry: Telemetry.new(name, options.telemetry),
       registrations: registrations,
       overload: options |> Map.take(Overload.limits()) |> Overload.new(),
-      log_budget: :atomics.new(2, []),
+      log_budget: :atomics.new(@core_missed, []),
       taps: :atomics.new(1, []),
       transactions: transactions,
       resolver: resolver
@@ -79,6 +85,19 @@ defmodule Sippet.Stack do
   """
   @spec find(atom) :: t | nil
   def find(name), do: :persistent_term.get({__MODULE__, name}, nil)
+
+  # An atom has 255 characters at most.
+  @longest_name 200
+
+  @doc """
+  The registered name of a process of a stack. Its atom begins like no name of an application's: `MyApp.Supervisor` may stand
+  beside the stack `MyApp`. Stacks are named by programmers, so the atom is theirs too.
+  """
+  @spec process(atom, String.t()) :: atom
+  def process(name, part), do: :"Sippet.Stack.#{short(Atom.to_string(name))}.#{part}"
+
+  defp short(name) when byte_size(name) <= @longest_name, do: name
+  defp short(name), do: Base.encode16(:crypto.hash(:sha256, name))
 
   # Milliseconds that processes get to end which a killed supervisor left behind.
   @leftovers 5_000
@@ -115,7 +134,7 @@ defmodule Sippet.Stack do
   @spec put_core(t, module) :: :ok
   def put_core(stack, module) do
     :ets.insert(stack.registrations, {:core, module})
-    :ok
+    :atomics.put(stack.log_budget, @core_missed, 0)
   end
 
   @spec transports(t) :: [Transport.t()]
@@ -222,22 +241,43 @@ defmodule Sippet.Stack do
   @doc """
   Logs a defect of the stack's own, at the same limited rate.
   """
-  @spec log_defect(t, :error | :exit | :throw, term, Exception.stacktrace()) :: :ok
-  def log_defect(stack, kind, reason, stacktrace),
-    do: log(stack, :error, fn -> Exception.format(kind, reason, stacktrace) end)
+  @spec log_defect(t, :error | :exit | :throw, term, Exception.stacktrace(), Log.about()) :: :ok
+  def log_defect(stack, kind, reason, stacktrace, about \\ %{}) do
+    about = Map.put(about, :crash, {kind, reason, stacktrace})
+    log(stack, :error, about, fn -> "a defect of the stack's own" end)
+  end
 
   @doc """
-  Logs what `text` gives, but not more than #{@log_lines} lines a second: the network must not fill the log. What
-  was not logged was counted.
+  Logs once that the stack has no core, until one is registered.
   """
-  @spec log(t, :logger.level(), (... -> iodata)) :: :ok
-  def log(%__MODULE__{log_budget: budget, name: name}, level, text) do
+  @spec log_missing_core(t) :: :ok
+  def log_missing_core(%__MODULE__{log_budget: budget} = stack) do
+    if :atomics.exchange(budget, @core_missed, 1) == 0 do
+      log(stack, :error, fn ->
+        "no core is registered, so that requests get 500: start the stack with the option :core, or call Sippet.register_core/2"
+      end)
+    else
+      :ok
+    end
+  end
+
+  @doc """
+  Logs what `text` returns, but not more than #{@log_lines} lines a second, and of the level `:debug` as many: the network must
+  not fill the log. What was not logged was counted.
+  """
+  @spec log(t, :logger.level(), Log.about(), (... -> iodata)) :: :ok
+  def log(%__MODULE__{log_budget: budget, name: name}, level, about \\ %{}, text) do
+    slot = if level == :debug, do: @debug, else: @usual
+
+    if :logger.allow(level, __MODULE__) and within?(budget, slot),
+      do: Log.write(name, level, about, text.()),
+      else: :ok
+  end
+
+  defp within?(budget, slot) do
     second = System.monotonic_time(:second)
 
-    if :atomics.exchange(budget, 1, second) != second, do: :atomics.put(budget, 2, 0)
-
-    if :atomics.add_get(budget, 2, 1) <= @log_lines,
-      do: :logger.log(level, "~ts: ~ts", [inspect(name), text.()]),
-      else: :ok
+    if :atomics.exchange(budget, slot, second) != second, do: :atomics.put(budget, slot + 1, 0)
+    :atomics.add_get(budget, slot + 1, 1) <= @log_lines
   end
 end

@@ -1,5 +1,5 @@
 defmodule Sippet.Telemetry do
-  alias Sippet.Overload
+  alias Sippet.{Log, Overload}
 
   # One list of events: it makes the documentation below, the counters of `Sippet.stats/1`, and the tests.
   @events [
@@ -7,7 +7,7 @@ defmodule Sippet.Telemetry do
      [bytes: "octets of it"], [:message, :remote]},
     {:message_sent, [:sippet, :message, :sent],
      "a message was handed to a transport, for the first time or again; `octets` is the iodata of it",
-     [bytes: "octets of it"], [:octets, :remote]},
+     [bytes: "octets of it"], [:octets, :method, :status, :remote]},
     {:message_refused, [:sippet, :message, :refused],
      "what came could not be parsed or is no valid request; a request was answered where that can be done",
      [bytes: "octets of it"], [:error, :remote]},
@@ -20,11 +20,18 @@ defmodule Sippet.Telemetry do
     {:transaction_started, [:sippet, :transaction, :started], "a transaction began",
      [system_time: "native units"], [:key, :machine]},
     {:transaction_ended, [:sippet, :transaction, :ended],
-     "a transaction ended; `reason` is `:normal`, `:timeout`, `:terminated`, `:transport_error` or what it crashed of",
-     [duration: "native units"], [:key, :machine, :reason]},
+     "a transaction ended; `reason` is `:normal`, `:timeout`, `:terminated`, `:transport_error` or what it crashed of, " <>
+       "`status` is that of its first final response, or `nil` if there was none",
+     [duration: "native units"], [:key, :machine, :reason, :status]},
     {:transport_error, [:sippet, :transport, :error],
      "a message could not be sent, or a transport met what it did not expect",
      [system_time: "native units"], [:reason, :remote, :key]},
+    {:core_missing, [:sippet, :core, :missing],
+     "the stack had no core to call; a request gets 500", [system_time: "native units"],
+     [:callback, :key]},
+    {:core_abandoned, [:sippet, :core, :abandoned],
+     "a callback was ended with its transaction: the time for an answer was over, or the stack was overloaded",
+     [system_time: "native units"], [:callback, :key]},
     {:core_failed, [:sippet, :core, :failed], "a core's callback raised, threw or exited",
      [system_time: "native units"], [:callback, :kind, :reason, :stacktrace]}
   ]
@@ -38,7 +45,11 @@ defmodule Sippet.Telemetry do
   Each event counts, whatever listens: `Sippet.stats/1` gives the counts. Where the module `:telemetry` is there
   when a stack starts, each event is also executed there; where it is not, an event costs one addition. Sippet
   does not depend on `:telemetry`: add it to your own dependencies to listen. The stack's option `:telemetry`
-  names another module in its place; its `execute/3` gets the event's name, measurements and metadata.
+  names another module in its place; its `execute/3` gets the event's name, measurements and metadata. A stack does
+  not start with a module that has no `execute/3`.
+
+  If `execute/3` raises, throws or exits, the stack writes one line into the log and calls it no more. Nothing else comes
+  of it: no request, transport or stack ends. The counters go on. The next start of the stack calls it again.
 
   Every event's metadata has the stack's name as `:stack`, and what its row says:
 
@@ -48,7 +59,8 @@ defmodule Sippet.Telemetry do
     ["| `", inspect(event), "` | ", text, " | ", Enum.map_join(measurements, ", ", fn {name, unit} -> "`#{name}` (#{unit})" end), " | ", Enum.map_join(metadata, ", ", &"`#{&1}`"), " |\n"]
   end}
   `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine; `key` is a
-  `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil` outside of a transaction.
+  `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil` outside of a transaction. `method` is that
+  of the message, which a response has in its CSeq; `status` is that of a response, and `nil` of a request.
 
   Refusals are also counted by their reasons: #{Enum.map_join(Overload.reasons(), ", ", &"`rejected_#{&1}`")}.
   """
@@ -68,6 +80,8 @@ defmodule Sippet.Telemetry do
           | :transaction_started
           | :transaction_ended
           | :transport_error
+          | :core_missing
+          | :core_abandoned
           | :core_failed
 
   @doc """
@@ -84,14 +98,15 @@ defmodule Sippet.Telemetry do
         do: {id, event, Keyword.keys(measurements), [:stack | metadata]}
   end
 
-  @enforce_keys [:stack, :counters, :module]
+  @enforce_keys [:stack, :counters, :module, :detached]
   defstruct @enforce_keys
 
   @typedoc false
   @type t :: %__MODULE__{
           stack: atom,
           counters: :counters.counters_ref(),
-          module: module | nil
+          module: module | nil,
+          detached: :atomics.atomics_ref()
         }
 
   @doc false
@@ -101,9 +116,16 @@ defmodule Sippet.Telemetry do
     %__MODULE__{
       stack: stack,
       counters: :counters.new(length(@counters), [:write_concurrency]),
-      module: module || if(Code.ensure_loaded?(:telemetry), do: :telemetry)
+      module: module || if(Code.ensure_loaded?(:telemetry), do: :telemetry),
+      detached: :atomics.new(1, [])
     }
   end
+
+  @doc false
+  # Whether somebody may listen, who wants more to be known of an event.
+  @spec listened?(t) :: boolean
+  def listened?(%__MODULE__{module: nil}), do: false
+  def listened?(%__MODULE__{detached: detached}), do: :atomics.get(detached, 1) == 0
 
   @doc false
   # Counts the event, and executes it with what `details` gives if somebody may listen.
@@ -118,8 +140,24 @@ defmodule Sippet.Telemetry do
     end
   end
 
-  defp execute(%__MODULE__{module: module, stack: stack}, event, measurements, details),
-    do: module.execute(event, measurements, Map.put(details.(), :stack, stack))
+  defp execute(telemetry, event, measurements, details) do
+    if listened?(telemetry),
+      do: call(telemetry, event, measurements, Map.put(details.(), :stack, telemetry.stack))
+  end
+
+  # It runs in the process of a transport or of a worker, which must not end by it.
+  defp call(%__MODULE__{module: module} = telemetry, event, measurements, metadata) do
+    module.execute(event, measurements, metadata)
+  catch
+    kind, reason -> detach(telemetry, event, {kind, reason, __STACKTRACE__})
+  end
+
+  defp detach(%__MODULE__{module: module, stack: stack} = telemetry, event, crash) do
+    if :atomics.exchange(telemetry.detached, 1, 1) == 0 do
+      text = "#{inspect(module)} gets no more events, as it failed of #{inspect(event)}"
+      Log.write(stack, :error, %{crash: crash}, text)
+    end
+  end
 
   @doc false
   # Tells of a new request that was refused, and counts it by its reason too.

@@ -25,7 +25,7 @@ defmodule Sippet.HostileTest do
 
   # The processes that all calls share.
   defp parts(stack) do
-    supervisor = Process.whereis(Module.concat(stack, Supervisor))
+    supervisor = Process.whereis(Sippet.supervisor(stack))
     children = for {_id, pid, _type, _modules} <- Supervisor.which_children(supervisor), do: pid
     [supervisor, transport(stack) | Enum.sort(children)]
   end

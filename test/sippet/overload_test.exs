@@ -445,7 +445,8 @@ defmodule Sippet.OverloadTest do
         if answer, do: assert_sent(answer)
         wait_until(fn -> Transactions.unfinished(before) == 0 end)
         wait_until(fn -> stats(stack, :pending) == 0 end)
-        assert stats(stack, :core_failed) > 0
+        assert stats(stack, :core_abandoned) > 0
+        assert stats(stack, :core_failed) == 0
       end
     end
 

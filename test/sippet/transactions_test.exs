@@ -109,7 +109,7 @@ defmodule Sippet.TransactionsTest do
       request = request(:options)
       :ok = Transactions.start_server(stack, request, TestTransport.new(), destination())
       assert_soon({:sent, _destination, "SIP/2.0 500 " <> _rest, _key})
-      assert Sippet.Telemetry.counts(stack.telemetry).core_failed == 1
+      assert %{core_missing: 1, core_failed: 0} = Sippet.Telemetry.counts(stack.telemetry)
     end
   end
 
@@ -252,7 +252,8 @@ defmodule Sippet.TransactionsTest do
       advance(stack, 180_000)
       assert_soon({:DOWN, ^ref, :process, ^callback, :killed})
       assert_soon({:receive_error, :no_answer, ^key})
-      assert_soon({:event, [:core, :failed], _measurements, %{callback: :receive_request}})
+      assert_soon({:event, [:core, :abandoned], _measurements, %{callback: :receive_request}})
+      assert Sippet.Telemetry.counts(stack.telemetry).core_failed == 0
     end
 
     test "an INVITE but with provisional responses has its time anew with each" do

@@ -312,7 +312,7 @@ defmodule Sippet.Mutation do
 
   # The processes that all calls share.
   defp parts(stack) do
-    supervisor = Process.whereis(Module.concat(stack, Supervisor))
+    supervisor = Process.whereis(Sippet.supervisor(stack))
 
     {supervisor,
      Enum.sort(for {_id, pid, _, _} <- Supervisor.which_children(supervisor), do: pid)}

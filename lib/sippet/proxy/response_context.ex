@@ -18,7 +18,8 @@ defmodule Sippet.Proxy.ResponseContext do
 
   It runs in the process of the callback that got the request: the stack lets a callback take its time. That process owns the
   request and its branches (`Sippet.controlling_process/3`), so it gets the responses, and the CANCEL of the caller, as
-  messages. Should it end before its time, the caller gets 500, and the stack cancels the branches.
+  messages. Should it end before its time, the caller gets 500, and the stack cancels the branches. It is not started by a
+  supervisor, and needs nothing in your supervision tree.
 
       # The CANCEL of what no context has yet: `run/5` finds out.
       def receive_request(%{start_line: %{method: :cancel}} = cancel, _key, stack),

@@ -23,7 +23,9 @@ defmodule Sippet.Router.Inbound do
     :ok
   catch
     # The process is shared by many calls: a defect of the stack's own must not end it.
-    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
+    kind, reason ->
+      about = %{octets: octets, remote: remote}
+      Stack.log_defect(stack, kind, reason, __STACKTRACE__, about)
   end
 
   @doc """
@@ -34,7 +36,9 @@ defmodule Sippet.Router.Inbound do
     dispatch(stack, arrival)
     :ok
   catch
-    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
+    kind, reason ->
+      about = %{message: arrival.message, remote: arrival.remote}
+      Stack.log_defect(stack, kind, reason, __STACKTRACE__, about)
   end
 
   @doc """
@@ -74,14 +78,14 @@ defmodule Sippet.Router.Inbound do
 
       # RFC3261§8.2.6.2 - without a Via no answer finds its way
       _none ->
-        dropped(stack, :malformed_request, arrival)
+        dropped(stack, :malformed_request, %{arrival | message: request})
     end
   end
 
   defp stamp(stack, arrival, response) do
     case Validator.validate(response) do
       :ok -> hand_over(stack, arrival, response)
-      {:error, _text} -> dropped(stack, :malformed_response, arrival)
+      {:error, _text} -> dropped(stack, :malformed_response, %{arrival | message: response})
     end
   end
 
@@ -158,8 +162,8 @@ defmodule Sippet.Router.Inbound do
 
   ## Requests
 
-  defp invalid(stack, %Message{start_line: line}, text, arrival) do
-    Events.refused(stack, text, byte_size(arrival.octets), arrival.remote)
+  defp invalid(stack, %Message{start_line: line} = request, text, arrival) do
+    Events.refused(stack, text, byte_size(arrival.octets), arrival.remote, request)
 
     cond do
       line.method in [:ack, :cancel] -> :ok
@@ -324,5 +328,5 @@ defmodule Sippet.Router.Inbound do
     do: Events.received(stack, arrival.message, byte_size(arrival.octets), arrival.remote)
 
   defp dropped(stack, reason, arrival),
-    do: Events.dropped(stack, reason, byte_size(arrival.octets), arrival.remote)
+    do: Events.dropped(stack, reason, byte_size(arrival.octets), arrival.remote, arrival.message)
 end

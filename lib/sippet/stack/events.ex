@@ -1,9 +1,9 @@
 defmodule Sippet.Stack.Events do
   @moduledoc false
   # The events of messages that come in, and of transports that fail: as telemetry, and in the log where a stack begins
-  # to refuse requests.
+  # to refuse requests. What is malformed or refused is in the log for debugging.
 
-  alias Sippet.{Message, Overload, Stack, Telemetry}
+  alias Sippet.{Message, Overload, ParseError, Stack, Telemetry}
   alias Sippet.Message.Via
 
   @spec received(Stack.t(), Message.t(), non_neg_integer, Via.remote()) :: :ok
@@ -13,12 +13,23 @@ defmodule Sippet.Stack.Events do
     end)
   end
 
-  @spec refused(Stack.t(), term, non_neg_integer, Via.remote()) :: :ok
-  def refused(stack, error, bytes, remote) do
+  @spec refused(Stack.t(), term, non_neg_integer, Via.remote(), Message.t() | nil) :: :ok
+  def refused(stack, error, bytes, remote, message \\ nil) do
     Telemetry.emit(stack.telemetry, :message_refused, %{bytes: bytes}, fn ->
       %{error: error, remote: remote}
     end)
+
+    about = %{error: error, message: message, remote: remote}
+    Stack.log(stack, :debug, about, fn -> ["a malformed message: ", wrong(error)] end)
   end
+
+  # What a parser's error quotes may be credentials.
+  defp wrong(%ParseError{header: header} = error)
+       when header in ["Authorization", "Proxy-Authorization"],
+       do: wrong(%{error | header: nil, excerpt: "", reason: :invalid_header_line})
+
+  defp wrong(%ParseError{} = error), do: Exception.message(error)
+  defp wrong(text), do: text
 
   @spec rejected(
           Stack.t(),
@@ -32,8 +43,12 @@ defmodule Sippet.Stack.Events do
       %{reason: reason, request: request, remote: remote}
     end)
 
+    about = %{message: request, remote: remote}
+
     if Overload.begins?(stack.overload, reason),
-      do: Stack.log(stack, :warning, fn -> "new requests are refused: #{reason}" end)
+      do: Stack.log(stack, :warning, about, fn -> "new requests are refused: #{reason}" end)
+
+    Stack.log(stack, :debug, about, fn -> "a request is refused: #{reason}" end)
   end
 
   @spec transport_error(Stack.t(), reason :: term, remote :: tuple | nil, key :: struct | nil) ::
@@ -46,10 +61,19 @@ defmodule Sippet.Stack.Events do
     end)
   end
 
-  @spec dropped(Stack.t(), atom, non_neg_integer, term) :: :ok
-  def dropped(stack, reason, bytes, remote) do
+  @malformed [:malformed_request, :malformed_response, :malformed_ack, :truncated]
+
+  @spec dropped(Stack.t(), atom, non_neg_integer, term, Message.t() | nil) :: :ok
+  def dropped(stack, reason, bytes, remote, message \\ nil) do
     Telemetry.emit(stack.telemetry, :message_dropped, %{bytes: bytes}, fn ->
       %{reason: reason, remote: remote}
     end)
+
+    if reason in @malformed do
+      about = %{message: message, remote: remote}
+      Stack.log(stack, :debug, about, fn -> "a message is dropped: #{reason}" end)
+    end
+
+    :ok
   end
 end

@@ -10,6 +10,11 @@ defmodule Sippet.Stack.Options do
     t4: [type: :positive, default: 5_000, doc: "how long a message stays in the network, in ms"]
   ]
 
+  # Each with the stack's name, or without.
+  @callbacks [receive_request: [2, 3], receive_response: [2, 3], receive_error: [2, 3]]
+  @core {:module, @callbacks,
+         "receive_request/2 or /3, receive_response/2 or /3 and receive_error/2 or /3 (`use Sippet.Core` defines them)"}
+
   @options [
              name: [
                type: :atom,
@@ -17,9 +22,10 @@ defmodule Sippet.Stack.Options do
                doc: "the stack's name, by which all functions know it"
              ],
              core: [
-               type: :module,
+               type: @core,
                default: nil,
-               doc: "the `Sippet.Core`; `register_core/2` may name it later"
+               doc:
+                 "the `Sippet.Core`; `register_core/2` may name it later. As long as there is none, requests get 500"
              ]
            ] ++
              @timer_options ++
@@ -87,7 +93,7 @@ defmodule Sippet.Stack.Options do
                      "(RFC 3261 §8.2.7, §16.11)"
                ],
                telemetry: [
-                 type: :module,
+                 type: {:module, [execute: [3]], "execute/3"},
                  default: nil,
                  doc:
                    "a module to execute events in, in place of `:telemetry`; see `Sippet.Telemetry`"
@@ -173,6 +179,17 @@ defmodule Sippet.Stack.Options do
     do: Enum.all?(list, &match?({ip, port} when is_tuple(ip) and port in 1..65_535, &1))
 
   def nameservers?(_other), do: false
+
+  @doc """
+  Returns whether a module can be called as a core: `:ok`, or what is expected.
+  """
+  @spec check_core(module) :: :ok | {:error, String.t()}
+  def check_core(module) do
+    Options.validate!([core: module], core: [type: @core])
+    :ok
+  rescue
+    error in ArgumentError -> {:error, Exception.message(error)}
+  end
 
   @doc """
   The options that users know.

@@ -266,6 +266,7 @@ defmodule Sippet.Transactions.Actions do
   defp transition(stack, row(state: state) = row, event, name) do
     answer_cancel_before(stack, row, event)
     Place.keep(stack, row, event)
+    row = if Telemetry.listened?(stack.telemetry), do: with_status(row, event), else: row
 
     case machine(row).handle(state, event, Clock.now(stack), timers(stack, row)) do
       {:terminated, reason, actions} ->
@@ -276,6 +277,16 @@ defmodule Sippet.Transactions.Actions do
         carry_all(stack, row(row, state: state), actions, name)
     end
   end
+
+  # That of the first final response, for who listens.
+  defp with_status(row(status: nil) = row, event), do: row(row, status: status(event))
+  defp with_status(row, _event), do: row
+
+  defp status({:response, status, _response}) when status >= 200, do: status
+  defp status({:answer, status, _tag, _octets}) when status >= 200, do: status
+  defp status({:reply, octets}), do: Outgoing.status(octets)
+  defp status({:repeat, _tag, octets}), do: Outgoing.status(octets)
+  defp status(_event), do: nil
 
   # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
   defp answer_cancel_before(stack, row(cancelled: true) = row, {:reply, octets}),
@@ -355,7 +366,7 @@ defmodule Sippet.Transactions.Actions do
     if Rows.claim?(stack, row(row, :number)) do
       Overload.answered(stack.overload)
       response = OwnMessages.refusal(OwnMessages.request(stack, row), status)
-      {row, transmit(stack, row, Message.to_string(response))}
+      {row(row, status: status), transmit(stack, row, Message.to_string(response))}
     else
       {row, []}
     end
@@ -398,7 +409,7 @@ defmodule Sippet.Transactions.Actions do
 
   defp carry(stack, row(running: pid, given: :request) = row, :abandon, _name) when is_pid(pid) do
     unless Callbacks.process(stack, Rows.turn(row)) == :returned,
-      do: CallbackRunner.abandon(stack, pid, :receive_request)
+      do: CallbackRunner.abandon(stack, pid, :receive_request, key(row))
 
     {row, []}
   end
@@ -494,7 +505,8 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp call(stack, row, callback, argument, key) do
-    {pid, _ref} = CallbackRunner.start(stack, callback, argument, key)
+    about = if callback == :receive_error, do: about(row), else: %{}
+    {pid, _ref} = CallbackRunner.start(stack, callback, argument, key, nil, about)
     watched(row, :event, pid)
   end
 
@@ -747,18 +759,28 @@ defmodule Sippet.Transactions.Actions do
     end
 
     Telemetry.emit(stack.telemetry, :transaction_ended, %{duration: duration}, fn ->
-      %{key: key(row), machine: row(row, :machine), reason: reason}
+      %{key: key(row), machine: row(row, :machine), reason: reason, status: row(row, :status)}
     end)
   end
 
-  defp defect(stack, row(number: number), kind, reason, stacktrace) do
-    Stack.log_defect(stack, kind, reason, stacktrace)
+  defp defect(stack, row(number: number) = row, kind, reason, stacktrace) do
+    Stack.log_defect(stack, kind, reason, stacktrace, about(row))
 
     with row when row != nil <- Rows.fetch(stack, number),
          do: terminate(stack, row, {kind, reason})
 
     :ok
   end
+
+  # What a line of the log is about.
+  defp about(row(id: {:ended, _number})), do: %{}
+
+  defp about(row(octets: octets, state: state, remote: remote) = row),
+    do: %{key: key(row), octets: octets || octets(state), remote: remote}
+
+  # Those of the message that a machine may send again.
+  defp octets(nil), do: nil
+  defp octets(state), do: state |> Tuple.to_list() |> Enum.find(&is_binary/1)
 
   ## Of a row
 

@@ -61,7 +61,9 @@ defmodule Sippet.Transactions.Rows do
     merge: nil,
     # Second names: of the ACKs that it waits for with the hash of their To tag, `{:responses, hash}` of an RFC 2543
     # transaction.
-    names: []
+    names: [],
+    # The status of its first final response, where somebody listens to events.
+    status: nil
   ])
 
   @type row :: tuple
@@ -236,7 +238,8 @@ defmodule Sippet.Transactions.Rows do
     :transport,
     :destination,
     :remote,
-    :names
+    :names,
+    :status
   ]
 
   defp changes(before, row),

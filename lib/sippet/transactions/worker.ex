@@ -49,6 +49,10 @@ defmodule Sippet.Transactions.Worker do
     {:ok, {index, stack, inbound}, {:continue, :recover}}
   end
 
+  @doc false
+  # What OTP logs of its end. What it got are messages of strangers, with their credentials.
+  def format_status(status), do: status |> Map.replace(:message, :hidden) |> Map.replace(:log, [])
+
   @impl true
   def handle_continue(:recover, {index, stack, _inbound} = worker) do
     Overload.recover(stack.overload, index)

@@ -31,13 +31,12 @@ defmodule Sippet.Transactions.Workers do
         }
 
   @doc """
-  The workers of a stack: one on one scheduler, two for each of several. Their names are made of the stack's, which is
-  the programmer's.
+  The workers of a stack: one on one scheduler, two for each of several.
   """
   @spec new(atom, pos_integer) :: t
   def new(stack, schedulers \\ System.schedulers_online()) do
     count = if schedulers == 1, do: 1, else: min(@for_each_scheduler * schedulers, @most)
-    names = for index <- 1..count, do: Module.concat(stack, "Worker#{index}")
+    names = for index <- 1..count, do: Stack.process(stack, "Worker#{index}")
 
     %__MODULE__{
       names: List.to_tuple(names),

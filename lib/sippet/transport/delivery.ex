@@ -79,7 +79,12 @@ defmodule Sippet.Transport.Delivery do
       Tap.sent(time, stack, octets, transport, destination)
 
       Telemetry.emit(stack.telemetry, :message_sent, %{bytes: byte_size(octets)}, fn ->
-        %{octets: octets, remote: {transport.protocol, host, port}}
+        %{
+          octets: octets,
+          method: Outgoing.method(octets),
+          status: Outgoing.status(octets),
+          remote: {transport.protocol, host, port}
+        }
       end)
     end
   end

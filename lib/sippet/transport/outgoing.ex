@@ -2,7 +2,7 @@ defmodule Sippet.Transport.Outgoing do
   @moduledoc false
   # A message on its way out.
 
-  alias Sippet.{Message, Transport}
+  alias Sippet.{Message, Names, Transport}
 
   @enforce_keys [:transport, :destination, :octets]
   defstruct [:transport, :destination, :octets, :key, :message, :fallback, :failed]
@@ -24,4 +24,39 @@ defmodule Sippet.Transport.Outgoing do
           fallback: (t -> t | nil) | nil,
           failed: (term -> term) | nil
         }
+
+  @doc """
+  Returns the status of a message that the library has printed, and `nil` of a request.
+
+      iex> Sippet.Transport.Outgoing.status("SIP/2.0 200 OK\r\n\r\n")
+      200
+  """
+  @spec status(binary) :: 100..699 | nil
+  def status(<<"SIP/2.0 ", status::binary-size(3), _rest::binary>>),
+    do: String.to_integer(status)
+
+  def status(_request), do: nil
+
+  @doc """
+  Returns the method of a message that the library has printed: that of its CSeq, where it is a response.
+
+      iex> Sippet.Transport.Outgoing.method("SIP/2.0 200 OK\r\nCSeq: 1 INVITE\r\n\r\n")
+      :invite
+      iex> Sippet.Transport.Outgoing.method("NOTIFY sip:b@biloxi.com SIP/2.0\r\n\r\n")
+      :notify
+  """
+  @spec method(binary) :: Message.method() | nil
+  def method(<<"SIP/2.0 ", _rest::binary>> = response) do
+    with {at, length} <- :binary.match(response, "\nCSeq: "),
+         <<_before::binary-size(at), _name::binary-size(length), rest::binary>> = response,
+         [line, _rest] <- :binary.split(rest, "\r\n"),
+         [_number, method] <- String.split(line, " ", trim: true) do
+      Names.method(method)
+    else
+      # It repeats what its request had, and can't be read.
+      _malformed -> nil
+    end
+  end
+
+  def method(request), do: request |> :binary.split(" ") |> hd() |> Names.method()
 end

@@ -12,10 +12,10 @@ defmodule Sippet.Transport.Registrations do
   def start_link(stack), do: GenServer.start_link(__MODULE__, stack, name: name(stack.name))
 
   @doc """
-  The registered name of a stack's registrations. Stacks are named by programmers, so the atom is theirs too.
+  The registered name of a stack's registrations.
   """
   @spec name(atom) :: atom
-  def name(stack), do: Module.concat(stack, Registrations)
+  def name(stack), do: Stack.process(stack, "Registrations")
 
   @spec register(atom, Transport.t()) :: :ok | {:error, :already_registered}
   def register(stack, %Transport{} = transport),

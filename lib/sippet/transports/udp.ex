@@ -10,7 +10,7 @@ defmodule Sippet.Transports.UDP do
       type: {:custom, &__MODULE__.address?/1, "an address or {address, family} tuple"},
       default: "0.0.0.0",
       doc:
-        "the local address: text, or text with `:inet` or `:inet6`, as in `{\"::\", :inet6}`; a host name is resolved once"
+        "the local address: text, or text with `:inet` or `:inet6`, as in `{\"::\", :inet6}`, or a tuple, as in `{127, 0, 0, 1}`; a host name is resolved once"
     ],
     recbuf: [
       type: :positive,
@@ -82,7 +82,8 @@ defmodule Sippet.Transports.UDP do
     * larger than `:largest`: `:truncated`.
 
   If the stack is not there, or is restarted, the transport keeps its socket and registers again as soon as it can.
-  What comes meanwhile waits in the socket's buffer.
+  What comes meanwhile waits in the socket's buffer. As long as no stack of this name has been there for a second, a
+  warning in the log says so, and again every minute.
 
   ## Sending
 
@@ -165,7 +166,7 @@ defmodule Sippet.Transports.UDP do
   @doc false
   @spec address?(term) :: boolean
   def address?({address, family}), do: is_binary(address) and family in [:inet, :inet6]
-  def address?(address), do: is_binary(address)
+  def address?(address), do: is_binary(address) or :inet.is_ip_address(address)
 
   @doc false
   @spec stun?(term) :: boolean
@@ -175,7 +176,7 @@ defmodule Sippet.Transports.UDP do
   @spec retry?(term) :: boolean
   def retry?(value), do: value == false or (is_integer(value) and value > 0)
 
-  defp resolve!({address, family}) do
+  defp resolve!({address, family}) when is_binary(address) do
     case :inet.getaddr(String.to_charlist(address), family) do
       {:ok, ip} ->
         {family, ip}
@@ -185,6 +186,9 @@ defmodule Sippet.Transports.UDP do
               ":address contains an invalid IP or DNS name, got: #{inspect(reason)}"
     end
   end
+
+  defp resolve!(address) when is_tuple(address),
+    do: {if(tuple_size(address) == 4, do: :inet, else: :inet6), address}
 
   defp resolve!(address) do
     case Address.parse(address) do

@@ -12,7 +12,7 @@ defmodule Sippet.Transports.UDP.Server do
 
   use GenServer
 
-  alias Sippet.{Overload, Stack, Transport}
+  alias Sippet.{Log, Overload, Stack, Transport}
   alias Sippet.Stack.Events
   alias Sippet.Transports.STUN
   alias Sippet.Transports.UDP.Socket
@@ -20,6 +20,10 @@ defmodule Sippet.Transports.UDP.Server do
   # Waits before another try to register, in ms: doubled from the first to the last.
   @first_wait 10
   @last_wait 1_000
+
+  # Until it is told that it could not register, and until it is told again, in ms.
+  @first_warning 1_000
+  @next_warning 60_000
 
   # How long reading rests while the stack has enough to do, in ms.
   @busy 1
@@ -33,6 +37,8 @@ defmodule Sippet.Transports.UDP.Server do
     # The monitor of the stack's registrations, while registered.
     registrations: nil,
     wait: @first_wait,
+    # When it is told that this could not be done, in ms.
+    warning: nil,
     # How many datagrams come by themselves: they were asked for and are not here yet.
     asked: 0,
     # What came and is not with the stack yet.
@@ -66,6 +72,15 @@ defmodule Sippet.Transports.UDP.Server do
     state
   end
 
+  @doc false
+  # What OTP logs of its end. What it holds are messages of strangers, with their credentials.
+  def format_status(status) do
+    status
+    |> Map.replace(:message, :hidden)
+    |> Map.replace(:log, [])
+    |> Map.update!(:state, &%{&1 | held: :queue.len(&1.held)})
+  end
+
   ## Registration
 
   defp register(state) do
@@ -75,13 +90,39 @@ defmodule Sippet.Transports.UDP.Server do
       %{
         state
         | registrations: Process.monitor(Transport.Registrations.name(state.options.name)),
-          wait: @first_wait
+          wait: @first_wait,
+          warning: nil
       }
     else
       Process.send_after(self(), :register, state.wait)
-      %{state | registrations: nil, wait: min(2 * state.wait, @last_wait)}
+      warn(%{state | registrations: nil, wait: min(2 * state.wait, @last_wait)})
     end
   end
+
+  defp warn(%{warning: at, options: options} = state) do
+    now = System.monotonic_time(:millisecond)
+    {warn?, at} = warning(at, now)
+
+    if warn? do
+      Log.write(
+        options.name,
+        :warning,
+        %{},
+        "no stack of this name runs, and the UDP transport on port #{options.port} receives nothing: start " <>
+          "{Sippet, name: #{inspect(options.name)}}, or give the transport the name of a stack that runs"
+      )
+    end
+
+    %{state | warning: at}
+  end
+
+  @doc """
+  Returns whether it is to be told by now that there is no stack, and when it is next.
+  """
+  @spec warning(integer | nil, integer) :: {boolean, integer}
+  def warning(nil, now), do: {false, now + @first_warning}
+  def warning(at, now) when now < at, do: {false, at}
+  def warning(_at, now), do: {true, now + @next_warning}
 
   defp registered?(%{options: options, socket: socket}) do
     {:ok, address} = Socket.sockname(socket)
@@ -255,7 +296,8 @@ defmodule Sippet.Transports.UDP.Server do
       {:error, :busy} -> :busy
     end
   catch
-    kind, reason -> log_defect(state, kind, reason, __STACKTRACE__)
+    kind, reason ->
+      log_defect(state, kind, reason, __STACKTRACE__, %{octets: data, remote: {:udp, ip, port}})
   end
 
   ## ICMP errors
@@ -282,8 +324,8 @@ defmodule Sippet.Transports.UDP.Server do
   defp failed(state, reason),
     do: with_stack(state, &Events.transport_error(&1, reason, nil, nil))
 
-  defp log_defect(state, kind, reason, stacktrace),
-    do: with_stack(state, &Stack.log_defect(&1, kind, reason, stacktrace))
+  defp log_defect(state, kind, reason, stacktrace, about \\ %{}),
+    do: with_stack(state, &Stack.log_defect(&1, kind, reason, stacktrace, about))
 
   # The stack is looked up each time: it may have been restarted, with counters of its own.
   defp with_stack(%{options: %{name: name}}, fun) do
