@@ -90,7 +90,7 @@ defmodule Sippet.Transport.RegistrationsTest do
   defp kill(pid) do
     ref = Process.monitor(pid)
     Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}
+    assert_receive {:DOWN, ^ref, :process, ^pid, _reason}
   end
 
   defp post(stack) do
