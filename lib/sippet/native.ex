@@ -162,5 +162,11 @@ defmodule Sippet.Native do
       "the native library was built from another version of headers.tbl or names.tbl: run " <>
         "`mix compile --force`, or `mix deps.compile sippet --force` where Sippet is a dependency"
 
+  # rustler's libraries have no upgrade callback. The module that is loaded stays, and with it its calls under way.
+  defp explain(:upgrade, _text),
+    do:
+      "the native library can't be replaced in a running VM, and the one that is loaded stays in " <>
+        "use: start the VM anew for another version"
+
   defp explain(_reason, text), do: "the native library can't be loaded: #{text}"
 end

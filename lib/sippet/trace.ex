@@ -62,6 +62,8 @@ defmodule Sippet.Trace do
   | `:html` | a page of one file, without scripts: the picture, and the whole message that was clicked on |
   | `:log` | the messages as text, each under a line with its time and addresses; `read/2` reads it |
 
+  A call has at most 20 lanes: of more addresses those that appear last share one lane.
+
   Whatever a message holds, it acts on none of them: control characters and octets that are not UTF-8 are written as
   `\\xNN`, and what a format has a meaning for is escaped. Only `:log` has the messages as they came.
 

@@ -83,6 +83,11 @@ defmodule Mix.Sippet.Cargo do
 
   ## The run
 
+  # The messages of panics name the files that they are of, those of the registry's crates in the home of who builds: rustc
+  # is told to write other names. Cargo takes flags from one place alone. These of its configuration are added to those of
+  # other configuration files, and count where no variable has any; where one has, its flags are added to (environment/1).
+  @flags ["build.rustflags", ~S|target.'cfg(target_env = "musl")'.rustflags|]
+
   defp run(nif) do
     port =
       Port.open({:spawn_executable, nif.cargo}, [
@@ -91,7 +96,8 @@ defmodule Mix.Sippet.Cargo do
         :stderr_to_stdout,
         :hide,
         cd: nif.crate,
-        args: arguments(nif)
+        args: arguments(nif),
+        env: environment(nif)
       ])
 
     collect(port, nif.print, "", [])
@@ -100,7 +106,30 @@ defmodule Mix.Sippet.Cargo do
   defp arguments(nif) do
     ~w(build --locked --color never --message-format json-render-diagnostics) ++
       ["--profile", nif.profile, "--target-dir", nif.target_dir] ++
-      if(nif.target, do: ["--target", nif.target], else: [])
+      if(nif.target, do: ["--target", nif.target], else: []) ++
+      for(key <- @flags, option <- ["--config", "#{key}=#{toml(remaps(nif))}"], do: option)
+  end
+
+  ## The paths of this machine
+
+  defp remaps(nif),
+    do: for({folder, name} <- nif.hidden, do: "--remap-path-prefix=#{folder}=#{name}")
+
+  defp toml(texts), do: "[" <> Enum.map_join(texts, ",", &toml_string/1) <> "]"
+  defp toml_string(text), do: ~s(") <> String.replace(text, ~r/["\\]/, ~S(\\\0)) <> ~s(")
+
+  # CARGO_ENCODED_RUSTFLAGS goes before RUSTFLAGS, and may hold blanks.
+  defp environment(nif) do
+    case {System.get_env("CARGO_ENCODED_RUSTFLAGS"), System.get_env("RUSTFLAGS")} do
+      {nil, nil} -> []
+      {nil, flags} -> encoded(String.split(flags, " ", trim: true), nif)
+      {flags, _other} -> encoded(String.split(flags, "\x1F", trim: true), nif)
+    end
+  end
+
+  defp encoded(flags, nif) do
+    flags = Enum.join(flags ++ remaps(nif), "\x1F")
+    [{~c"CARGO_ENCODED_RUSTFLAGS", String.to_charlist(flags)}]
   end
 
   defp collect(port, print, start, lines) do

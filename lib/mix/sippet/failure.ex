@@ -13,6 +13,13 @@ defmodule Mix.Sippet.Failure do
     {:error, [diagnostic(:error, sentence, Path.join(nif.crate, "Cargo.toml"), 0)]}
   end
 
+  @doc "Prints one sentence, and makes it a warning of the compilation."
+  @spec warning(Mix.Sippet.Nif.t(), String.t()) :: [Diagnostic.t()]
+  def warning(nif, sentence) do
+    nif.print.(sentence)
+    [diagnostic(:warning, sentence, Path.join(nif.crate, "Cargo.toml"), 0)]
+  end
+
   @doc "Makes a diagnostic; line 0 is a whole file."
   @spec diagnostic(:error | :warning, String.t(), Path.t(), non_neg_integer) :: Diagnostic.t()
   def diagnostic(severity, message, file, line) do

@@ -19,6 +19,7 @@ defmodule Mix.Sippet.Nif do
     profile: "release",
     target: nil,
     flags: [],
+    hidden: [],
     prebuilt: nil,
     sha256: nil,
     print: &__MODULE__.print/1
@@ -36,6 +37,7 @@ defmodule Mix.Sippet.Nif do
     * `cargo` - path to cargo, `nil` where there is none
     * `profile`, `target` - given to cargo; no target means the machine's own
     * `flags` - whatever else changes what cargo makes
+    * `hidden` - folders whose paths the library must not hold, with the names that stand in their place, the widest first
     * `prebuilt`, `sha256` - a library to use in place of cargo's, and the checksum it must have
     * `print` - gets each line of cargo's text
   """
@@ -51,6 +53,7 @@ defmodule Mix.Sippet.Nif do
           profile: String.t(),
           target: String.t() | nil,
           flags: [String.t() | nil],
+          hidden: [{Path.t(), String.t()}],
           prebuilt: Path.t() | nil,
           sha256: String.t() | nil,
           print: (String.t() -> any)
@@ -81,7 +84,9 @@ defmodule Mix.Sippet.Nif do
 
   # The digest is taken before cargo reads the sources: what is edited meanwhile is stale next time.
   defp digest(%{prebuilt: nil} = nif) do
-    {:ok, Digest.of(nif.root, nif.sources, [nif.profile, nif.target | nif.flags])}
+    # The folders are left out: the same sources elsewhere make the same library.
+    names = for {_folder, name} <- nif.hidden, do: name
+    {:ok, Digest.of(nif.root, nif.sources, [nif.profile, nif.target | nif.flags ++ names])}
   end
 
   defp digest(nif) do
@@ -104,8 +109,19 @@ defmodule Mix.Sippet.Nif do
   end
 
   defp build(nif) do
-    with {:ok, bytes} <- read_prebuilt(nif), do: {:ok, bytes, []}
+    with {:ok, bytes} <- read_prebuilt(nif), do: {:ok, bytes, unchecked(nif, bytes)}
   end
+
+  # Code from elsewhere that runs in the VM: whoever does not check it is told so, each time that it is put in place.
+  defp unchecked(%{sha256: nil} = nif, bytes) do
+    Failure.warning(
+      nif,
+      "warning: the prebuilt library #{nif.prebuilt} was taken without a checksum: set SIPPET_NIF_SHA256, or " <>
+        ":nif_sha256 of :sippet, to the one that came with it (this library has the SHA-256 #{Digest.sha256(bytes)})"
+    )
+  end
+
+  defp unchecked(_checked, _bytes), do: []
 
   defp read_prebuilt(%{prebuilt: path} = nif) do
     case Path.type(path) == :absolute and File.read(path) do

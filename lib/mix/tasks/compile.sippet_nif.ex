@@ -21,8 +21,8 @@ defmodule Mix.Tasks.Compile.SippetNif do
         nif_path: "/opt/sippet/sippet_nif.so",
         nif_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-  `:nif_path` is absolute. `:nif_sha256` may be left out; if it is there, a library with another checksum stops the
-  compilation. The two environment variables of the same meaning, below, stand in place of both.
+  `:nif_path` is absolute. With `:nif_sha256` a library with another checksum stops the compilation; without it
+  a warning says that the library was not checked. The two environment variables of the same meaning, below, stand in place of both.
 
   ## Environment variables
 
@@ -38,6 +38,10 @@ defmodule Mix.Tasks.Compile.SippetNif do
   Cargo reads its own variables as usual; a change of `RUSTFLAGS`, `CARGO_ENCODED_RUSTFLAGS`,
   `CARGO_BUILD_RUSTFLAGS` or `CARGO_BUILD_TARGET` builds anew. A variable that is set to nothing counts
   as not set.
+
+  The library holds no path of the machine that it was built on: rustc writes `/home`, `/cargo`, `/sippet` and `/target` for
+  the folders of the user, of cargo, of these sources and of the build. `rustflags` of a `target` in a cargo configuration
+  of your own take the place of the flags that do this.
 
   Mix compiles a dependency that it fetched (from git or Hex) once. After a change of these
   variables or options run `mix deps.compile sippet --force`.
@@ -77,6 +81,7 @@ defmodule Mix.Tasks.Compile.SippetNif do
     root = File.cwd!()
     app = Mix.Project.app_path()
     {prebuilt, sha256} = prebuilt()
+    target_dir = env("SIPPET_CARGO_TARGET_DIR") || target_dir()
 
     %Nif{
       root: root,
@@ -84,15 +89,26 @@ defmodule Mix.Tasks.Compile.SippetNif do
       sources: @sources,
       library: Path.join(app, "priv/native/sippet_nif" <> extension()),
       manifest: Path.join(Mix.Project.manifest_path(), "compile.sippet_nif"),
-      target_dir: env("SIPPET_CARGO_TARGET_DIR") || target_dir(),
+      target_dir: target_dir,
       module: Sippet.Native,
       cargo: System.find_executable("cargo"),
       profile: env("SIPPET_CARGO_PROFILE") || "release",
       target: env("SIPPET_CARGO_TARGET"),
       flags: Enum.map(@cargo_flags, &env/1),
+      hidden: hidden(root, target_dir),
       prebuilt: prebuilt,
       sha256: sha256
     }
+  end
+
+  # Where one folder is in another, the last that fits counts.
+  defp hidden(root, target_dir) do
+    home = System.user_home()
+
+    # A user without a home of his own has "/".
+    if(home not in [nil, "/"], do: [{home, "/home"}], else: []) ++
+      if(cargo_home = env("CARGO_HOME"), do: [{cargo_home, "/cargo"}], else: []) ++
+      [{root, "/sippet"}, {target_dir, "/target"}]
   end
 
   # One place names both: the checksum of another library would say nothing.

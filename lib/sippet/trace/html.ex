@@ -55,14 +55,14 @@ defmodule Sippet.Trace.HTML do
 
   defp articles(layout, call) do
     for {arrow, index} <- Enum.with_index(layout.arrows),
-        do: article(layout, arrow, id(call, index))
+        do: article(arrow, id(call, index))
   end
 
-  defp article(layout, arrow, id) do
+  defp article(arrow, id) do
     [
       ["<article id=\"", id, "\">\n<h2>", Text.markup(arrow.label), "</h2>\n<dl>"],
       for(
-        {name, value} <- facts(layout, arrow),
+        {name, value} <- facts(arrow),
         do: ["<dt>", name, "</dt><dd>", Text.markup(value), "</dd>"]
       ),
       [
@@ -73,10 +73,10 @@ defmodule Sippet.Trace.HTML do
     ]
   end
 
-  defp facts(layout, %{entry: %Entry{} = entry} = arrow) do
+  defp facts(%{entry: %Entry{} = entry} = arrow) do
     [
-      {"From", Enum.at(layout.lanes, arrow.from)},
-      {"To", Enum.at(layout.lanes, arrow.to)},
+      {"From", arrow.source},
+      {"To", arrow.destination},
       {"Time", entry.time && "#{Text.time(entry.time)} (#{Text.offset(arrow.at)} s)"},
       {"Protocol", entry.protocol |> to_string() |> String.upcase() |> Text.printable()},
       {"Octets", Integer.to_string(byte_size(entry.octets))},

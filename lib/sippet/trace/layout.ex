@@ -5,12 +5,16 @@ defmodule Sippet.Trace.Layout do
 
   alias Sippet.Trace.{Call, Entry, Text}
 
+  # A row of the ladder is as long as there are lanes: without a bound, n messages from n addresses make a picture of n².
+  @lanes 20
+
   @enforce_keys [:title, :start, :lanes, :arrows]
   defstruct [:title, :start, :lanes, :arrows]
 
   @typedoc """
   `start` is the time of the first message; an arrow's `at` is microseconds from it. `repeat` is how often the same
-  octets went the same way before.
+  octets went the same way before. `from` and `to` are lanes, `source` and `destination` the names of the addresses, which
+  differ from those of the lanes where many addresses share the last one.
   """
   @type t :: %__MODULE__{
           title: String.t(),
@@ -22,6 +26,8 @@ defmodule Sippet.Trace.Layout do
   @type arrow :: %{
           from: non_neg_integer,
           to: non_neg_integer,
+          source: String.t(),
+          destination: String.t(),
           at: integer | nil,
           label: String.t(),
           cseq: String.t() | nil,
@@ -51,7 +57,7 @@ defmodule Sippet.Trace.Layout do
 
   defp layout(%Call{call_id: call_id, entries: entries}, names) do
     addresses = entries |> Enum.flat_map(&[&1.source, &1.destination]) |> Enum.uniq()
-    lanes = addresses |> Enum.with_index() |> Map.new()
+    {lanes, ends} = lanes(addresses, names)
     start = hd(entries).time
 
     {arrows, _seen} =
@@ -59,24 +65,41 @@ defmodule Sippet.Trace.Layout do
         # RFC3261§17.1.1.2 - a retransmission is the same octets again
         same = {entry.source, entry.destination, :erlang.md5(entry.octets)}
         repeat = Map.get(seen, same, 0)
-        {arrow(entry, lanes, start, repeat), Map.put(seen, same, repeat + 1)}
+        {arrow(entry, ends, start, repeat), Map.put(seen, same, repeat + 1)}
       end)
 
     %__MODULE__{
       title: title(call_id),
       start: start,
-      lanes: Enum.map(addresses, &name(&1, names)),
+      lanes: lanes,
       arrows: arrows
     }
+  end
+
+  # The names of the lanes, and of each address its lane and its name. More addresses than there are lanes share the last.
+  defp lanes(addresses, names) do
+    ends =
+      for {address, index} <- Enum.with_index(addresses),
+          do: {address, {min(index, @lanes - 1), name(address, names)}}
+
+    {alone, rest} = Enum.split(ends, if(length(ends) > @lanes, do: @lanes - 1, else: @lanes))
+    lanes = for {_address, {_lane, name}} <- alone, do: name
+    more = if rest == [], do: [], else: ["#{length(rest)} more addresses"]
+    {lanes ++ more, Map.new(ends)}
   end
 
   defp title(nil), do: "No Call-ID"
   defp title(call_id), do: "Call-ID " <> (call_id |> Text.printable() |> Text.shorten(100))
 
-  defp arrow(entry, lanes, start, repeat) do
+  defp arrow(entry, ends, start, repeat) do
+    {from, source} = ends[entry.source]
+    {to, destination} = ends[entry.destination]
+
     %{
-      from: lanes[entry.source],
-      to: lanes[entry.destination],
+      from: from,
+      to: to,
+      source: source,
+      destination: destination,
       at: entry.time && start && entry.time - start,
       label: entry.label |> Text.printable() |> Text.shorten(60),
       cseq: entry.cseq && entry.cseq |> Text.printable() |> Text.shorten(40),

@@ -80,11 +80,21 @@ defmodule Sippet.Trace.Text do
   defp host(ip), do: Sippet.Address.to_host(ip)
 
   @doc """
-  A time as ISO 8601 has it, in UTC.
+  A time as ISO 8601 has it, in UTC; `-` for one beyond the year 9999, which a capture can hold.
+
+      iex> Sippet.Trace.Text.time(0)
+      "1970-01-01T00:00:00.000000Z"
+
+      iex> Sippet.Trace.Text.time(253_402_300_800_000_000)
+      "-"
   """
   @spec time(integer) :: String.t()
-  def time(microseconds),
-    do: microseconds |> DateTime.from_unix!(:microsecond) |> DateTime.to_iso8601()
+  def time(microseconds) do
+    case DateTime.from_unix(microseconds, :microsecond) do
+      {:ok, time} -> DateTime.to_iso8601(time)
+      {:error, _beyond} -> "-"
+    end
+  end
 
   @doc """
   How long after the first message, in seconds: `+1.204`.

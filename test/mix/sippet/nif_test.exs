@@ -149,6 +149,27 @@ defmodule Mix.Sippet.NifTest do
     end
   end
 
+  describe "compile/2 and the paths of the machine" do
+    test "writes other names for the folders that are to be hidden", %{nif: nif, tmp_dir: root} do
+      # The debugging information of this profile names the folder of the workspace.
+      {:ok, []} = Nif.compile(nif)
+      assert File.read!(nif.library) =~ root
+
+      assert Nif.compile(%{nif | hidden: [{root, "/hidden"}]}) == {:ok, []}
+      refute File.read!(nif.library) =~ root
+      assert File.read!(nif.library) =~ "/hidden"
+    end
+
+    test "does so where a path has blanks and quotes", %{tmp_dir: tmp} = context do
+      root = Path.join(tmp, ~S(a "quoted" 'x'))
+      FixtureCrate.write(root)
+      crate = Path.join(root, "native/sippet_nif")
+      nif = %{context.nif | root: root, crate: crate, hidden: [{root, "/hidden"}]}
+      assert Nif.compile(nif) == {:ok, []}
+      refute File.read!(nif.library) =~ root
+    end
+  end
+
   describe "compile/2 of a module that has the library loaded" do
     test "lets the next call load the new one", %{nif: nif, tmp_dir: root} do
       nif = %{nif | module: Sippet.FixtureNif}
@@ -276,23 +297,35 @@ defmodule Mix.Sippet.NifTest do
     end
 
     test "puts it in place, once", %{nif: nif} do
-      assert Nif.compile(nif) == {:ok, []}
+      assert {:ok, [_unchecked]} = Nif.compile(nif)
       assert File.read!(nif.library) == "prebuilt"
       assert Nif.compile(nif) == {:noop, []}
 
       File.write!(nif.prebuilt, "newer")
-      assert Nif.compile(nif) == {:ok, []}
+      assert {:ok, [_unchecked]} = Nif.compile(nif)
       assert File.read!(nif.library) == "newer"
     end
 
+    test "warns when it has no checksum, and names the one found", %{nif: nif} do
+      assert {:ok, [%{severity: :warning, message: message}]} = Nif.compile(nif)
+      assert message =~ "was taken without a checksum"
+      assert message =~ "SIPPET_NIF_SHA256"
+      assert message =~ Base.encode16(:crypto.hash(:sha256, "prebuilt"), case: :lower)
+      assert_received {:printed, ^message}
+
+      assert Nif.compile(nif) == {:noop, []}
+      refute_received {:printed, _}
+    end
+
     test "builds with cargo when it is no longer asked for", %{nif: nif} do
-      {:ok, []} = Nif.compile(nif)
+      {:ok, [_unchecked]} = Nif.compile(nif)
       assert {:error, [_]} = Nif.compile(%{nif | prebuilt: nil, cargo: nil})
     end
 
     test "takes it with the right checksum, in any letter case", %{nif: nif} do
       sum = Base.encode16(:crypto.hash(:sha256, "prebuilt"), case: :upper)
       assert Nif.compile(%{nif | sha256: sum <> "\n"}) == {:ok, []}
+      refute_received {:printed, _}
     end
 
     test "refuses it with another checksum, also when it was taken before", %{nif: nif} do
@@ -301,7 +334,7 @@ defmodule Mix.Sippet.NifTest do
       assert diagnostic.message =~ "wanted is #{wrong}"
       refute File.exists?(nif.library)
 
-      {:ok, []} = Nif.compile(nif)
+      {:ok, [_unchecked]} = Nif.compile(nif)
       assert {:error, [_]} = Nif.compile(%{nif | sha256: wrong})
     end
 

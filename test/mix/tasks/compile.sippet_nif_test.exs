@@ -95,6 +95,38 @@ defmodule Mix.Tasks.Compile.SippetNifTest do
     refute text =~ "Compiling sippet_nif"
   end
 
+  test "makes a library that holds no path of the machine, also with flags of the user's", %{
+    tmp_dir: root
+  } do
+    # The debugging information of this profile names the folder of the workspace.
+    profile = {"SIPPET_CARGO_PROFILE", "dev"}
+
+    for env <- [
+          [],
+          [{"RUSTFLAGS", "-C opt-level=1"}],
+          [{"CARGO_ENCODED_RUSTFLAGS", "-C\x1Fopt-level=2"}, {"RUSTFLAGS", "-C no-such-flag"}],
+          [{"CARGO_BUILD_RUSTFLAGS", "-C opt-level=3"}]
+        ] do
+      assert {_, 0} = mix(root, ["compile"], [profile | env])
+      library = File.read!(Path.join(root, @library))
+      refute library =~ root, inspect(env)
+      assert library =~ "/sippet"
+    end
+  end
+
+  test "the library of this build holds no path of the machine" do
+    library = File.read!(Application.app_dir(:sippet, "priv/native/sippet_nif.so"))
+    home = System.user_home!()
+    cargo = System.get_env("CARGO_HOME") || Path.join(home, ".cargo")
+
+    # What a library without a path would prove nothing by.
+    assert library =~ "/registry/src/"
+
+    for folder <- [File.cwd!(), Mix.Project.app_path(), cargo, home], folder != "/" do
+      refute library =~ folder <> "/"
+    end
+  end
+
   test "takes a prebuilt library, and refuses one with another checksum", %{tmp_dir: root} do
     prebuilt = Path.join(root, "prebuilt.so")
     File.write!(prebuilt, "prebuilt")
@@ -106,7 +138,8 @@ defmodule Mix.Tasks.Compile.SippetNifTest do
     assert text =~ "#{prebuilt} has the SHA-256 #{sum}, but wanted is beef"
     refute File.exists?(Path.join(root, @library))
 
-    assert {_, 0} = mix(root, ["compile"], [{"SIPPET_NIF_SHA256", sum} | env])
+    assert {text, 0} = mix(root, ["compile"], [{"SIPPET_NIF_SHA256", sum} | env])
+    refute text =~ "checksum"
     assert File.read!(Path.join(root, @library)) == "prebuilt"
   end
 
@@ -129,7 +162,8 @@ defmodule Mix.Tasks.Compile.SippetNifTest do
     # The environment's path stands in place of both.
     other = Path.join(root, "other.so")
     File.write!(other, "other")
-    assert {_, 0} = mix(root, ["compile"], [{"SIPPET_NIF_PATH", other} | env])
+    assert {text, 0} = mix(root, ["compile"], [{"SIPPET_NIF_PATH", other} | env])
+    assert text =~ "other.so was taken without a checksum"
     assert File.read!(Path.join(root, @library)) == "other"
 
     configure(root, nif_path: :odd)
@@ -175,7 +209,7 @@ defmodule Mix.Tasks.Compile.SippetNifTest do
 
   # The environment of this run must not reach the project.
   @inherited ~w(MIX_ENV MIX_TARGET MIX_BUILD_PATH MIX_BUILD_ROOT MIX_DEPS_PATH MIX_EXS RUSTFLAGS
-                SIPPET_NIF_PATH SIPPET_NIF_SHA256 SIPPET_CARGO_PROFILE SIPPET_CARGO_TARGET SIPPET_CARGO_TARGET_DIR)
+                CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS SIPPET_NIF_PATH SIPPET_NIF_SHA256 SIPPET_CARGO_PROFILE SIPPET_CARGO_TARGET SIPPET_CARGO_TARGET_DIR)
 
   defp mix(root, args, env \\ []), do: System.cmd("mix", args, options(root, env))
 

@@ -143,6 +143,15 @@ defmodule Sippet.Trace.PcapTest do
       end
     end
 
+    test "may have times beyond the year 9999, and is drawn all the same", context do
+      for ticks <- [253_402_300_800, 0xFFFF_FFFF_FFFF_FFFF] do
+        octets = Captures.pcapng(101, [@ipv4], resolution: 0, ticks: ticks)
+        assert {:ok, [%{entries: [%{time: time}]}] = calls, %{}} = read(context, octets)
+        assert time == ticks * 1_000_000
+        for format <- Trace.formats(), do: assert(Trace.draw(calls, format) =~ "OPTIONS")
+      end
+    end
+
     test "has sections, each with its own interfaces", context do
       octets =
         Captures.pcapng(101, [@ipv4], order: :big) <>

@@ -117,6 +117,61 @@ defmodule Sippet.Trace.PicturesTest do
     end
   end
 
+  describe "a call of many addresses" do
+    defp crowd(count) do
+      entries =
+        for n <- 1..count,
+            do:
+              Entry.new(
+                n,
+                {{10, 1, div(n, 256), rem(n, 256)}, 5060},
+                {"proxy", nil},
+                "OPTIONS sip:a@b SIP/2.0\r\nCall-ID: a\r\nCSeq: #{n} OPTIONS\r\n\r\n"
+              )
+
+      [%Call{call_id: "a", entries: entries}]
+    end
+
+    for format <- [:ladder, :mermaid, :svg, :html] do
+      test "is drawn as #{format} in a size that grows as their number" do
+        [small, large] = for n <- [500, 1_000], do: Trace.draw(crowd(n), unquote(format))
+        assert byte_size(large) < 2.1 * byte_size(small)
+        assert byte_size(large) < 2_000_000
+        assert large =~ "982 more addresses"
+      end
+    end
+
+    test "has a lane for each address up to twenty, and one for the rest" do
+      assert lanes(crowd(19)) == 20
+      refute Trace.draw(crowd(19), :svg) =~ "more addresses"
+      assert lanes(crowd(20)) == 20
+      assert Trace.draw(crowd(20), :svg) =~ "2 more addresses"
+      assert lanes(crowd(1_000)) == 20
+    end
+
+    test "names each address beside the message" do
+      html = Trace.draw(crowd(1_000), :html)
+
+      for n <- [1, 256, 1_000],
+          do: assert(html =~ "<dd>10.1.#{div(n, 256)}.#{rem(n, 256)}:5060</dd>")
+    end
+
+    defp lanes(calls), do: calls |> Trace.draw(:svg) |> parsed() |> count("path", "lane")
+  end
+
+  describe "a time beyond the year 9999" do
+    test "is left out of each picture" do
+      octets = "SIP/2.0 200 OK\r\nCall-ID: a\r\n\r\n"
+
+      for time <- [253_402_300_800_000_000, 18_446_744_073_709_551_615_000_000, -(10 ** 30)] do
+        entry = Entry.new(time, {"a", nil}, {"b", nil}, octets)
+        calls = [%Call{call_id: "a", entries: [entry]}]
+        for format <- Trace.formats(), do: assert(Trace.draw(calls, format) =~ "200 OK")
+        assert Trace.draw(calls, :log) =~ ~r/\A- a -> b UDP/
+      end
+    end
+  end
+
   describe "a hostile message" do
     @hostile [
       "<script>alert(1)</script>",
