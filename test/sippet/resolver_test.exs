@@ -305,8 +305,11 @@ defmodule Sippet.ResolverTest do
     end
 
     test "an ACK leaves when its name is found, before what was sent after it", %{stack: stack} do
-      :ok = Sippet.send(stack, request("sip:b@slow.example", :ack))
-      :ok = Sippet.send(stack, request("sip:b@slow.example", :bye))
+      # Of one call, and so in order.
+      ack = request("sip:b@slow.example", :ack)
+      bye = request("sip:b@slow.example", :bye)
+      :ok = Sippet.send(stack, ack)
+      :ok = Sippet.send(stack, Message.put_header(bye, :call_id, ack.headers.call_id))
       assert {_ack, {@one, 5060}} = sent(:ack)
       assert {_bye, {@one, 5060}} = sent(:bye)
     end
