@@ -7,7 +7,7 @@ defmodule Sippet.Transactions do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Address, Dialog, Message, Overload, Resolver, Stack, Transport}
+  alias Sippet.{Dialog, Message, Overload, Resolver, Stack, Transport}
   alias Sippet.Message.{RequestLine, StatusLine, Tag, Via}
   alias Sippet.Stack.Events
 
@@ -360,8 +360,7 @@ defmodule Sippet.Transactions do
         }
       )
       when status in 200..299 do
-    {_protocol, host, _port} = Via.remote(via)
-    with {:ok, ip} <- Address.parse(host), do: Overload.note_source(stack.overload, ip)
+    Overload.note_source(stack.overload, Via.address(via))
     if method in @dialogs, do: note_dialog(stack, headers)
     :ok
   end

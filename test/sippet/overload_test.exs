@@ -512,8 +512,10 @@ defmodule Sippet.OverloadTest do
   end
 
   describe "who is known" do
-    defp seen(stack, remote_ip, dialog \\ nil),
-      do: Sippet.Overload.seen(Stack.fetch!(stack).overload, remote_ip, dialog)
+    defp seen(stack, ip, dialog \\ nil) do
+      address = if ip, do: Sippet.Address.to_text(ip)
+      Sippet.Overload.seen(Stack.fetch!(stack).overload, address, dialog)
+    end
 
     test "is who got a 2xx by whichever function, and the dialog of that", %{stack: stack} do
       for {send, n} <- Enum.with_index([&Sippet.send/2, &Sippet.retransmit_2xx/2]) do

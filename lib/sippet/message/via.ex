@@ -99,6 +99,21 @@ defmodule Sippet.Message.Via do
   def remote({_version, protocol, {host, port}, params}),
     do: {protocol, received(params, host), rport(params, port)}
 
+  @doc """
+  The text of the address that a stamped request came from, as `Sippet.Address.to_text/1` writes it.
+  """
+  @spec address(t) :: String.t()
+  def address({_version, _protocol, _sent_by, %{"received" => text}}), do: text
+
+  # The sent-by is the address then. One of IPv6 may be written in several ways.
+  def address({_version, _protocol, {host, _port}, _params}) do
+    with true <- String.contains?(host, ":"), {:ok, ip} <- Address.parse(host) do
+      Address.to_text(ip)
+    else
+      _ipv4 -> host
+    end
+  end
+
   # RFC5118§4.5 - an address may stand in brackets here
   defp received(%{"received" => text}, host) do
     case Address.host(text) do

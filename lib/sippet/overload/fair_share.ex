@@ -77,13 +77,14 @@ defmodule Sippet.Overload.FairShare do
   @spec add(t, source, integer) :: :ok
   def add(counters, source, count) do
     :counters.add(counters, @total, count)
+    add_both(counters, network(source), count)
+    add_both(counters, part(source), count)
+    add_both(counters, least(source), count)
+  end
 
-    for {one, other} <- [network(source), part(source), least(source)] do
-      :counters.add(counters, one, count)
-      :counters.add(counters, other, count)
-    end
-
-    :ok
+  defp add_both(counters, {one, other}, count) do
+    :counters.add(counters, one, count)
+    :counters.add(counters, other, count)
   end
 
   # The counters of each level: two rows, of a place in each.

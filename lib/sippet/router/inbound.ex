@@ -7,7 +7,7 @@ defmodule Sippet.Router.Inbound do
   alias Sippet.Message.{RequestLine, Tag, Validator, Via}
   alias Sippet.Router.{Arrival, Outbound, StatelessResponse}
   alias Sippet.Stack.{Events, Tap}
-  alias Sippet.{Overload, ParseError, Resolver, Stack, Transactions, Transport}
+  alias Sippet.{Address, Overload, ParseError, Resolver, Stack, Transactions, Transport}
   alias Sippet.Transactions.{Actions, Client, Owners, OwnMessages, Server, Worker, Workers}
 
   @doc """
@@ -251,7 +251,7 @@ defmodule Sippet.Router.Inbound do
   defp seen(stack, %Arrival{message: message, remote: {_protocol, ip, _port}}) do
     fn ->
       dialog = if to_tag?(message), do: Tag.dialog(message.headers)
-      Overload.seen(stack.overload, ip, dialog)
+      Overload.seen(stack.overload, Address.to_text(ip), dialog)
     end
   end
 
