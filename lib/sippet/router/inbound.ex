@@ -53,6 +53,16 @@ defmodule Sippet.Router.Inbound do
   end
 
   @doc """
+  Has an INVITE lose its place for another.
+  """
+  @spec lose_place(Stack.t(), {integer, non_neg_integer}) :: :ok
+  def lose_place(stack, listed) do
+    Transactions.lose_place(stack, listed)
+  catch
+    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
+  end
+
+  @doc """
   Takes the answer to a question for the address of a name.
   """
   @spec located(Stack.t(), term, Resolver.answer()) :: :ok

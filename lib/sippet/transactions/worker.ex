@@ -8,7 +8,7 @@ defmodule Sippet.Transactions.Worker do
 
   use GenServer
 
-  alias Sippet.{Overload, Stack, Transactions}
+  alias Sippet.{Overload, Stack}
   alias Sippet.Transactions.{Actions, Alarm, Aliases, Clock, Deadlines, Owners, Rows, Workers}
 
   # Words: garbage of some twenty requests, which costs less to collect together.
@@ -97,8 +97,8 @@ defmodule Sippet.Transactions.Worker do
     {:noreply, worker}
   end
 
-  def handle_info({:lose_place, listed}, {_index, stack, _inbound} = worker) do
-    Transactions.lose_place(stack, listed)
+  def handle_info({:lose_place, listed}, {_index, stack, inbound} = worker) do
+    inbound.lose_place(stack, listed)
     {:noreply, worker}
   end
 
