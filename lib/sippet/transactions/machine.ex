@@ -103,7 +103,7 @@ defmodule Sippet.Transactions.Machine do
   @doc """
   Ends a transaction that has nothing to hope for, and tells the core.
   """
-  @spec fail(term, :timeout | :transport_error) :: {:terminated, term, [action]}
+  @spec fail(term, :timeout | :transport_error | :terminated) :: {:terminated, term, [action]}
   def fail(reason, why), do: {:terminated, why, [{:tell, :receive_error, reason}]}
 
   @doc """
