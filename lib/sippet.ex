@@ -53,8 +53,8 @@ defmodule Sippet do
 
   The response comes to the core's `c:Sippet.Core.receive_response/2`.
 
-  To send a message back by the way that another one came, make the `source` of that message its
-  target (`Sippet.Flow`).
+  Every message that came in has a `source`, a `Sippet.Flow`. To send another message back by that
+  way, make the source its target.
 
   ## Names
 
@@ -70,19 +70,23 @@ defmodule Sippet do
       transports have;
     * `:dns_timeout` - no name server answered in time (the option `:resolver`);
     * `:overload` - 200 look-ups were in progress;
-    * `:cancelled` - you sent a CANCEL during the look-up. INVITE and CANCEL both get this error;
+    * `:cancelled` - you sent a CANCEL during the look-up. INVITE and CANCEL both end with this
+      error;
     * a failure of the DNS, such as `:servfail`.
 
-  The stack asks in processes of its own: the hosts file first, then the name servers. It does not
-  use the VM's native resolver. It reads `search`, `domain` and `ndots` of `resolv.conf`.
-  `localhost` and `*.localhost` are the loopback address, and `*.invalid` is never looked up.
-  Records are kept for their TTL. That a name does not exist is kept for as long as the zone's SOA
-  says, from 1 to 300 s, and a failure for 2 s.
+  The stack looks names up in processes of its own, and does not use the VM's native resolver. It
+  reads the hosts file first, and then asks the name servers. It obeys `search`, `domain` and
+  `ndots` of `resolv.conf`. `localhost` and `*.localhost` are the loopback address, and
+  `*.invalid` is never looked up. The stack keeps a record for its TTL, and a failure for 2 s. It
+  keeps that a name does not exist for as long as the zone's SOA says, from 1 to 300 s.
 
-  If a name has several addresses, a transaction draws one. `forward/2` and the ACK of a 2xx always
-  choose the same one (RFC 3263 §4.4). They do not wait for a look-up either, and return `:ok`. If it
-  fails, the failure is only counted, as `transport_error`. A failure that is still kept is returned
-  as `{:error, reason}`. The stack asks for addresses only, not for NAPTR and SRV records.
+  If a name has IPv4 and IPv6 addresses, the stack takes those of the family of the transport that
+  the topmost Via names. If there are several, a transaction draws one. The stack asks for
+  addresses only, not for NAPTR and SRV records.
+
+  `forward/2` and the ACK of a 2xx always choose the same address (RFC 3263 §4.4). They do not
+  wait for a look-up either, and return `:ok`. If it fails, the failure is only counted, as
+  `transport_error`. A failure that is still kept is returned as `{:error, reason}`.
   """
 
   use Supervisor
@@ -159,8 +163,8 @@ defmodule Sippet do
   A request starts a client transaction. Returns `:ok`, or `{:error, reason}` with
 
     * `:already_started` - a transaction of this branch and method is in progress;
-    * `:no_transport` - no registered transport fits, or the request names no host to go to. Nothing
-      is started;
+    * `:no_transport` - no registered transport fits, the request names no host to go to, or its
+      target is a `Sippet.Flow` whose transport is gone. Nothing is started;
     * `:overload` - the stack has as many transactions as it may have.
 
   An error that is known only later comes to `c:Sippet.Core.receive_error/2`. So does a name that is

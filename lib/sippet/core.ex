@@ -79,12 +79,14 @@ defmodule Sippet.Core do
     * `:no_answer` - the core sent no final response to an INVITE in time, so the stack sent 500;
     * `:overload`, for an INVITE that came in - it lost its place to another one, and got 503 (the
       stack's `:max_invites`);
-    * `:nxdomain`, `:no_address`, `:dns_timeout`, `:overload` and failures of the DNS, for a request
-      that you sent - the name of its destination was not found (`Sippet`, Names);
-    * `:cancelled` - a CANCEL was sent while the name was looked up, so the request was never sent;
+    * `:nxdomain`, `:no_address`, `:dns_timeout`, `:overload` and failures of the DNS, for a
+      request that you sent - the look-up of its destination failed (`Sippet`, Names);
+    * `:cancelled` - you sent the CANCEL during the look-up, so neither INVITE nor CANCEL was
+      sent;
     * `:no_transport` - the stack has no transport any more that reaches the address.
 
-  Any other reason is a transport's. Treat it as a 503 (§8.1.3.1), and a name that was not found too.
+  Any other reason is a transport's, or that of an ICMP error. Treat it as a 503 (§8.1.3.1), and a
+  name that was not found too.
   """
   @callback receive_error(reason :: term, key :: Client.Key.t() | Server.Key.t()) :: any
 

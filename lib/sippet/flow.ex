@@ -8,9 +8,10 @@ defmodule Sippet.Flow do
 
       Sippet.send(stack, %{request | target: source})
 
-  The message then goes to that sender's address by that transport, whatever its headers say. In this
-  way you reach a phone behind a NAT, whose Contact leads nowhere: keep the `source` of its REGISTER
-  or of its INVITE.
+  The message then goes to that sender's address by that transport, whatever its headers say. In
+  this way you reach a phone behind a NAT, whose Contact leads nowhere. Keep the `source` of its
+  REGISTER or of its INVITE, and make it the target of each request to the phone. Only a CANCEL and
+  the ACK of a 300-699 go where their INVITE went, without a target of their own.
 
   A transport that starts again at the same address is the same flow. If the stack has no transport
   at the local address, `Sippet.send/2` returns `{:error, :no_transport}`.

@@ -120,8 +120,12 @@ defmodule Sippet.Router do
   end
 
   @doc """
-  Takes the failure of a message that a transport was given: the transaction of `key` ends, and the core gets
-  `reason`, whatever it is (RFC 3261 §18.4). Without a key it is counted.
+  Reports that a transport could not send a message after all.
+
+  `key` is the key that came with the message. The core gets `reason`, which may be any term (RFC
+  3261 §18.4). A client transaction ends, unless it has its final response. A server transaction
+  goes on, because the request may arrive again. Every failure is counted as `transport_error`. If
+  `key` is `nil`, nothing else happens.
   """
   @spec receive_transport_error(atom, Client.Key.t() | Server.Key.t() | nil, reason :: term) ::
           :ok
@@ -143,8 +147,9 @@ defmodule Sippet.Router do
 
   `quoted` holds the bytes of the message that the error quotes. If they hold the topmost Via of a
   request that went to `remote` by that protocol, its client transaction ends, and the core gets
-  `reason` (RFC 3261 §18.4). Any other error is counted as `transport_error`, and ends nothing: an
-  attacker who forges one does not know the branch.
+  `reason` (RFC 3261 §18.4). An INVITE that has a provisional response goes on, and so does a
+  transaction that has its final response. Any other error ends nothing, because an attacker who
+  forges one does not know the branch. Every error is counted as `transport_error`.
 
   Always returns `:ok`.
   """

@@ -24,7 +24,8 @@ defmodule Sippet.Telemetry do
        "`status` is that of its first final response, or `nil` if there was none",
      [duration: "native units"], [:key, :machine, :reason, :status]},
     {:transport_error, [:sippet, :transport, :error],
-     "a message could not be sent, or a transport met what it did not expect",
+     "a message could not be sent, an ICMP error came, or a transport met what it did not expect; `key` is `nil` where " <>
+       "no transaction is concerned, as for an ICMP error that quotes none",
      [system_time: "native units"], [:reason, :remote, :key]},
     {:core_missing, [:sippet, :core, :missing],
      "the stack had no core to call; a request gets 500", [system_time: "native units"],

@@ -44,10 +44,15 @@ defmodule Sippet.Test do
   In a test of ExUnit, `start_supervised!({Sippet.Test, name: :busy, core: Busy})` starts it, and ends it with the test.
   [Testing your core](testing-your-core.md) goes on from here.
 
-  The stack under the core is the whole one: what the far end delivers goes through the parser, the router and the
-  transactions, and what the core sends is printed, and parsed again for the test. Only two things are not there. There is no socket: each message
-  that the stack sends comes to the process that started it. And time stands still: the timers of the transactions fire when
-  `advance/2` passes them, in order, so that 32 seconds cost nothing. A core's own timers are its own.
+  The stack under the core is the whole one: what the far end delivers goes through the parser,
+  the router and the transactions, and what the core sends is printed, and parsed again for the
+  test. Three things differ:
+
+    * There is no socket. Each message that the stack sends comes to the process that started the
+      stack.
+    * No name is looked up. A message to the name of a host has the name in its `target`.
+    * Time stands still. The timers of the transactions fire when `advance/2` passes them, in
+      order, so that 32 seconds cost nothing. A core's own timers are its own.
 
   Nothing here needs ExUnit; the `assert_` functions raise `Sippet.Test.AssertionError`. Several stacks may run side by
   side, in tests with `async: true` too, if each has a name of its own.

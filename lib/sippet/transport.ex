@@ -27,9 +27,10 @@ defmodule Sippet.Transport do
 
   ## Destinations
 
-  A module of this behaviour gets an address: `{ip, port}`, with `ip` a tuple. The stack has looked up
-  the name before. A transport that looks names up itself registers with `takes_names: true`, and gets
-  either an address or a name. A transport without a module gets `host` as text, a name or an address.
+  A module of this behaviour gets an address: `{ip, port}`, with `ip` a tuple. The stack has
+  looked up the name before. A transport that registers with `takes_names: true` looks up names
+  itself, and gets either an address or a name. A transport without a module gets `host` as text,
+  a name or an address.
 
   ## Errors
 
@@ -37,9 +38,9 @@ defmodule Sippet.Transport do
   key that came with the message, and an ICMP error by `Sippet.Router.receive_unreachable/4`.
 
   A transport that ends and starts again at the same address takes the place of the one before. A
-  datagram that has to leave meanwhile waits for it, for up to 500 ms. If a transport is gone for good,
-  a response is tried once more by another transport: one of the same protocol, or, for a connection,
-  the registered transport of that protocol, which connects to the port in the topmost Via.
+  message that has to leave meanwhile waits for it, for up to 500 ms. If a response can't be sent,
+  the stack tries once more by another transport of the same protocol. For a connection that is
+  the registered transport, which connects to the port in the topmost Via.
 
   ## Responses
 
@@ -101,9 +102,12 @@ defmodule Sippet.Transport do
   @doc """
   Sends the octets of a message.
 
-  It may run in a process that must not wait, so it does not look up names. Returns `:ok`, or
-  `{:error, reason}` with any reason: the core gets it in `c:Sippet.Core.receive_error/2`. If the
-  function raises or exits, the exception or the exit reason is the error.
+  It may run in a process that must not wait. If the destination is a name, which only a transport
+  with `takes_names: true` gets, the process may wait, and the function may look up the name.
+
+  Returns `:ok`, or `{:error, reason}` with any reason. The core gets the reason in
+  `c:Sippet.Core.receive_error/2`. If the function raises or exits, the exception or the exit
+  reason is the error.
   """
   @callback send_message(handle :: term, destination, octets :: iodata, key) ::
               :ok | {:error, term}

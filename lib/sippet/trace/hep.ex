@@ -40,7 +40,8 @@ defmodule Sippet.Trace.HEP do
   left out and counted as `:missed`. What can't be sent is counted as `:failed` and not tried again, and no
   line is logged for it. It may be started before its stack, and stays when that is started anew.
 
-  Where a message goes to a host name, which the transport resolves, the address in the packet is the unspecified one.
+  The packet has the address to which the message went. If the transport gets the name of a host,
+  as one of the 1.0 kind does, the packet has the unspecified address.
 
   ## Options
 

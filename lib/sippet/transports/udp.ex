@@ -10,7 +10,7 @@ defmodule Sippet.Transports.UDP do
       type: {:custom, &__MODULE__.address?/1, "an address or {address, family} tuple"},
       default: "0.0.0.0",
       doc:
-        "the local address: text, or text with `:inet` or `:inet6`, as in `{\"::\", :inet6}`, or a tuple, as in `{127, 0, 0, 1}`; a host name is resolved once"
+        "the local address: text, or text with `:inet` or `:inet6`, as in `{\"::\", :inet6}`, or a tuple, as in `{127, 0, 0, 1}`; a host name is looked up once, when the transport starts"
     ],
     recbuf: [
       type: :positive,
@@ -87,18 +87,18 @@ defmodule Sippet.Transports.UDP do
 
   ## Sending
 
-  Datagrams leave from the process that sends, to addresses: the stack has looked up names before
-  (`Sippet`, Names). Errors are the system's, such as `{:error, :emsgsize}` for a message that does not
-  fit a datagram (65,507 bytes over IPv4).
+  Datagrams leave from the process that sends. The transport gets addresses only, because the
+  stack has looked up names before (`Sippet`, Names). The reasons of errors are the system's, such
+  as `:emsgsize` for a message that does not fit a datagram (65,507 bytes over IPv4).
 
-  On Linux the transport reads ICMP errors. One that says that a destination is unreachable ends the
-  client transaction whose request it quotes, with the error's name, such as `:econnrefused` (RFC 3261
-  §18.4). The quoted bytes must hold the branch of the request. An error that quotes less is counted
-  as `transport_error`, and ends nothing, so a forged one ends nothing either. On other systems
-  transactions time out.
+  On Linux the transport reads ICMP errors. If one says that a destination is unreachable, the
+  client transaction ends whose request it quotes, and the core gets the name of the error, such
+  as `:econnrefused` (RFC 3261 §18.4). The quoted bytes must hold the branch of the request, which
+  nobody can guess who forges an error. An error that quotes less ends nothing. Every error is
+  counted as `transport_error`. On other systems transactions time out.
 
-  A `maddr` in the topmost Via that names a multicast group is not obeyed: this transport does not send
-  to groups.
+  This transport does not send to multicast groups, so a `maddr` in the topmost Via that names a
+  group is not obeyed.
   """
 
   @behaviour Sippet.Transport
@@ -109,9 +109,9 @@ defmodule Sippet.Transports.UDP do
   @doc """
   Starts the transport; see the options above.
 
-  Gives `{:error, reason}` if the port can't be bound, like `:eaddrinuse` or `:eacces`, unless `:retry` is set.
-  Raises `ArgumentError` for an option that is missing, unknown or of the wrong type, and for an address that can't be
-  resolved.
+  Returns `{:error, reason}` if the port can't be bound, such as `:eaddrinuse` or `:eacces`,
+  unless `:retry` is set. Raises `ArgumentError` for an option that is missing, unknown or of the
+  wrong type, and for a host name in `:address` that is not found.
   """
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(options), do: start_link(options, Sippet.Router)
