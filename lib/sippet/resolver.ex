@@ -103,17 +103,17 @@ defmodule Sippet.Resolver do
     end
   end
 
-  defp look_up(%Stack{options: %{resolver: options}}, {name, families}) do
-    {pid, _ref} = spawn_monitor(fn -> exit(quietly(name, families, options)) end)
+  defp look_up(%Stack{options: %{resolver: options}} = stack, {name, families}) do
+    {pid, _ref} = spawn_monitor(fn -> exit(found_by(stack, name, families, options)) end)
     Process.send_after(self(), {:too_late, pid}, options.timeout)
     pid
   end
 
-  # The name is the network's: one that the library can't ask for writes nothing into the log.
-  defp quietly(name, families, options) do
+  # A defect is logged at the stack's own rate: the name is the network's.
+  defp found_by(stack, name, families, options) do
     {:found, Lookup.run(name, families, options)}
   catch
-    _kind, _reason -> :defect
+    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__)
   end
 
   @impl true

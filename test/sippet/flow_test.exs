@@ -18,6 +18,7 @@ defmodule Sippet.FlowTest do
     def receive_request(_request, _key, _stack), do: exit(:normal)
   end
 
+  @moduletag :capture_log
   @moduletag transport: false
 
   @loopback {127, 0, 0, 1}
@@ -443,6 +444,23 @@ defmodule Sippet.FlowTest do
       assert {_by_the_connection, {{192, 0, 2, 7}, 4321}} = assert_sent(200)
       assert {_by_a_new_one, {{192, 0, 2, 7}, 5071}} = assert_sent(200)
       refute_receive {:receive_error, _reason, _key}, 50
+    end
+
+    test "is not gone where one datagram can't be sent", %{stack: stack} do
+      too_large = {TestTransport, {self(), fn _octets -> {:error, :emsgsize} end}}
+
+      :ok =
+        Sippet.register_transport(stack, :udp, false, address: {@loopback, 5060}, via: too_large)
+
+      other = [address: {@loopback, 5061}, via: {TestTransport, self()}]
+      :ok = Sippet.register_transport(stack, :udp, false, other)
+      [first, _other] = Sippet.Stack.transports(Sippet.Stack.fetch!(stack))
+      Router.handle_transport_message(stack, wire("OPTIONS"), remote(), first)
+      assert_receive {:receive_request, request, key}
+      :ok = Sippet.send(stack, Message.to_response(request, 200))
+      assert_sent(200)
+      assert_receive {:receive_error, :emsgsize, ^key}
+      refute_received {:sent, _destination, _octets, _key}
     end
 
     test "is an error where there is no other", %{stack: stack} do

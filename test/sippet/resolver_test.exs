@@ -10,6 +10,8 @@ defmodule Sippet.ResolverTest do
 
   doctest ResolvConf, import: true
 
+  @moduletag :capture_log
+
   @one {192, 0, 2, 1}
   @two {192, 0, 2, 2}
 
@@ -164,6 +166,7 @@ defmodule Sippet.ResolverTest do
       end
 
       assert asked() == [{"none.example", :a}]
+      assert Sippet.stats(stack).transport_error == 3
       assert %{transactions: 0} = Sippet.stats(stack)
     end
 
@@ -201,7 +204,14 @@ defmodule Sippet.ResolverTest do
     end
 
     test "is no name at all", %{stack: stack} do
-      for host <- ["a b", "", <<255>>, String.duplicate("a", 300)] do
+      for host <- [
+            "a b",
+            "",
+            <<255>>,
+            String.duplicate("a", 300),
+            "a..b",
+            String.duplicate("a", 64)
+          ] do
         :ok = Sippet.send(stack, %{request("sip:b@b") | target: {:udp, host, 5060}})
         assert_receive {:receive_error, :nxdomain, _key}
       end
@@ -260,7 +270,8 @@ defmodule Sippet.ResolverTest do
              }
 
       assert ResolvConf.parse("options ndots:99\r\n").ndots == 15
-      assert ResolvConf.read("/no/such/file") == %ResolvConf{}
+      # As resolv.conf(5) has it.
+      assert ResolvConf.read("/no/such/file") == %ResolvConf{nameservers: [{{127, 0, 0, 1}, 53}]}
       assert ResolvConf.parse(<<255, "\n", 0, "nameserver">>) == %ResolvConf{}
     end
   end

@@ -35,13 +35,20 @@ defmodule Sippet.Resolver.Lookup do
     name = String.downcase(name, :ascii)
 
     cond do
-      # RFC6761§6.4 - such a name is never anybody's
-      tld(name) == "invalid" -> {{:error, :nxdomain}, @most_negative_ms}
+      # RFC6761§6.4 - such a name is never anybody's; RFC1035§2.3.4 - nor is one of labels that can't be asked for
+      tld(name) == "invalid" or not labels?(name) -> {{:error, :nxdomain}, @most_negative_ms}
       found = in_hosts(name, families) -> found
       # RFC6761§6.3
       tld(name) == "localhost" -> {{:ok, [loopback(hd(families))]}, @hosts_ms}
       true -> ask_all(name, families, options)
     end
+  end
+
+  @longest_label 63
+
+  defp labels?(name) do
+    labels = name |> String.replace_suffix(".", "") |> String.split(".")
+    Enum.all?(labels, &(byte_size(&1) in 1..@longest_label))
   end
 
   defp tld(name), do: name |> String.trim_trailing(".") |> String.split(".") |> List.last()

@@ -19,15 +19,21 @@ defmodule Sippet.Resolver.ResolvConf do
           ndots: non_neg_integer
         }
 
+  # Whom resolv.conf(5) has the system's resolver ask, where no server is named.
+  @own [{{127, 0, 0, 1}, @dns_port}]
+
   @doc """
-  Reads the file. One that is not there says nothing.
+  Reads the file. One that is not there names no server, and then it is the machine's own.
   """
   @spec read(Path.t()) :: t
   def read(path) do
-    case File.read(path) do
-      {:ok, text} -> parse(text)
-      {:error, _reason} -> %__MODULE__{}
-    end
+    conf =
+      case File.read(path) do
+        {:ok, text} -> parse(text)
+        {:error, _reason} -> %__MODULE__{}
+      end
+
+    if conf.nameservers == [], do: %{conf | nameservers: @own}, else: conf
   end
 
   @doc """

@@ -28,6 +28,7 @@ defmodule Sippet.Transactions.Actions do
     Workers
   }
 
+  alias Sippet.Stack.Events
   alias Sippet.Transport.{Delivery, Outgoing}
 
   # Looks for an answer that is claimed: between the claim and its octets there are microseconds.
@@ -146,8 +147,14 @@ defmodule Sippet.Transactions.Actions do
     row(row, state: state)
   end
 
-  defp fail(stack, row, reason),
-    do: step(stack, row, locating(stack, row), [{:error, reason}])
+  defp fail(stack, row, reason) do
+    told(stack, row, reason)
+    step(stack, row, locating(stack, row), [{:error, reason}])
+  end
+
+  # As any other failure to send. A request that was cancelled is none.
+  defp told(_stack, _row, :cancelled), do: :ok
+  defp told(stack, row, reason), do: Events.transport_error(stack, reason, nil, key(row))
 
   defp go(stack, row(octets: octets) = row, addresses) do
     case at(stack, row, Location.draw(addresses), octets) do
@@ -174,8 +181,10 @@ defmodule Sippet.Transactions.Actions do
   def located(stack, row(state: {:locating, _ends_at}) = row, :start, {:ok, addresses}),
     do: go(stack, row, addresses)
 
-  def located(stack, row(state: {:locating, _ends_at}) = row, :start, {:error, reason}),
-    do: handle(stack, row, {:error, reason})
+  def located(stack, row(state: {:locating, _ends_at}) = row, :start, {:error, reason}) do
+    told(stack, row, reason)
+    handle(stack, row, {:error, reason})
+  end
 
   def located(stack, row, {:send, octets}, {:ok, addresses}) do
     case at(stack, row, Location.draw(addresses), octets) do

@@ -113,7 +113,8 @@ defmodule Sippet.Transport.Delivery do
 
   # RFC3261§18.2.2 - a response whose way is gone is tried once more by another
   defp give_up(stack, %Outgoing{fallback: fallback} = outgoing, reason) when fallback != nil do
-    with %Outgoing{} = another <- fallback.(outgoing),
+    with true <- gone?(outgoing.transport, reason),
+         %Outgoing{} = another <- fallback.(outgoing),
          :ok <- attempt(stack, another) do
       :ok
     else
@@ -122,6 +123,10 @@ defmodule Sippet.Transport.Delivery do
   end
 
   defp give_up(stack, outgoing, reason), do: failed(stack, outgoing, reason)
+
+  # A datagram that could not be sent leaves its socket as it is; a connection does not outlive a failure.
+  defp gone?(%Transport{reliable?: true}, _reason), do: true
+  defp gone?(transport, reason), do: reason != :eagain and passing?(transport, reason)
 
   defp failed(stack, outgoing, reason) do
     {host, port} = outgoing.destination
