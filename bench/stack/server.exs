@@ -52,6 +52,7 @@ end
     max_requests: :infinity,
     max_transactions: 100_000_000,
     max_pending: :infinity,
+    max_invites: :infinity,
     max_pending_bytes: :infinity
   )
 

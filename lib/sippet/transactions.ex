@@ -108,15 +108,28 @@ defmodule Sippet.Transactions do
   defp client(:invite), do: Client.Invite
   defp client(_method), do: Client.NonInvite
 
-  # RFC3261§9.2 - a CANCEL is what ends another, whatever the load
-  defp insert(stack, row(id: id) = row) do
-    with true <-
-           elem(id, 1) == :cancel or count(stack) < stack.options.max_transactions || :error,
+  defp insert(stack, row, seen \\ nil) do
+    with true <- room?(stack, row, seen) || :error,
          true <- Rows.insert_new(stack, row) do
       :ok
     else
       false -> {:error, :already_started}
       :error -> {:error, :overload}
+    end
+  end
+
+  # RFC3261§9.2 - a CANCEL is what ends another, whatever the load
+  defp room?(_stack, row(id: id), _seen) when elem(id, 1) == :cancel, do: true
+
+  # A part of all is kept for who is seen; the stack's own have all.
+  defp room?(%Stack{options: %{max_transactions: limit}} = stack, _row, seen) do
+    count = count(stack)
+
+    cond do
+      count >= limit -> false
+      seen == nil -> true
+      count < Overload.limit(limit, :unseen) -> true
+      true -> seen.() != nil
     end
   end
 
@@ -198,7 +211,7 @@ defmodule Sippet.Transactions do
         names: names(stack, request, key)
       )
 
-    with :ok <- room(stack, origin[:seen]), :ok <- insert(stack, row) do
+    with :ok <- insert(stack, row, origin[:seen]) do
       Place.take(stack, row, origin[:seen])
       Aliases.claim(stack, row)
 
@@ -208,15 +221,6 @@ defmodule Sippet.Transactions do
       begin(stack, row, request)
       :ok
     end
-  end
-
-  # A part of all transactions is kept for who is seen.
-  defp room(_stack, nil), do: :ok
-
-  defp room(%Stack{options: %{max_transactions: limit}} = stack, seen) do
-    if count(stack) < Overload.limit(limit, :unseen) or seen.() != nil,
-      do: :ok,
-      else: {:error, :overload}
   end
 
   @doc """
