@@ -9,7 +9,6 @@ defmodule Sippet.NativeTest do
       {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: path})
       # Its console is this VM's.
       :ok = :peer.call(peer, :logger, :remove_handler, [:default])
-      on_exit(fn -> if Process.alive?(peer), do: :peer.stop(peer) end)
       %{peer: peer}
     end
 
