@@ -35,7 +35,7 @@ defmodule Sippet.Binding do
 
       case Sippet.Binding.register(bindings, request) do
         {:ok, bindings, response} -> store(address_of_record, bindings); Sippet.send(stack, response)
-        {:error, response} -> Sippet.send(stack, response)
+        {:error, response} -> Sippet.reply(stack, response)
       end
 
   REGISTERs are to be taken one after another for each address-of-record (§10.3): do both halves in one process, or in

@@ -18,6 +18,9 @@ defmodule Sippet.Core do
         def receive_error(_reason, _key), do: :ok
       end
 
+  Send a response by `Sippet.send/2`. Challenges, and refusals of strangers such as 403 and 404, are for `Sippet.reply/2`: they
+  leave once, and cost nothing afterwards.
+
   A callback that is defined with one more argument gets the stack's name as its last one, and the shorter form
   is not called. Return values are ignored.
 

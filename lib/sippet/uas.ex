@@ -24,7 +24,7 @@ defmodule Sippet.UAS do
       def receive_request(request, _key, stack) do
         case Sippet.UAS.validate(request, allow: ["OPTIONS", "MESSAGE"]) do
           :ok -> answer(request, stack)
-          {:error, response} -> Sippet.send(stack, response)
+          {:error, response} -> Sippet.reply(stack, response)
         end
       end
 
