@@ -29,6 +29,12 @@ defmodule Sippet.DigestAuth.FailureLimit do
       default: 100_000,
       doc:
         "users and addresses that are counted at a time. At the bound the oldest count is forgotten"
+    ],
+    telemetry: [
+      type: :module,
+      default: nil,
+      doc:
+        "a module to execute the event of a refusal in, `[:sippet, :digest_auth, :refused]`, in place of `:telemetry`. Its metadata are `:limit`, the name, and `:by`, which is `:user` or `:address`"
     ]
   ]
 
@@ -147,12 +153,25 @@ defmodule Sippet.DigestAuth.FailureLimit do
   def check(name, subjects, now \\ now()) do
     config = config(name)
 
-    if Enum.any?(subjects, &over?(name, &1, config, now)) do
-      :counters.add(config.counters, @refused, 1)
-      {:error, :too_many_failures}
-    else
-      :ok
+    case Enum.find(subjects, &over?(name, &1, config, now)) do
+      nil ->
+        :ok
+
+      subject ->
+        :counters.add(config.counters, @refused, 1)
+        tell(config.telemetry, name, elem(subject, 0))
+        {:error, :too_many_failures}
     end
+  end
+
+  defp tell(nil, _name, _by), do: :ok
+
+  defp tell(module, name, by) do
+    measurements = %{system_time: System.system_time()}
+    module.execute([:sippet, :digest_auth, :refused], measurements, %{limit: name, by: by})
+  catch
+    # A listener that fails ends no login.
+    _kind, _reason -> :ok
   end
 
   defp over?(name, subject, config, now) do
@@ -197,8 +216,10 @@ defmodule Sippet.DigestAuth.FailureLimit do
   @impl true
   def init(options) do
     :ets.new(options.name, [:set, :protected, :named_table, read_concurrency: true])
-    config = Map.take(options, [:max_per_user, :max_per_address, :window])
+    config = Map.take(options, [:max_per_user, :max_per_address, :window, :telemetry])
     config = Map.put(config, :counters, :counters.new(2, [:write_concurrency]))
+    listener = config.telemetry || if(Code.ensure_loaded?(:telemetry), do: :telemetry)
+    config = Map.put(config, :telemetry, listener)
     :ets.insert(options.name, {:config, config})
     {:ok, schedule(Map.put(options, :queue, :queue.new()))}
   end

@@ -10,6 +10,14 @@ defmodule Sippet.DigestAuth.FailureLimitTest do
 
   @realm "biloxi.com"
 
+  # It is called in the process that verifies, and fails.
+  defmodule Listener do
+    def execute(event, measurements, metadata) do
+      send(self(), {:event, event, measurements, metadata})
+      raise "as a listener may"
+    end
+  end
+
   setup context do
     limit = :"#{context.test}"
     options = Map.get(context, :options, max_per_user: 3, max_per_address: 5)
@@ -21,6 +29,16 @@ defmodule Sippet.DigestAuth.FailureLimitTest do
   defp secret(_user), do: {:error, :unknown}
 
   defp nobody(_user), do: flunk("looked up")
+
+  @tag options: [max_per_user: 1, telemetry: Listener]
+  test "a refusal is an event, and a listener that fails ends no login", %{limit: limit} do
+    login(limit, "bob", "wrong", {192, 0, 2, 1})
+    refute_received {:event, _event, _measurements, _metadata}
+    assert {:error, :too_many_failures} = login(limit, "bob", "zanzibar", {192, 0, 2, 1})
+    assert_received {:event, [:sippet, :digest_auth, :refused], %{system_time: _}, metadata}
+    assert metadata == %{limit: limit, by: :user}
+    assert FailureLimit.stats(limit).refused == 1
+  end
 
   # A login as a user by a password, from an address.
   defp login(limit, user, password, address, lookup \\ &secret/1) do
