@@ -49,7 +49,8 @@ defmodule Sippet.Overload do
     * `waiting` - the INVITEs that may lose their place for others
     * `ledger` - the processes of callbacks outside of transactions, with their sources, their octets and who is told of
       their end
-    * `state` - whether the stack is drained, when an answer without a transaction was last given, and when each reason was
+    * `state` - whether the stack is drained, when an answer without a transaction was last given, whether `waiting` was ever
+      used, and when each reason was
   """
   @type t :: %__MODULE__{
           limits: limits,
@@ -168,7 +169,7 @@ defmodule Sippet.Overload do
       not room?(overload, source, kind, seen) ->
         {:error, :pending}
 
-      not take?(overload, overload.requests, source, seen) ->
+      not take?(overload, source, seen) ->
         {:error, :rate}
 
       true ->
@@ -198,21 +199,25 @@ defmodule Sippet.Overload do
       (kind == :invite and make_room?(overload, source))
   end
 
-  defp take?(%__MODULE__{limits: %{max_requests: limit}}, requests, source, seen) do
+  defp take?(%__MODULE__{limits: %{max_requests: limit}, requests: requests}, source, seen) do
     Rate.take?(requests, source, limit(limit, :unseen), @share) or
       (seen.() != nil and Rate.take?(requests, source, limit, @seen_share))
   end
 
-  # Whether one more may be pending. How large that is does not matter: what is over the limit is one message.
-  defp pending?(%__MODULE__{limits: limits} = overload, source, kind, who) do
+  # Whether one more may be pending. How large that is does not matter: what is over the limit is one message. So many may have a
+  # place beyond the limit.
+  defp pending?(%__MODULE__{limits: limits} = overload, source, kind, who, beyond \\ 0) do
     {counters, limit} =
       if kind == :invite,
         do: {overload.invites, limits.max_invites},
         else: {overload.pending, limits.max_pending}
 
-    FairShare.room?(counters, source, limit(limit, who), share(who)) and
+    FairShare.room?(counters, source, raised(limit(limit, who), beyond), share(who)) and
       FairShare.room?(overload.octets, source, limit(limits.max_pending_bytes, who), share(who))
   end
+
+  defp raised(:infinity, _beyond), do: :infinity
+  defp raised(limit, beyond), do: limit + beyond
 
   @doc """
   What of a limit is there for who is seen, and for who is not.
@@ -292,23 +297,17 @@ defmodule Sippet.Overload do
     if :atomics.get(overload.state, @listed) == 1 do
       :ets.delete(waiting, {@refused, row})
       :ets.delete(waiting, {@unanswered, row})
-      if :ets.info(waiting, :size) == 0, do: :atomics.put(overload.state, @listed, 0)
     end
 
     :ok
   end
 
   # The limit is reached, and not by this source: the oldest of who waits in vain has to go.
-  defp make_room?(%__MODULE__{limits: %{max_invites: limit}} = overload, source) do
-    over = limit(limit, :unseen) + max(div(limit, @leaving_part), @leaving)
+  defp make_room?(%__MODULE__{limits: %{max_invites: :infinity}}, _source), do: false
 
-    FairShare.room?(overload.invites, source, over, @share) and
-      FairShare.room?(
-        overload.octets,
-        source,
-        limit(overload.limits.max_pending_bytes, :unseen),
-        @share
-      ) and lose_one?(overload)
+  defp make_room?(%__MODULE__{limits: %{max_invites: limit}} = overload, source) do
+    leaving = max(div(limit, @leaving_part), @leaving)
+    pending?(overload, source, :invite, :unseen, leaving) and lose_one?(overload)
   end
 
   defp lose_one?(%__MODULE__{waiting: waiting}) do

@@ -391,6 +391,15 @@ defmodule Sippet.OverloadTest do
       Enum.sum(for key <- Transactions.keys(struct), do: Transactions.info(struct, key).bytes)
     end
 
+    @tag stack: [max_pending_bytes: 1_000_000, max_invites: :infinity]
+    test "INVITEs get 503 too, of which there may be any number", %{stack: stack} do
+      for _ <- 1..40, do: deliver(stack, large("INVITE"))
+      count = given()
+      assert count in 5..15
+      assert answers(503) == 40 - count
+      assert stats(stack, :rejected_pending) == 40 - count
+    end
+
     test "what is answered is not held any more", %{stack: stack} do
       for _ <- 1..50, do: deliver(stack, large("INVITE"))
 
