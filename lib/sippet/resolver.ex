@@ -133,12 +133,9 @@ defmodule Sippet.Resolver do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  # For how long it is kept that a look-up came to nothing, in ms.
-  @failure_ms 2_000
-
   defp found({:found, found}), do: found
-  defp found(:killed), do: {{:error, :dns_timeout}, @failure_ms}
-  defp found(_defect), do: {{:error, :nxdomain}, @failure_ms}
+  defp found(:killed), do: Lookup.failed(:dns_timeout)
+  defp found(_defect), do: Lookup.failed(:nxdomain)
 
   defp keep(%Stack{resolver: %__MODULE__{answers: table}}, question, answer, ms) do
     if :ets.info(table, :size) >= @most_answers do

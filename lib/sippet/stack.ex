@@ -156,6 +156,13 @@ defmodule Sippet.Stack do
     do: Enum.find(transports, &(&1.pid == pid and &1.protocol == protocol))
 
   @doc """
+  Whether this is one of the transports that have registered, and not a connection that somebody has handed in.
+  """
+  @spec listed?(t, Transport.t()) :: boolean
+  def listed?(stack, transport),
+    do: transport(stack, transport.pid, transport.protocol) == transport
+
+  @doc """
   Stands for the address of a transport, in one word.
   """
   @spec place(Transport.t()) :: non_neg_integer
@@ -175,8 +182,7 @@ defmodule Sippet.Stack do
   def flow(_stack, nil, {protocol, ip, port}), do: %Flow{protocol: protocol, remote: {ip, port}}
 
   def flow(stack, %{address: address} = transport, {protocol, ip, port}) do
-    listed? = transport(stack, transport.pid, transport.protocol) == transport
-    connection = if listed?, do: nil, else: transport
+    connection = if listed?(stack, transport), do: nil, else: transport
     %Flow{protocol: protocol, remote: {ip, port}, local: address, connection: connection}
   end
 

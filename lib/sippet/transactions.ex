@@ -347,9 +347,7 @@ defmodule Sippet.Transactions do
           :ok | {:error, :already_answered | :no_transaction}
   def send_response(stack, %Message{start_line: %StatusLine{status_code: status}} = response) do
     tag = Key.own(Key.tag(response.headers[:to]))
-    answered = answer(stack, response, {:answer, status, tag, Message.to_string(response)})
-    if answered == :ok, do: note(stack, response)
-    answered
+    answer(stack, response, {:answer, status, tag, Message.to_string(response)})
   end
 
   @doc """
@@ -386,9 +384,7 @@ defmodule Sippet.Transactions do
   def reply(stack, response) do
     # The ACK of it is told by its tag.
     Overload.answered(stack.overload)
-    answered = answer(stack, response, {:reply, Message.to_string(response)})
-    if answered == :ok, do: note(stack, response)
-    answered
+    answer(stack, response, {:reply, Message.to_string(response)})
   end
 
   @doc """
@@ -404,10 +400,7 @@ defmodule Sippet.Transactions do
            headers: %{cseq: {_number, :invite}, to: to}
          }
          when status in 200..299 <- response do
-      event = {:repeat, Key.own(Key.tag(to)), Message.to_string(response)}
-      answered = answer(stack, response, event)
-      if answered == :ok, do: note(stack, response)
-      answered
+      answer(stack, response, {:repeat, Key.own(Key.tag(to)), Message.to_string(response)})
     else
       _other ->
         raise ArgumentError, "expected a 2xx response to an INVITE, got: #{inspect(response)}"
@@ -415,9 +408,12 @@ defmodule Sippet.Transactions do
   end
 
   defp answer(stack, response, event) do
-    case answered(stack, response) do
+    with number when number != nil <- answered(stack, response),
+         :ok <- give(stack, number, named(response, event)) do
+      note(stack, response)
+    else
       nil -> {:error, :no_transaction}
-      number -> give(stack, number, named(response, event))
+      {:error, _reason} = error -> error
     end
   end
 

@@ -55,16 +55,8 @@ defmodule Sippet.FlowTest do
   defp via(sent_by \\ "10.1.1.1:9", more \\ ""),
     do: {"Via", "SIP/2.0/UDP #{sent_by};branch=#{Message.create_branch()}#{more}"}
 
-  defp request(via_port, host \\ "127.0.0.1") do
-    Message.build_request(:options, "sip:b@127.0.0.1")
-    |> Message.put_header(:via, [
-      {{2, 0}, :udp, {host, via_port}, %{"branch" => Message.create_branch()}}
-    ])
-    |> Message.put_header(:from, {"", Sippet.URI.parse!("sip:a@b"), %{"tag" => "1"}})
-    |> Message.put_header(:to, {"", Sippet.URI.parse!("sip:b@b"), %{}})
-    |> Message.put_header(:call_id, Message.create_call_id())
-    |> Message.put_header(:cseq, {1, :options})
-  end
+  defp request(via_port, host \\ "127.0.0.1"),
+    do: own_request(:options, "sip:b@127.0.0.1", {host, via_port})
 
   describe "the source of a message" do
     test "is the flow by which it came, of a request and of a response", %{stack: stack} do

@@ -72,19 +72,7 @@ defmodule Sippet.OwnersTest do
     end
   end
 
-  defp request(method \\ :invite) do
-    {:udp, host, port} = {:udp, "192.0.2.9", 5060}
-
-    Message.build_request(method, "sip:b@#{host}:#{port}")
-    |> Message.put_header(:via, [
-      {{2, 0}, :udp, {"127.0.0.1", 5060}, %{"branch" => Message.create_branch()}}
-    ])
-    |> Message.put_header(:from, {"", Sippet.URI.parse!("sip:a@b"), %{"tag" => "1"}})
-    |> Message.put_header(:to, {"", Sippet.URI.parse!("sip:b@b"), %{}})
-    |> Message.put_header(:call_id, Message.create_call_id())
-    |> Message.put_header(:cseq, {1, method})
-    |> Message.put_header(:contact, [{"", Sippet.URI.parse!("sip:a@127.0.0.1"), %{}}])
-  end
+  defp request(method \\ :invite), do: own_request(method, "sip:b@192.0.2.9:5060")
 
   defp respond(stack, request, status, tag \\ "2") do
     {name, uri, params} = request.headers.to

@@ -72,17 +72,7 @@ defmodule Sippet.ResolverTest do
 
   ## Requests
 
-  defp request(uri, method \\ :options) do
-    Message.build_request(method, uri)
-    |> Message.put_header(:via, [
-      {{2, 0}, :udp, {"127.0.0.1", 5060}, %{"branch" => Message.create_branch()}}
-    ])
-    |> Message.put_header(:from, {"", Sippet.URI.parse!("sip:a@b"), %{"tag" => "1"}})
-    |> Message.put_header(:to, {"", Sippet.URI.parse!("sip:b@b"), %{}})
-    |> Message.put_header(:call_id, Message.create_call_id())
-    |> Message.put_header(:cseq, {1, method})
-    |> Message.put_header(:contact, [{"", Sippet.URI.parse!("sip:a@127.0.0.1"), %{}}])
-  end
+  defp request(uri, method \\ :options), do: own_request(method, uri)
 
   defp sent(method) do
     assert_receive {:sent, destination, octets, _key}, 2_000

@@ -6,7 +6,7 @@ defmodule Sippet.StackCase do
 
   import ExUnit.Assertions
 
-  alias Sippet.{Message, Stack, TestCore, TestTransport}
+  alias Sippet.{Message, Stack, TestCore, TestTransport, URI}
 
   @remote {:udp, {192, 0, 2, 7}, 4321}
 
@@ -64,6 +64,19 @@ defmodule Sippet.StackCase do
           do: [name, ": ", value, "\r\n"]
 
     IO.iodata_to_binary([method, " sip:b@biloxi.com SIP/2.0\r\n", lines, "\r\n"])
+  end
+
+  # A request of the stack's own, with a branch and a Call-ID of its own.
+  def own_request(method, uri, sent_by \\ {"127.0.0.1", 5060}) do
+    Message.build_request(method, uri)
+    |> Message.put_header(:via, [
+      {{2, 0}, :udp, sent_by, %{"branch" => Message.create_branch()}}
+    ])
+    |> Message.put_header(:from, {"", URI.parse!("sip:a@b"), %{"tag" => "1"}})
+    |> Message.put_header(:to, {"", URI.parse!("sip:b@b"), %{}})
+    |> Message.put_header(:call_id, Message.create_call_id())
+    |> Message.put_header(:cseq, {1, method})
+    |> Message.put_header(:contact, [{"", URI.parse!("sip:a@127.0.0.1"), %{}}])
   end
 
   defp merged(defaults, headers) do

@@ -16,7 +16,7 @@ defmodule Sippet.Resolver.Lookup do
   @unknown_negative_ms 5_000
   @most_negative_ms 300_000
 
-  # For how long it is kept that no name server gave an answer.
+  # For how long it is kept that no name server gave an answer, or that a look-up failed otherwise.
   @failure_ms 2_000
 
   # A day: no record is kept longer.
@@ -105,11 +105,17 @@ defmodule Sippet.Resolver.Lookup do
       {:ok, message} -> answered(message, type)
       {:error, {:nxdomain, message}} -> {{:error, :nxdomain}, negative_ms(message)}
       {:error, :nxdomain} -> {{:error, :nxdomain}, @unknown_negative_ms}
-      {:error, :timeout} -> {{:error, :dns_timeout}, @failure_ms}
-      {:error, {reason, _message}} -> {{:error, reason}, @failure_ms}
-      {:error, reason} -> {{:error, reason}, @failure_ms}
+      {:error, :timeout} -> failed(:dns_timeout)
+      {:error, {reason, _message}} -> failed(reason)
+      {:error, reason} -> failed(reason)
     end
   end
+
+  @doc """
+  What is found by a look-up that failed.
+  """
+  @spec failed(term) :: found
+  def failed(reason), do: {{:error, reason}, @failure_ms}
 
   defp resolve(name, type, options) do
     options = [{:nxdomain_reply, true} | options]

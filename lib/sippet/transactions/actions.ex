@@ -157,20 +157,24 @@ defmodule Sippet.Transactions.Actions do
   defp told(stack, row, reason), do: Events.transport_error(stack, reason, nil, key(row))
 
   defp go(stack, row(octets: octets) = row, addresses) do
-    case at(stack, row, Location.draw(addresses), octets) do
-      nil -> fail(stack, row, :no_transport)
-      located -> begin(stack, row, located)
+    case at_one_of(stack, row, addresses, octets) do
+      {:ok, located} -> begin(stack, row, located)
+      {:error, reason} -> fail(stack, row, reason)
     end
   end
 
-  # A row whose messages go to this address from now on.
-  defp at(stack, row(transport: kept, destination: destination) = row, ip, octets) do
+  # A row whose messages go to one of these addresses from now on.
+  defp at_one_of(stack, row(transport: kept, destination: destination) = row, addresses, octets) do
     {_name, port} = Path.unpack(destination)
+    ip = Location.draw(addresses)
 
-    with %Transport{} = transport <-
-           Location.transport(stack, Path.transport(stack, kept), ip, octets) do
-      destination = Path.pack({ip, port})
-      row(row, transport: Path.keep(stack, transport), destination: destination)
+    case Location.transport(stack, Path.transport(stack, kept), ip, octets) do
+      nil ->
+        {:error, :no_transport}
+
+      transport ->
+        kept = Path.keep(stack, transport)
+        {:ok, row(row, transport: kept, destination: Path.pack({ip, port}))}
     end
   end
 
@@ -186,15 +190,14 @@ defmodule Sippet.Transactions.Actions do
     handle(stack, row, {:error, reason})
   end
 
-  def located(stack, row, {:send, octets}, {:ok, addresses}) do
-    case at(stack, row, Location.draw(addresses), octets) do
-      nil -> handle(stack, row, {:error, :no_transport})
-      located -> carry_on(stack, row, located, [{:send, octets}])
+  def located(stack, row, {:send, octets}, answer) do
+    with {:ok, addresses} <- answer,
+         {:ok, located} <- at_one_of(stack, row, addresses, octets) do
+      carry_on(stack, row, located, [{:send, octets}])
+    else
+      {:error, reason} -> handle(stack, row, {:error, reason})
     end
   end
-
-  def located(stack, row, {:send, _octets}, {:error, reason}),
-    do: handle(stack, row, {:error, reason})
 
   def located(_stack, _row, _what, _answer), do: :ok
 
@@ -432,19 +435,12 @@ defmodule Sippet.Transactions.Actions do
 
   # A response to the name of a maddr that is obeyed.
   defp transmit_named(stack, row(number: number, started: started) = row, octets) do
-    case addresses(stack, row, {:send, number, started, octets}) do
-      {:ok, addresses} ->
-        located = at(stack, row, Location.draw(addresses), octets)
-
-        if located,
-          do: {located, transmit(stack, located, octets)},
-          else: {row, [{:error, :no_transport}]}
-
-      {:error, reason} ->
-        {row, [{:error, reason}]}
-
-      :asked ->
-        {row, []}
+    with {:ok, addresses} <- addresses(stack, row, {:send, number, started, octets}),
+         {:ok, located} <- at_one_of(stack, row, addresses, octets) do
+      {located, transmit(stack, located, octets)}
+    else
+      {:error, reason} -> {row, [{:error, reason}]}
+      :asked -> {row, []}
     end
   end
 

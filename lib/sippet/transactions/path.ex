@@ -16,7 +16,7 @@ defmodule Sippet.Transactions.Path do
   """
   @spec keep(Stack.t(), Transport.t()) :: kept
   def keep(stack, %Transport{pid: pid, protocol: protocol} = transport) do
-    if Stack.transport(stack, pid, protocol) == transport,
+    if Stack.listed?(stack, transport),
       do: {pid, protocol, transport.reliable?, Stack.place(transport)},
       else: transport
   end
