@@ -35,21 +35,20 @@ defmodule Sippet do
   ## Sending
 
   `send/2` sends a request or a response. A request goes to its `target`, else to its first Route,
-  else to its Request-URI. You write its topmost Via, which says where the responses come to. If
-  the stack has several transports, the request leaves by the one whose port the Via names. A
-  response goes by the server transaction of its request.
+  else to its Request-URI. A response goes by the server transaction of its request.
+
+      alice = {"", Sippet.URI.parse!("sip:alice@atlanta.com"), %{}}
 
       request =
         Sippet.Message.build_request(:options, "sip:biloxi.com")
-        |> Sippet.Message.put_header(:via, [
-          {{2, 0}, :udp, {"127.0.0.1", 5060}, %{"branch" => Sippet.Message.create_branch()}}
-        ])
-        |> Sippet.Message.put_header(:from, {"", Sippet.URI.parse!("sip:alice@atlanta.com"), %{"tag" => "1928"}})
-        |> Sippet.Message.put_header(:to, {"", Sippet.URI.parse!("sip:biloxi.com"), %{}})
-        |> Sippet.Message.put_header(:call_id, Sippet.Message.create_call_id())
-        |> Sippet.Message.put_header(:cseq, {1, :options})
+        |> Sippet.Message.put_header(:from, alice)
 
       :ok = Sippet.send(:mystack, request)
+
+  The stack writes the other headers that a request needs (`Sippet.Message.complete/1`). Into the Via
+  it writes the address by which it sends: the option `:advertise` of the transport, else the address
+  that the transport is bound to. If you write the host of the topmost Via yourself, it stays. If the
+  stack has several transports, such a request leaves by the one whose port the Via names.
 
   The response comes to the core's `c:Sippet.Core.receive_response/2`.
 
@@ -91,8 +90,8 @@ defmodule Sippet do
 
   use Supervisor
 
-  alias Sippet.{Dialog, Message, Options, Overload, Resolver, Stack}
-  alias Sippet.{Telemetry, Transactions, Transport}
+  alias Sippet.{Dialog, LocalHosts, Message, Options, Overload, Resolver, Stack}
+  alias Sippet.{Telemetry, Transactions, Transport, URI}
   alias Sippet.Router.{Inbound, Outbound}
   alias Sippet.Message.{RequestLine, StatusLine, Validator}
   alias Sippet.Transactions.{Client, Server}
@@ -102,9 +101,6 @@ defmodule Sippet do
 
   @typedoc "The key of a transaction."
   @type key :: Client.Key.t() | Server.Key.t()
-
-  # RFC3261§8.1.1.6
-  @max_forwards 70
 
   # Transactions that a stack names which were left when it was drained.
   @most_left 100
@@ -170,8 +166,8 @@ defmodule Sippet do
   An error that is known only later comes to `c:Sippet.Core.receive_error/2`. So does a name that is
   not found (see Names above).
 
-  An ACK of a 2xx has no transaction, and its `{:error, reason}` is the transport's. A request
-  without Max-Forwards gets 70 (RFC 3261 §8.1.1.6).
+  An ACK of a 2xx has no transaction, and its `{:error, reason}` is the transport's. Headers that each
+  request needs are added where they are missing (`Sippet.Message.complete/1`).
 
   A response goes to its server transaction. Returns `:ok`; `{:error, :no_transaction}` if that has
   ended; `{:error, :already_answered}` if another final response was sent before. A second 2xx to an
@@ -180,8 +176,9 @@ defmodule Sippet do
   The option `:owner` of a request names the process that gets its responses and errors as messages, see
   `controlling_process/3`.
 
-  What one process sends for one call leaves in that order. Raises `ArgumentError` for what is no valid message, and for a
-  request whose topmost Via has no branch (`Sippet.Message.create_branch/0`), as version 1.0 did.
+  The messages that one process sends for one call leave in that order. Raises `ArgumentError` for a
+  message that is not valid, and for a Via without a host if the transport has no address to write
+  there (`register_transport/4`).
   """
   @spec send(sippet, Message.t(), owner: pid) :: :ok | {:error, term}
   def send(sippet, message, options \\ []) do
@@ -190,8 +187,7 @@ defmodule Sippet do
     case message do
       %Message{start_line: %RequestLine{}} = request ->
         %{owner: owner} = Options.validate!(options, @send_options)
-        request = Message.put_new_header(request, :max_forwards, @max_forwards)
-        Outbound.send_request(stack, request |> valid!() |> with_branch!(), owner)
+        Outbound.send_request(stack, request |> Message.complete() |> valid!(), owner)
 
       response ->
         Transactions.send_response(stack, valid!(response))
@@ -306,19 +302,6 @@ defmodule Sippet do
   def forward(sippet, message),
     do: sippet |> Stack.fetch!() |> Outbound.forward(valid!(message))
 
-  # RFC3261§8.1.1.7 - without a branch no response finds its transaction
-  defp with_branch!(
-         %Message{headers: %{via: [{_version, _protocol, _sent_by, params} | _]}} = request
-       ) do
-    unless is_map_key(params, "branch") do
-      raise ArgumentError,
-            "expected the topmost Via of a request to have a branch: put " <>
-              ~s("branch" => Sippet.Message.create_branch\(\) into its parameters)
-    end
-
-    request
-  end
-
   # That it prints too shows a moment later, when the transaction's octets are made: also in this process.
   defp valid!(message) do
     case Validator.validate(message) do
@@ -373,6 +356,9 @@ defmodule Sippet do
 
     * `:address` - `{ip, port}`, where the transport listens. Two of a protocol can't have the
       same one;
+    * `:advertise` - `{host, port}`, written as the sent-by into the Via of each request whose Via has
+      no host. Defaults to `:address`; a transport bound to all addresses of the machine writes the
+      one that the system's default route has;
     * `:via` - `{module, handle}`, a `Sippet.Transport` and the handle that its
       `c:Sippet.Transport.send_message/4` gets;
     * `:force_rport` - a boolean. If true, each request is answered to the port that it came from,
@@ -390,12 +376,15 @@ defmodule Sippet do
       when is_boolean(reliable?) and (is_atom(protocol) or is_binary(protocol)) do
     options = Options.validate!(options, transport_options())
     %{address: address, via: {module, handle}} = options
+    %{sent_by: sent_by, hosts: hosts} = LocalHosts.of(address, options.advertise)
 
     Transport.Registrations.register(sippet, %Transport{
       protocol: if(is_binary(protocol), do: Message.to_protocol(protocol), else: protocol),
       reliable?: reliable?,
       pid: self(),
       address: address,
+      sent_by: sent_by,
+      hosts: hosts,
       module: module,
       handle: handle,
       force_rport?: options.force_rport,
@@ -407,6 +396,7 @@ defmodule Sippet do
   defp transport_options do
     [
       address: [type: {:custom, &address?/1, "{ip, port}"}, default: nil],
+      advertise: [type: {:custom, &LocalHosts.host?/1, "{host, port}"}, default: nil],
       via: [type: {:custom, &via?/1, "{module, handle}"}, default: {nil, nil}],
       force_rport: [type: :boolean, default: false],
       multicast: [type: :boolean, default: false],
@@ -419,6 +409,24 @@ defmodule Sippet do
 
   defp via?({module, _handle}), do: is_atom(module) and Code.ensure_loaded?(module)
   defp via?(_other), do: false
+
+  @doc """
+  Returns the hosts that are the stack itself, as `{host, port}`: the addresses of its transports, the
+  sent-by that they write, and the stack's option `:hosts`.
+
+  A proxy gives them to the functions of `Sippet.Proxy` as `own`.
+  """
+  @spec own_hosts(sippet) :: [Sippet.Proxy.host()]
+  def own_hosts(sippet), do: Stack.own_hosts(Stack.fetch!(sippet))
+
+  @doc """
+  Returns whether a URI, or a `{host, port}`, is the stack itself (`own_hosts/1`).
+
+  Hosts are compared in any letter case, and addresses as addresses. A URI that names no host is not
+  the stack.
+  """
+  @spec own?(sippet, URI.t() | Sippet.Proxy.host()) :: boolean
+  def own?(sippet, host), do: LocalHosts.member?(host, own_hosts(sippet))
 
   @doc """
   Registers the core of a stack, in place of the one before.

@@ -183,7 +183,7 @@ defmodule SippetTest do
       for bad <- [
             :nothing,
             %Message{},
-            Message.delete_header(request, :via),
+            Message.delete_header(request, :from),
             Message.put_header(request, :cseq, {1, :invite}),
             Message.put_header(request, :subject, "a\r\nb: c"),
             Message.put_header(request, "X-Foo", ["a\r\n"])

@@ -56,6 +56,7 @@ defmodule Sippet.Message do
   alias Sippet.Address
   alias Sippet.Flow
   alias Sippet.Headers
+  alias Sippet.Message.Completion
   alias Sippet.Message.HeaderMap
   alias Sippet.Message.RequestLine
   alias Sippet.Message.Response
@@ -218,6 +219,56 @@ defmodule Sippet.Message do
   @spec to_response(request, StatusLine.status_code(), String.t()) :: response
   def to_response(request, status_code, reason_phrase),
     do: to_response(request, StatusLine.new(status_code, reason_phrase))
+
+  @doc """
+  Completes a request that you are about to send: puts the headers that each request needs and that it
+  lacks (RFC 3261 §8.1.1).
+
+    * Via - one with a new branch, and with `{"", 0}` as its sent-by. The stack writes protocol, host,
+      port and `rport` there when it sends the request. A Via without a branch gets one;
+    * a tag in From;
+    * To - the URI of From in a REGISTER, else the Request-URI;
+    * Call-ID;
+    * CSeq - `1`, with the method of the request;
+    * Max-Forwards - `70`.
+
+  `Sippet.send/2` completes a request by itself. Call this function first if you need the branch, the
+  Call-ID or the tag before you send, as for the key of the transaction:
+
+      iex> alice = {"Alice", Sippet.URI.parse!("sip:alice@atlanta.com"), %{}}
+      iex> request =
+      ...>   Sippet.Message.build_request(:message, "sip:bob@biloxi.com")
+      ...>   |> Sippet.Message.put_header(:from, alice)
+      ...>   |> Sippet.Message.complete()
+      iex> %{via: [{{2, 0}, :any, {"", 0}, %{"branch" => branch}}], to: {"", uri, %{}}} = request.headers
+      iex> Sippet.Transactions.Client.Key.new(request).branch == branch
+      true
+      iex> {to_string(uri), request.headers.cseq, request.headers.max_forwards}
+      {"sip:bob@biloxi.com", {1, :message}, 70}
+
+  The function changes nothing that is there. Only you can write From: a request without From stays
+  without. If the request has several Vias, somebody else made it, and only its topmost Via and
+  Max-Forwards are completed. A request with an empty host in its Via can't be printed yet.
+  """
+  @spec complete(request) :: request
+  defdelegate complete(request), to: Completion
+
+  @doc """
+  Makes another request of one that was sent: with the next CSeq number and a new branch.
+
+  Use it to send a request again, as after a challenge (RFC 3261 §22.2) or a 422. In a dialog use
+  `Sippet.Dialog.renew/2`, so that the dialog knows of the number.
+
+      iex> request = Sippet.Message.complete(Sippet.Message.build_request(:options, "sip:biloxi.com"))
+      iex> again = Sippet.Message.renew(request)
+      iex> {again.headers.cseq, again.headers.call_id == request.headers.call_id}
+      {{2, :options}, true}
+      iex> again.headers.via == request.headers.via
+      false
+
+  """
+  @spec renew(request) :: request
+  defdelegate renew(request), to: Completion
 
   @doc """
   Makes the CANCEL of a request that was sent.

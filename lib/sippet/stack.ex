@@ -6,7 +6,7 @@ defmodule Sippet.Stack do
   # `:persistent_term`. So do the transports, which change seldom. Core and taps are rows of a table that the stack's
   # supervisor owns. All of them outlive each part that reads them.
 
-  alias Sippet.{Flow, Log, Overload, Telemetry, Transport}
+  alias Sippet.{Flow, LocalHosts, Log, Overload, Telemetry, Transport}
   alias Sippet.Message.Via
   alias Sippet.Stack.{Options, Tap}
 
@@ -154,6 +154,13 @@ defmodule Sippet.Stack do
 
   defp own(transports, pid, protocol),
     do: Enum.find(transports, &(&1.pid == pid and &1.protocol == protocol))
+
+  @doc """
+  The hosts that are the stack itself.
+  """
+  @spec own_hosts(t) :: [LocalHosts.host()]
+  def own_hosts(%__MODULE__{options: options} = stack),
+    do: Enum.flat_map(transports(stack), & &1.hosts) ++ LocalHosts.named(options.hosts)
 
   @doc """
   Whether this is one of the transports that have registered, and not a connection that somebody has handed in.

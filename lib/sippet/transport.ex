@@ -66,8 +66,10 @@ defmodule Sippet.Transport do
     :reliable?,
     :pid,
     :address,
+    :sent_by,
     :module,
     :handle,
+    hosts: [],
     force_rport?: false,
     multicast?: false,
     takes_names?: false
@@ -75,7 +77,8 @@ defmodule Sippet.Transport do
 
   @typedoc """
   A transport: its `protocol` as in a Via, whether it is reliable, and its process. `address`, `module`
-  and `handle` are those that it registered with, if any. `force_rport?`, `multicast?` and
+  and `handle` are those that it registered with, if any. `sent_by` is what the stack writes into a Via
+  without a host, and `hosts` are the hosts that mean this transport. `force_rport?`, `multicast?` and
   `takes_names?` are options of `Sippet.register_transport/4`.
   """
   @type t :: %__MODULE__{
@@ -83,6 +86,8 @@ defmodule Sippet.Transport do
           reliable?: boolean,
           pid: pid,
           address: nil | {:inet.ip_address(), :inet.port_number()},
+          sent_by: nil | {String.t(), :inet.port_number()},
+          hosts: [{String.t(), :inet.port_number()}],
           module: nil | module,
           handle: term,
           force_rport?: boolean,

@@ -23,11 +23,16 @@ defmodule Sippet.RFC3261.Section08Test do
     # No request comes a second time while the test runs.
     @describetag stack: [t1: 5_000]
 
-    test "is not sent without To, From, CSeq, Call-ID and Via", %{stack: stack} do
-      for name <- [:to, :from, :cseq, :call_id, :via] do
-        assert_raise ArgumentError, ~r/missing headers/, fn ->
-          Sippet.send(stack, Message.delete_header(options(), name))
-        end
+    test "is not sent without From, and To, CSeq, Call-ID and Via are added where they are missing",
+         %{stack: stack} do
+      for name <- [:to, :cseq, :call_id, :via] do
+        assert Sippet.send(stack, Message.delete_header(options(), name)) == :ok
+        {sent, _destination} = assert_sent(:options)
+        assert Message.has_header?(sent, name)
+      end
+
+      assert_raise ArgumentError, ~r/missing headers: From/, fn ->
+        Sippet.send(stack, Message.delete_header(options(), :from))
       end
 
       refute_received {:sent, _destination, _octets, _key}

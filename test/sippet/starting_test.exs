@@ -145,17 +145,4 @@ defmodule Sippet.StartingTest do
       end
     end
   end
-
-  describe "RFC3261§8.1.1.7 send/2" do
-    test "refuses a request whose Via has no branch", %{stack: stack} do
-      deliver(stack, wire("OPTIONS"))
-      assert_receive {:receive_request, request, _key}
-      via = {{2, 0}, :udp, {"127.0.0.1", 5060}, %{}}
-      request = Message.put_header(request, :via, [via])
-
-      assert_raise ArgumentError, ~r/a branch: .*Sippet\.Message\.create_branch\(\)/, fn ->
-        Sippet.send(stack, request)
-      end
-    end
-  end
 end

@@ -20,7 +20,7 @@ defmodule Sippet.Rooms do
     {"Sippet.Overload", "which new requests a stack takes", ~w(Overload)},
     {"Sippet.Proxy, Dialog, UAS, Binding, DigestAuth", "values: no process, no stack",
      ~w(Proxy Dialog UAS Binding DigestAuth)},
-    {"Sippet.Message", "messages, and the algebra of Via and Route", ~w(Message Flow)},
+    {"Sippet.Message", "messages, and the algebra of Via and Route", ~w(Message Flow LocalHosts)},
     {"Sippet.Headers", "values of headers from text, and back", ~w(Headers)},
     {"Sippet.URI", "URIs, their parts and their comparison", ~w(URI)},
     {"Sippet.Serializer", "the NIF's door for what is printed", ~w(Serializer)},

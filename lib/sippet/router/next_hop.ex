@@ -24,8 +24,10 @@ defmodule Sippet.Router.NextHop do
   end
 
   def route(stack, request) do
+    transports = Stack.transports(stack)
+    request = with_protocol(request, transports)
+
     with {protocol, host, port} <- Route.hop(request),
-         transports = Stack.transports(stack),
          %Transport{} = transport <- Choice.choose(transports, protocol, host, request) do
       transport = shift(transport, transports, host, request)
       {:ok, transport, {host, port}, rewrite(request, transport)}
@@ -61,6 +63,18 @@ defmodule Sippet.Router.NextHop do
     end
   end
 
+  # RFC3263§4.1 - UDP is the protocol of a SIP URI that names none. A stack without UDP sends by what it has.
+  defp with_protocol(
+         %Message{headers: %{via: [{_, :any, _, _} = via | vias]}} = request,
+         transports
+       ) do
+    protocols = Enum.map(transports, & &1.protocol)
+    protocol = if protocols == [] or :udp in protocols, do: :udp, else: hd(protocols)
+    put_in(request.headers.via, [put_elem(via, 1, protocol) | vias])
+  end
+
+  defp with_protocol(request, _transports), do: request
+
   # RFC3261§18.1.1 - a large request leaves UDP, if there is somewhere to go
   defp shift(%Transport{protocol: :udp} = udp, transports, host, request) do
     case Choice.choose(transports, :tcp, host, request) do
@@ -74,11 +88,16 @@ defmodule Sippet.Router.NextHop do
   defp large?(request), do: IO.iodata_length(Message.to_iodata(request)) > @largest_datagram
 
   @doc """
-  The request with the transport in its topmost Via that it goes by (RFC 3261 §18.1.1).
+  The request with the transport in its topmost Via that it goes by (RFC 3261 §18.1.1), and with the transport's own
+  sent-by where that Via has none.
   """
   @spec rewrite(Message.request(), Transport.t()) :: Message.request()
-  def rewrite(request, %Transport{protocol: protocol}) do
+  def rewrite(request, %Transport{protocol: protocol} = transport) do
     case request.headers do
+      %{via: [{version, _any, {"", _port}, params} | vias]} ->
+        via = {version, protocol, sent_by(transport), asking(params, transport)}
+        put_in(request.headers.via, [via | vias])
+
       %{via: [{_version, ^protocol, _sent_by, _params} | _]} ->
         request
 
@@ -86,4 +105,16 @@ defmodule Sippet.Router.NextHop do
         put_in(request.headers.via, [{version, protocol, sent_by, params} | vias])
     end
   end
+
+  defp sent_by(%Transport{sent_by: nil, protocol: protocol}) do
+    raise ArgumentError,
+          "the Via of the request has no host, and the transport of #{inspect(protocol)} has no address to write " <>
+            "there: register the transport with :address or :advertise, or write the Via yourself"
+  end
+
+  defp sent_by(%Transport{sent_by: sent_by}), do: sent_by
+
+  # RFC3581§3 - the response comes to the port that the request left from, whatever a NAT made of it
+  defp asking(params, %Transport{reliable?: false}), do: Map.put_new(params, "rport", "")
+  defp asking(params, _reliable), do: params
 end

@@ -124,6 +124,14 @@ defmodule Sippet.Stack.Options do
                  default: [],
                  doc: "how the stack looks up the names of hosts; see Names below"
                ],
+               hosts: [
+                 type:
+                   {:custom, &Sippet.LocalHosts.names?/1, "a list of host names and {host, port}"},
+                 default: [],
+                 doc:
+                   "names and addresses by which others know this stack, beside those of its transports; a name without " <>
+                     "a port means 5060 and 5061. See `own?/2`"
+               ],
                obey_maddr: [
                  type: :boolean,
                  default: false,
@@ -136,7 +144,7 @@ defmodule Sippet.Stack.Options do
   @moduledoc false
   # The options of a stack: one schema, which is also their documentation.
 
-  alias Sippet.Options
+  alias Sippet.{LocalHosts, Options}
 
   @enforce_keys Keyword.keys(@options)
   defstruct @enforce_keys ++ [private: %{}]
@@ -167,6 +175,7 @@ defmodule Sippet.Stack.Options do
             timeout: pos_integer,
             resolv_conf: Path.t()
           },
+          hosts: [String.t() | LocalHosts.host()],
           obey_maddr: boolean,
           private: map
         }

@@ -12,6 +12,14 @@ defmodule Sippet.Transports.UDP do
       doc:
         "the local address: text, or text with `:inet` or `:inet6`, as in `{\"::\", :inet6}`, or a tuple, as in `{127, 0, 0, 1}`; a host name is looked up once, when the transport starts"
     ],
+    advertise: [
+      type: {:custom, &Sippet.LocalHosts.host?/1, "{host, port}"},
+      default: nil,
+      doc:
+        "the host and port by which others reach this transport, as behind a NAT; the stack writes them into the Via of " <>
+          "requests. Defaults to the address and port that the transport is bound to, and for a transport bound to all " <>
+          "addresses to the address of the default route"
+    ],
     recbuf: [
       type: :positive,
       default: 4_194_304,

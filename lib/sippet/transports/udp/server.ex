@@ -127,7 +127,10 @@ defmodule Sippet.Transports.UDP.Server do
   defp registered?(%{options: options, socket: socket}) do
     {:ok, address} = Socket.sockname(socket)
     via = {options.module, socket}
-    how = [address: address, via: via, force_rport: options.force_rport]
+
+    how =
+      [address: address, via: via] ++
+        Keyword.take(Map.to_list(options), [:advertise, :force_rport])
 
     case Sippet.register_transport(options.name, :udp, false, how) do
       :ok -> true

@@ -1,0 +1,92 @@
+defmodule Sippet.Message.Completion do
+  @moduledoc false
+  # The headers that every request needs, and that say nothing about what it is for (RFC 3261 §8.1.1).
+
+  alias Sippet.Headers.Table
+  alias Sippet.Message
+  alias Sippet.Message.{HeaderMap, RequestLine}
+
+  # RFC3261§8.1.1.6
+  @max_forwards 70
+
+  # RFC3261§8.1.1.5 - any number below 2**31 may be the first
+  @first_number 1
+
+  @doc """
+  A Via whose sent-by is left to the stack, with a new branch.
+  """
+  @spec via() :: tuple
+  def via, do: {{2, 0}, :any, {"", 0}, %{"branch" => Message.create_branch()}}
+
+  @doc """
+  Puts what is missing. Of a request with several Vias, which is that of another, only the topmost is completed.
+  """
+  @spec complete(Message.request()) :: Message.request()
+  def complete(%Message{start_line: %RequestLine{} = line, headers: headers} = request) do
+    headers = headers |> put_new(:max_forwards, fn -> @max_forwards end) |> put_via()
+
+    case headers do
+      %{via: [_own, _other | _]} -> %{request | headers: headers}
+      %{} -> %{request | headers: own(headers, line)}
+    end
+  end
+
+  defp own(headers, line) do
+    headers
+    |> put_from_tag()
+    |> put_to(line)
+    |> put_new(:call_id, &Message.create_call_id/0)
+    |> put_new(:cseq, fn -> {@first_number, line.method} end)
+  end
+
+  defp put_new(headers, key, _fun) when is_map_key(headers, key), do: headers
+
+  defp put_new(headers, key, fun) do
+    # It may stand as text, under its name.
+    if HeaderMap.has?(headers, Table.name(key)),
+      do: headers,
+      else: Map.put(headers, key, fun.())
+  end
+
+  # RFC3261§8.1.1.7
+  defp put_via(%{via: [{_version, _protocol, _sent_by, %{"branch" => _}} | _]} = headers),
+    do: headers
+
+  defp put_via(%{via: [{version, protocol, sent_by, %{} = params} | vias]} = headers) do
+    params = Map.put(params, "branch", Message.create_branch())
+    %{headers | via: [{version, protocol, sent_by, params} | vias]}
+  end
+
+  defp put_via(%{via: []} = headers), do: %{headers | via: [via()]}
+  defp put_via(headers), do: put_new(headers, :via, fn -> [via()] end)
+
+  # RFC3261§8.1.1.3
+  defp put_from_tag(%{from: {_name, _uri, %{"tag" => _}}} = headers), do: headers
+
+  defp put_from_tag(%{from: {name, uri, %{} = params}} = headers),
+    do: %{headers | from: {name, uri, Map.put(params, "tag", Message.create_tag())}}
+
+  defp put_from_tag(headers), do: headers
+
+  # RFC3261§10.2 - who registers names the address-of-record in both
+  defp put_to(%{from: {name, uri, _params}} = headers, %{method: :register}),
+    do: put_new(headers, :to, fn -> {name, uri, %{}} end)
+
+  # RFC3261§8.1.1.1 - the Request-URI is the URI of To
+  defp put_to(headers, %{request_uri: uri}), do: put_new(headers, :to, fn -> {"", uri, %{}} end)
+
+  @doc """
+  The request as another one: with the next CSeq number and a new branch.
+  """
+  @spec renew(Message.request()) :: Message.request()
+  def renew(%Message{start_line: %RequestLine{method: method}, headers: headers} = request)
+      when method not in [:ack, :cancel] do
+    headers = Map.replace_lazy(headers, :cseq, fn {number, method} -> {number + 1, method} end)
+    complete(%{request | headers: Map.replace_lazy(headers, :via, &without_branch/1)})
+  end
+
+  defp without_branch([{version, protocol, sent_by, params} | vias]),
+    do: [{version, protocol, sent_by, Map.delete(params, "branch")} | vias]
+
+  defp without_branch([]), do: []
+end
