@@ -17,11 +17,12 @@ defmodule Examples.UserAgent do
     name = Keyword.fetch!(options, :name)
     udp = [name: name, port: options[:port] || 5060, address: options[:address] || "127.0.0.1"]
 
+    # The calls are last, so that they end first: the stack sends their BYEs before it stops.
     children = [
-      {DynamicSupervisor,
-       name: Call.supervisor(name), extra_arguments: [name, options[:ring] || 1_000]},
       {Sippet, [name: name, core: Core] ++ Keyword.get(options, :stack, [])},
-      {Sippet.Transports.UDP, udp}
+      {Sippet.Transports.UDP, udp},
+      {DynamicSupervisor,
+       name: Call.supervisor(name), extra_arguments: [name, options[:ring] || 1_000]}
     ]
 
     Supervisor.init(children, strategy: :rest_for_one)
@@ -30,41 +31,41 @@ end
 
 defmodule Examples.UserAgent.Core do
   @moduledoc """
-  Sorts what comes: to a call, to a new call, or to an answer that needs none.
+  Sorts what comes: to a new call, or to a response. A call gets its own requests by itself.
   """
 
   use Sippet.Core
 
   alias Examples.UserAgent.Call
-  alias Sippet.{Dialog, Message, UAS}
+  alias Sippet.{Message, UAS}
 
   @allow ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"]
-  @understood [allow: @allow, accept: [{"application", "sdp"}]]
+  @accept [{"application", "sdp"}]
 
-  # RFC3261§9.2 - here comes the CANCEL of an INVITE that no call has yet. The stack has answered 481 where there is none.
+  # RFC3261§9.2 - the CANCEL of an INVITE that no call has yet. The call will ask `Sippet.cancelled?/2`.
   @impl true
   def receive_request(%Message{start_line: %{method: :cancel}} = cancel, _key, stack),
     do: Sippet.send(stack, Message.to_response(cancel, 200))
 
+  # The ACK of a call that is over.
+  def receive_request(_ack, nil, _stack), do: :ok
+
   def receive_request(request, key, stack) do
-    with :ok <- validate(request),
-         {:error, response} <- take(request, key, stack) do
-      answer(response, key, stack)
+    with :ok <- validate(request), :ok <- take(request, key, stack) do
+      :ok
     else
-      :ok -> :ok
-      {:error, response} -> answer(response, key, stack)
+      {:error, response} -> Sippet.reply(stack, response)
     end
   end
 
   @doc "What is checked first, of a request within a call too."
-  def validate(request), do: UAS.validate(request, @understood)
+  def validate(request), do: UAS.validate(request, allow: @allow, accept: @accept)
 
-  # The far end wants a BYE answered, and no more.
-  @impl true
-  def receive_response(_response, _key, _stack), do: :ok
-
-  @impl true
-  def receive_error(_reason, _key, _stack), do: :ok
+  @doc "What this user agent can do (RFC 3261 §11.2, §13.3.1.4)."
+  def put_capabilities(response) do
+    accept = for type <- @accept, do: {type, %{}}
+    Message.put_headers(response, allow: @allow, accept: accept, supported: [])
+  end
 
   # RFC3261§12.2.2 - a To tag says that the request belongs to a dialog: its call would have got it
   defp take(%Message{headers: %{to: {_name, _uri, %{"tag" => _}}}} = request, _key, _stack),
@@ -77,33 +78,23 @@ defmodule Examples.UserAgent.Core do
       else: Call.start(stack, key, invite)
   end
 
-  defp take(%Message{start_line: %{method: :options}} = options, _key, stack) do
-    response =
-      options
-      |> Message.to_response(200)
-      |> Message.put_header(:allow, @allow)
-      |> Message.put_header(:accept, [{{"application", "sdp"}, %{}}])
-
-    Sippet.send(stack, response)
-  end
+  defp take(%Message{start_line: %{method: :options}} = options, _key, stack),
+    do: Sippet.send(stack, options |> Message.to_response(200) |> put_capabilities())
 
   defp take(request, _key, _stack), do: {:error, Message.to_response(request, 481)}
-
-  # An ACK has no key, and is not answered.
-  defp answer(_response, nil, _stack), do: :ok
-  defp answer(response, _key, stack), do: Sippet.reply(stack, response)
 end
 
 defmodule Examples.UserAgent.Call do
   @moduledoc """
   One call, from its INVITE to its BYE: a process that owns the INVITE and the dialog.
+
+  If it ends before the call, the stack answers the INVITE or sends the BYE.
   """
 
   use GenServer, restart: :temporary
 
   alias Examples.UserAgent.Core
-  alias Sippet.{Dialog, Message, URI}
-  alias Sippet.Transports.UDP
+  alias Sippet.{Dialog, Message}
 
   @sdp """
   v=0\r
@@ -134,111 +125,90 @@ defmodule Examples.UserAgent.Call do
          false <- Sippet.cancelled?(stack, key) do
       Sippet.send(stack, ringing)
       Process.send_after(self(), :answer, ring)
-      {:ok, %{stack: stack, invite: invite, dialog: dialog, answered?: false}}
+      {:ok, %{stack: stack, invite: invite, dialog: dialog}}
     else
       # RFC3261§9.2 - the CANCEL was faster
-      true ->
-        reply(stack, invite, 487)
-        :ignore
-
-      {:error, reason} ->
-        Sippet.send(stack, Message.to_response(invite, 400, "Bad Request (#{reason})"))
-        :ignore
+      true -> ignore(stack, Message.to_response(invite, 487))
+      {:error, %Message{} = response} -> ignore(stack, response)
+      {:error, :no_transaction} -> :ignore
     end
   end
 
-  @impl true
-  def handle_info(:answer, call) do
-    accept(call.invite, call.stack)
-    {:noreply, %{call | answered?: true}}
+  defp ignore(stack, response) do
+    Sippet.send(stack, response)
+    :ignore
   end
 
-  def handle_info({:sippet, stack, key, {:request, request}}, %{stack: stack} = call) do
+  @impl true
+  def handle_info(:answer, call), do: {:noreply, accept(call.invite, call)}
+
+  def handle_info({:sippet, stack, _key, {:request, request}}, call) do
     with :ok <- Core.validate(request),
          {:ok, dialog} <- Dialog.receive_request(call.dialog, request) do
-      take(request.start_line.method, request, key, %{call | dialog: dialog})
+      take(request.start_line.method, request, %{call | dialog: dialog})
     else
       {:error, response} ->
-        Sippet.send(call.stack, response)
+        Sippet.send(stack, response)
         {:noreply, call}
     end
   end
 
   # RFC3261§13.3.1.4 - without its ACK a call is over
-  def handle_info({:sippet, stack, _key, {:error, :no_ack}}, %{stack: stack} = call) do
-    {bye, dialog} = Dialog.build_request(call.dialog, :bye)
-    {:ok, {ip, port}} = UDP.sockname(stack)
-    via = {{2, 0}, :udp, {text(ip), port}, %{"branch" => Message.create_branch(), "rport" => ""}}
-    Sippet.send(stack, Message.put_header(bye, :via, [via]))
-    {:stop, :normal, %{call | dialog: dialog}}
+  def handle_info({:sippet, stack, _key, {:error, :no_ack}}, call) do
+    {bye, _dialog} = Dialog.next_request(call.dialog, :bye)
+    Sippet.send(stack, bye)
+    {:stop, :normal, call}
   end
 
   def handle_info({:sippet, _stack, _key, _event}, call), do: {:noreply, call}
 
   # RFC3261§9.2 - a CANCEL that comes after the answer changes nothing
-  defp take(:cancel, cancel, _key, call) do
-    reply(call.stack, cancel, 200)
-
-    if call.answered? do
-      {:noreply, call}
-    else
-      reply(call.stack, call.invite, 487)
-      {:stop, :normal, call}
-    end
+  defp take(:cancel, cancel, call) do
+    reply(call, cancel, 200)
+    if call.dialog.state == :early, do: give_up(call), else: {:noreply, call}
   end
 
-  defp take(:ack, _ack, _key, call), do: {:noreply, call}
+  defp take(:ack, _ack, call), do: {:noreply, call}
 
   # RFC3261§15.1.2 - the BYE is answered, and so is an INVITE that still waits
-  defp take(:bye, bye, _key, call) do
-    reply(call.stack, bye, 200)
-    unless call.answered?, do: reply(call.stack, call.invite, 487)
+  defp take(:bye, bye, call) do
+    reply(call, bye, 200)
+    give_up(call)
+  end
+
+  defp take(:invite, reinvite, call), do: {:noreply, accept(reinvite, call)}
+
+  defp take(_other, request, call) do
+    reply(call, request, 200)
+    {:noreply, call}
+  end
+
+  # The INVITE may have its 2xx, and then goes without a second answer.
+  defp give_up(call) do
+    reply(call, call.invite, 487)
     {:stop, :normal, call}
   end
 
-  # RFC3261§14.2 - one INVITE at a time
-  defp take(:invite, invite, _key, %{answered?: false} = call) do
-    busy = Message.to_response(invite, 500)
-
-    Sippet.send(
-      call.stack,
-      Message.put_header(busy, :retry_after, {:rand.uniform(11) - 1, "", %{}})
-    )
-
-    {:noreply, call}
-  end
-
-  defp take(:invite, invite, _key, call) do
-    accept(invite, call.stack)
-    {:noreply, call}
-  end
-
-  defp take(_other, request, _key, call) do
-    reply(call.stack, request, 200)
-    {:noreply, call}
-  end
-
-  defp accept(invite, stack) do
+  defp accept(invite, %{stack: stack} = call) do
     response =
       invite
       |> Message.to_response(200)
       |> put_contact(stack)
+      |> Core.put_capabilities()
       |> Message.put_header(:content_type, {{"application", "sdp"}, %{}})
 
     response = %{response | body: @sdp}
     Sippet.send(stack, response)
     # RFC3261§13.3.1.4 - the 2xx is repeated until the ACK comes
     Sippet.retransmit_2xx(stack, response)
+    %{call | dialog: Dialog.respond(call.dialog, response)}
   end
 
-  defp reply(stack, request, status), do: Sippet.send(stack, Message.to_response(request, status))
+  defp reply(%{stack: stack}, request, status),
+    do: Sippet.send(stack, Message.to_response(request, status))
 
   defp put_contact(response, stack) do
     {_name, uri, _params} = response.headers.to
-    {:ok, {ip, port}} = UDP.sockname(stack)
-    contact = %URI{scheme: "sip", userinfo: uri.userinfo, host: text(ip), port: port}
-    Message.put_header(response, :contact, [{"", contact, %{}}])
+    Message.put_header(response, :contact, [{"", Sippet.own_uri(stack, uri.userinfo), %{}}])
   end
-
-  defp text(ip), do: ip |> :inet.ntoa() |> List.to_string()
 end

@@ -90,7 +90,7 @@ defmodule Sippet do
 
   use Supervisor
 
-  alias Sippet.{Dialog, LocalHosts, Message, Options, Overload, Resolver, Stack}
+  alias Sippet.{Dialog, Flow, LocalHosts, Message, Options, Overload, Resolver, Stack}
   alias Sippet.{Telemetry, Transactions, Transport, URI}
   alias Sippet.Router.{Inbound, Outbound}
   alias Sippet.Message.{RequestLine, StatusLine, Validator}
@@ -261,7 +261,9 @@ defmodule Sippet do
     * a request that has no final response is answered 500;
     * an INVITE that was sent is cancelled, not before its first provisional response (RFC 3261 §9.1). A 2xx that was faster
       is acknowledged, and its dialog ended by a BYE;
-    * of an INVITE that has its 2xx, the core gets the error `:no_ack`.
+    * of an INVITE that has its 2xx, the core gets the error `:no_ack`;
+    * a call whose dialog it owned is ended by a BYE, unless a BYE was sent or answered before. For that the stack needs
+      the `Sippet.Dialog` itself, and not only its ID.
 
   `terminate/2` tells the owner of what it has ended by the error `:terminated`.
 
@@ -269,11 +271,28 @@ defmodule Sippet do
   """
   @spec controlling_process(sippet, key | Dialog.t() | Dialog.id(), pid) ::
           :ok | {:error, :no_transaction}
-  def controlling_process(sippet, %Dialog{} = dialog, pid),
-    do: controlling_process(sippet, Dialog.id(dialog), pid)
-
   def controlling_process(sippet, key, pid) when is_pid(pid),
     do: Transactions.own(Stack.fetch!(sippet), key, pid)
+
+  @doc """
+  Cancels an INVITE that you sent, by its key (RFC 3261 §9.1).
+
+      request = Sippet.Message.complete(invite)
+      :ok = Sippet.send(stack, request)
+      :ok = Sippet.cancel(stack, Sippet.Transactions.Client.Key.new(request))
+
+  The stack sends the CANCEL at once if a provisional response has come, and otherwise with the first one. It
+  sends none if the INVITE gets its final response before. It takes the response to the CANCEL. You get
+  the final response to the INVITE: a 487, or a 2xx that was faster, or the error `:timeout`. If the
+  INVITE waits for the address of a name, it is not sent, and you get the error `:cancelled`.
+
+  Returns `{:error, :no_transaction}` if there is no INVITE of this key. Raises
+  `FunctionClauseError` for the key of any other request: only an INVITE can be cancelled.
+  """
+  @spec cancel(sippet, Client.Key.t()) :: :ok | {:error, :no_transaction}
+  def cancel(sippet, %Client.Key{method: :invite} = key) do
+    with :error <- Transactions.cancel(Stack.fetch!(sippet), key), do: {:error, :no_transaction}
+  end
 
   @doc """
   Whether a CANCEL has come for the INVITE of this key, before it had a final response (RFC 3261 §9.2). `false` where there is
@@ -427,6 +446,39 @@ defmodule Sippet do
   """
   @spec own?(sippet, URI.t() | Sippet.Proxy.host()) :: boolean
   def own?(sippet, host), do: LocalHosts.member?(host, own_hosts(sippet))
+
+  @doc """
+  Returns a SIP URI by which others reach the stack, for a Contact or a Record-Route.
+
+      contact = [{"", Sippet.own_uri(stack, "alice"), %{}}]
+      record_route = %{Sippet.own_uri(stack) | parameters: ";lr"}
+
+  Its host and port are those that the stack writes into a Via: of the transport of `flow`, as the `source`
+  of a request, or else of the first transport that has an address. A protocol other than UDP is written as the
+  parameter `transport`. Raises `ArgumentError` if no transport has an address.
+  """
+  @spec own_uri(sippet, user :: String.t() | nil, Flow.t() | nil) :: URI.t()
+  def own_uri(sippet, user \\ nil, flow \\ nil) do
+    stack = Stack.fetch!(sippet)
+
+    case (flow && Stack.transport_of(stack, flow)) ||
+           Enum.find(Stack.transports(stack), & &1.sent_by) do
+      %Transport{sent_by: {host, port}, protocol: protocol} ->
+        %URI{
+          scheme: "sip",
+          userinfo: user,
+          host: host,
+          port: port,
+          parameters: transport(protocol)
+        }
+
+      _none ->
+        raise ArgumentError, "no transport of #{inspect(sippet)} has registered an address"
+    end
+  end
+
+  defp transport(:udp), do: nil
+  defp transport(protocol), do: ";transport=" <> String.downcase(to_string(protocol))
 
   @doc """
   Registers the core of a stack, in place of the one before.

@@ -246,7 +246,8 @@ defmodule Sippet.Message do
       iex> {to_string(uri), request.headers.cseq, request.headers.max_forwards}
       {"sip:bob@biloxi.com", {1, :message}, 70}
 
-  The function changes nothing that is there. Only you can write From: a request without From stays
+  The function changes nothing that is there. A CANCEL gets Max-Forwards alone: the rest is that of its INVITE
+  (`to_cancel/1`). Only you can write From: a request without From stays
   without. If the request has several Vias, somebody else made it, and only its topmost Via and
   Max-Forwards are completed. A request with an empty host in its Via can't be printed yet.
   """
@@ -274,8 +275,9 @@ defmodule Sippet.Message do
   Makes the CANCEL of a request that was sent.
 
   Request-URI, Call-ID, From, To, the number of CSeq and Route are those of the request, as is its topmost Via, so that the
-  CANCEL goes the same way and finds the same transaction (RFC 3261 §9.1). It may be sent after the first provisional
-  response has come, and makes sense for an INVITE only.
+  CANCEL goes the same way and finds the same transaction (RFC 3261 §9.1). The request must have the Via
+  that it was sent with: `complete/1` it before you send it. A CANCEL may be sent after the first provisional
+  response has come, and makes sense for an INVITE only. `Sippet.cancel/2` does all that.
 
       iex> invite =
       ...>   Sippet.Message.build_request(:invite, "sip:bob@biloxi.com")
@@ -395,6 +397,21 @@ defmodule Sippet.Message do
   @spec put_header(t, header, value) :: t
   def put_header(%__MODULE__{} = message, header, value),
     do: with_headers(message, HeaderMap.put(message.headers, header, value))
+
+  @doc """
+  Puts each of these headers, a map or a keyword list, in place of the header of that name.
+
+      iex> message = Sippet.Message.put_headers(%Sippet.Message{}, subject: "lunch", expires: 60)
+      iex> message.headers
+      %{subject: "lunch", expires: 60}
+
+  """
+  @spec put_headers(t, %{header => value} | [{header, value}]) :: t
+  def put_headers(%__MODULE__{} = message, headers) do
+    Enum.reduce(headers, message, fn {header, value}, message ->
+      put_header(message, header, value)
+    end)
+  end
 
   @doc """
   Puts `value` under the header unless the message has it.

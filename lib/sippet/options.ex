@@ -10,6 +10,7 @@ defmodule Sippet.Options do
            | :positive
            | :limit
            | :port
+           | :headers
            | {:options, schema}
            | {:custom, (term -> boolean), String.t()}
   @type schema :: [
@@ -83,6 +84,10 @@ defmodule Sippet.Options do
   defp member?(:positive, value), do: is_integer(value) and value > 0
   defp member?(:limit, value), do: value == :infinity or member?(:positive, value)
   defp member?(:port, value), do: value in 0..65_535
+
+  defp member?(:headers, value),
+    do: is_map(value) or (is_list(value) and Enum.all?(value, &pair?/1))
+
   defp member?({:custom, member?, _text}, value), do: member?.(value)
 
   @doc """
@@ -95,6 +100,9 @@ defmodule Sippet.Options do
     end)
   end
 
+  defp pair?({header, _value}), do: is_atom(header) or is_binary(header)
+  defp pair?(_other), do: false
+
   defp describe(:atom), do: "an atom"
   defp describe(:module), do: "a module that can be loaded"
   defp describe({:module, _functions, text}), do: "a module that can be loaded, with #{text}"
@@ -103,6 +111,7 @@ defmodule Sippet.Options do
   defp describe(:limit), do: "a positive integer or :infinity"
   defp describe(:port), do: "an integer in 0..65535"
   defp describe({:options, _schema}), do: "a keyword list"
+  defp describe(:headers), do: "a map or a keyword list of headers"
   defp describe({:custom, _member?, text}), do: text
 
   @doc """

@@ -161,4 +161,31 @@ defmodule Sippet.Router do
 
     :ok
   end
+
+  # Milliseconds that a transport which ends waits for what the stack still sends.
+  @flush 1_000
+
+  @doc """
+  Waits until the stack has sent the messages that it was told to send before, for up to `timeout`
+  milliseconds.
+
+  A transport calls it before it closes its socket because its supervisor ends it. In this way the BYEs
+  of an application that stops leave the machine. Always returns `:ok`.
+  """
+  @spec flush(atom, timeout) :: :ok
+  def flush(sippet, timeout \\ @flush) do
+    with %Stack{transactions: %{}} = stack <- Stack.find(sippet) do
+      {pid, ref} = spawn_monitor(fn -> Transactions.settle(stack) end)
+
+      receive do
+        {:DOWN, ^ref, :process, ^pid, _reason} -> :ok
+      after
+        timeout ->
+          Process.demonitor(ref, [:flush])
+          Process.exit(pid, :kill)
+      end
+    end
+
+    :ok
+  end
 end

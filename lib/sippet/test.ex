@@ -155,7 +155,7 @@ defmodule Sippet.Test do
   def request(method, uri, options \\ []) do
     %{headers: headers, body: body} =
       Options.validate!(options,
-        headers: [type: {:custom, &headers?/1, "headers"}, default: []],
+        headers: [type: :headers, default: []],
         body: [type: {:custom, &is_binary/1, "text"}, default: nil]
       )
 
@@ -163,29 +163,20 @@ defmodule Sippet.Test do
     {_protocol, address, port} = @remote
     host = Address.to_text(address)
 
-    defaults = %{
-      via: [{{2, 0}, :udp, {host, port}, %{"branch" => Message.create_branch()}}],
-      from: {"", URI.parse!("sip:alice@#{host}"), %{"tag" => Message.create_tag()}},
-      to: {"", %{request.start_line.request_uri | parameters: nil, headers: nil}, %{}},
-      call_id: Message.create_call_id(),
-      cseq: {1, request.start_line.method},
-      max_forwards: 70
+    headers_of_all = %{
+      via: [{{2, 0}, :udp, {host, port}, %{}}],
+      from: {"", URI.parse!("sip:alice@#{host}"), %{}},
+      to: {"", %{request.start_line.request_uri | parameters: nil, headers: nil}, %{}}
     }
 
     contact = if method in [:invite, :subscribe], do: %{contact: [contact(host, port)]}, else: %{}
 
-    request = %{request | headers: Map.merge(defaults, contact), body: body}
-
-    Enum.reduce(headers, request, fn {name, value}, request ->
-      Message.put_header(request, name, value)
-    end)
+    %{request | headers: Map.merge(headers_of_all, contact), body: body}
+    |> Message.put_headers(headers)
+    |> Message.complete()
   end
 
   defp contact(host, port), do: {"", URI.parse!("sip:alice@#{host}:#{port}"), %{}}
-
-  defp headers?(headers), do: is_map(headers) or Keyword.keyword?(headers) or pairs?(headers)
-
-  defp pairs?(headers), do: is_list(headers) and Enum.all?(headers, &match?({_name, _value}, &1))
 
   @doc """
   The ACK of the far end for a final response to its INVITE: with the INVITE's branch (RFC 3261 §17.1.1.3), or, for a
@@ -195,7 +186,7 @@ defmodule Sippet.Test do
   def ack(%Message{} = invite, %Message{start_line: %StatusLine{status_code: status}} = response)
       when status in 200..299 do
     [{version, protocol, sent_by, params} | _] = invite.headers.via
-    via = {version, protocol, sent_by, %{params | "branch" => Message.create_branch()}}
+    via = {version, protocol, sent_by, Map.put(params, "branch", Message.create_branch())}
 
     case Dialog.uac(invite, response) do
       {:ok, dialog} ->

@@ -7,7 +7,7 @@ defmodule Sippet.Transactions do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Dialog, Message, Overload, Resolver, Stack, Transport}
+  alias Sippet.{Dialog, Message, Names, Overload, Resolver, Stack, Transport}
   alias Sippet.Message.{RequestLine, StatusLine, Tag, Via}
   alias Sippet.Stack.Events
 
@@ -34,6 +34,8 @@ defmodule Sippet.Transactions do
   alias Sippet.Transport.{Delivery, Outgoing}
 
   @type key :: Client.Key.t() | Server.Key.t()
+
+  @other_methods Enum.map(Names.methods(), &Names.method/1) -- [:invite, :ack, :cancel]
 
   # RFC3261§12.1, RFC6665§4.1.2.4 - what is answered with 2xx makes a dialog
   @dialogs [:invite, :subscribe]
@@ -97,6 +99,7 @@ defmodule Sippet.Transactions do
       )
 
     with :ok <- insert(stack, row) do
+      Owners.sent(stack, request)
       begin(stack, row, nil)
       cancelled(stack, key)
     end
@@ -147,6 +150,20 @@ defmodule Sippet.Transactions do
   end
 
   defp cancelled(_stack, _key), do: :ok
+
+  @doc """
+  Has a client's INVITE cancelled as soon as that can be; `:error` where there is none of this key.
+  """
+  @spec cancel(Stack.t(), Client.Key.t()) :: :ok | :error
+  def cancel(stack, %Client.Key{method: :invite} = key), do: post(stack, key, :cancel)
+
+  @doc """
+  Whether a request of any method but INVITE, ACK and CANCEL has this branch and sent-by (RFC 3261 §9.2).
+  """
+  @spec other_request?(Stack.t(), Server.Key.t()) :: boolean
+  def other_request?(stack, %Server.Key{} = key) do
+    Enum.any?(@other_methods, fn method -> alive?(stack, %{key | method: method}) end)
+  end
 
   @doc """
   Where the INVITE of a CANCEL went, and by which transport; nothing where there is none in progress.
@@ -293,10 +310,13 @@ defmodule Sippet.Transactions do
     %{status_code: status} = line
     taken = arrived(stack, numbered(stack, key), {:response, status, response})
 
-    if taken == :ok and status in 200..299 and key.method in @dialogs,
-      do: note_dialog(stack, response.headers)
-
+    if taken == :ok and status in 200..299, do: note_accepted(stack, key.method, response.headers)
     taken
+  end
+
+  defp note_accepted(stack, method, headers) do
+    Owners.accepted(stack, :theirs, headers)
+    if method in @dialogs, do: note_dialog(stack, headers)
   end
 
   # The same branch may come with any Call-ID, without end.
@@ -363,6 +383,7 @@ defmodule Sippet.Transactions do
       )
       when status in 200..299 do
     Overload.note_source(stack.overload, Via.address(via))
+    Owners.accepted(stack, :ours, headers)
     if method in @dialogs, do: note_dialog(stack, headers)
     :ok
   end
@@ -599,9 +620,14 @@ defmodule Sippet.Transactions do
   ## Owners
 
   @doc """
-  Has a process get the events of a transaction, or with `nil` the core; or the requests within a dialog, given by its ID.
+  Has a process get the events of a transaction, or with `nil` the core; or the requests within a dialog, given by its ID or
+  as a whole.
   """
-  @spec own(Stack.t(), key | Dialog.id(), pid | nil) :: :ok | {:error, :no_transaction}
+  @spec own(Stack.t(), key | Dialog.t() | Dialog.id(), pid | nil) ::
+          :ok | {:error, :no_transaction}
+  def own(stack, %Dialog{call_id: call_id} = dialog, pid),
+    do: ask(stack, Workers.of_call(stack, call_id), {:own_dialog, dialog, pid})
+
   def own(stack, {call_id, _local_tag, _remote_tag} = dialog, pid),
     do: ask(stack, Workers.of_call(stack, call_id), {:own_dialog, dialog, pid})
 

@@ -33,6 +33,9 @@ defmodule Sippet.UAS do
 
   alias Sippet.{Message, Options}
 
+  # The requests of which a dialog may be made: RFC3261§12.1, RFC6665§4.1, RFC3515§2.4.4.
+  @dialog_forming [:invite, :subscribe, :refer, :notify]
+
   @doc """
   Checks method (§8.2.1), Record-Route, Require (§8.2.2.3) and body (§8.2.3), and gives the
   response that refuses the request.
@@ -75,11 +78,12 @@ defmodule Sippet.UAS do
   defp name(method) when is_atom(method), do: method |> Atom.to_string() |> String.upcase()
   defp name(method), do: method
 
-  defp record_route(%Message{start_line: %{method: method}}) when method in [:ack, :cancel],
-    do: :ok
+  # RFC3261§12.1.1 - the route of a dialog is made of it, by either end; §10.3 - a registrar ignores it
+  defp record_route(%Message{start_line: %{method: method}} = request)
+       when method in @dialog_forming,
+       do: well_formed(request, ["Record-Route"])
 
-  # RFC3261§12.1.1 - the route of a dialog is made of it, by either end
-  defp record_route(request), do: well_formed(request, ["Record-Route"])
+  defp record_route(_request), do: :ok
 
   @doc false
   # Whether none of the headers is text, which is what the parser makes of a malformed one; else

@@ -240,7 +240,7 @@ defmodule Examples.ForkingProxyTest do
       {:ok, dialog} = Dialog.uac(invite, ok)
       send_request(alice, Dialog.build_ack(dialog, ok))
       refute Message.has_header?(assert_came(one, :ack), :route)
-      {bye, _dialog} = Dialog.build_request(dialog, :bye)
+      {bye, _dialog} = Dialog.next_request(dialog, :bye)
       send_request(alice, bye)
       bye = assert_came(one, :bye)
       assert length(bye.headers.via) == 2

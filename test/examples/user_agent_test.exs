@@ -105,7 +105,7 @@ defmodule Examples.UserAgentTest do
       {_stack, address} = start_example(UserAgent, ring: 0)
       {alice, _address} = start_stack(ScriptedUserAgent)
       {dialog, _ok} = established(alice, address)
-      {options, _dialog} = Dialog.build_request(dialog, :options)
+      {options, _dialog} = Dialog.next_request(dialog, :options)
       send_request(alice, put_in(options.headers.cseq, {0, :options}))
       assert_came(alice, {500, :options})
       send_request(alice, options)
@@ -118,12 +118,13 @@ defmodule Examples.UserAgentTest do
       invite = send_request(alice, ScriptedUserAgent.request(alice, :invite, uri("bob", address)))
       {:ok, early} = Dialog.uac(invite, assert_came(alice, {180, :invite}))
 
-      {reinvite, early} = Dialog.build_request(early, :invite)
+      # A caller that does not wait for its first INVITE.
+      {reinvite, early} = Dialog.next_request(%{early | pending: nil}, :invite)
       send_request(alice, reinvite)
       assert {seconds, "", %{}} = assert_came(alice, {500, :invite}).headers.retry_after
       assert seconds in 0..10
 
-      {bye, _early} = Dialog.build_request(early, :bye)
+      {bye, _early} = Dialog.next_request(early, :bye)
       send_request(alice, bye)
       assert_came(alice, {200, :bye})
       assert_came(alice, {487, :invite})
@@ -149,6 +150,32 @@ defmodule Examples.UserAgentTest do
       bye = assert_came(alice, :bye)
       assert Dialog.id(bye) == Dialog.id(ok)
       assert_no_calls(stack)
+    end
+  end
+
+  describe "RFC3261§15 where a process ends, its calls end" do
+    defp calls(n) do
+      {stack, address} = start_example(UserAgent, ring: 0)
+      {alice, _address} = start_stack(ScriptedUserAgent)
+      for _ <- 1..n, do: established(alice, address)
+      {stack, alice}
+    end
+
+    test "of a call that is killed, the caller gets a BYE" do
+      {stack, alice} = calls(1)
+
+      [{_, pid, _, _}] =
+        stack |> UserAgent.Call.supervisor() |> DynamicSupervisor.which_children()
+
+      Process.exit(pid, :kill)
+      assert_came(alice, :bye)
+    end
+
+    test "of an application that stops, all callers get one" do
+      {stack, alice} = calls(50)
+      :ok = stop_supervised(stack)
+      for _ <- 1..50, do: assert_came(alice, :bye)
+      refute_received {^alice, {:request, :bye, _request, _key}}
     end
   end
 end

@@ -39,7 +39,60 @@ defmodule Sippet.RFC3261.Section9Test do
     end
   end
 
+  describe "RFC3261§9.1 constructing a CANCEL" do
+    defp cancelled(headers) do
+      invite = request(:invite, [cseq: {314_159, :invite}] ++ headers)
+      {invite, Message.to_cancel(invite)}
+    end
+
+    test "takes Request-URI, Call-ID, To, From and the number of CSeq from the INVITE" do
+      to = {"Bob", Sippet.URI.parse!("sip:bob@biloxi.com"), %{"tag" => "b"}}
+      {invite, cancel} = cancelled(to: to)
+      assert cancel.start_line.request_uri == invite.start_line.request_uri
+
+      for name <- [:call_id, :to, :from],
+          do: assert(cancel.headers[name] == invite.headers[name])
+
+      assert cancel.headers.cseq == {314_159, :cancel}
+      assert cancel.start_line.method == :cancel
+    end
+
+    test "takes the topmost Via alone" do
+      [top, below] = [via(%{"branch" => "z9hG4bKtop"}), via(%{"branch" => "z9hG4bKbelow"})]
+      {_invite, cancel} = cancelled(via: [top, below])
+      assert cancel.headers.via == [top]
+    end
+
+    test "takes the Route" do
+      route = for uri <- ["sip:p1;lr", "sip:p2;lr"], do: {"", Sippet.URI.parse!(uri), %{}}
+      {_invite, cancel} = cancelled(route: route)
+      assert cancel.headers.route == route
+    end
+
+    test "takes neither Require nor Proxy-Require" do
+      {_invite, cancel} = cancelled(require: ["100rel"], proxy_require: ["sec-agree"])
+      refute Message.has_header?(cancel, "Require")
+      refute Message.has_header?(cancel, "Proxy-Require")
+    end
+  end
+
   describe "RFC3261§9.1 a client's CANCEL" do
+    test "ends its INVITE 64*T1 later, where no final response comes" do
+      stack = start_stack(:still)
+      invite = request(:invite)
+      key = start_client(stack, invite)
+      come(stack, invite, 180)
+      cancel = Message.to_cancel(invite)
+      start_client(stack, cancel)
+      come(stack, cancel, 200)
+      advance(stack, 31_999)
+      assert state(stack, key) == :proceeding
+      refute_received {:receive_error, _reason, ^key}
+      advance(stack, 1)
+      assert_soon({:receive_error, :timeout, ^key})
+      assert await_end(stack, key) == :timeout
+    end
+
     defmodule Silent do
       use Sippet.Core
       def receive_response(_response, _key), do: :ok

@@ -432,6 +432,212 @@ defmodule Sippet.OwnersTest do
     end
   end
 
+  describe "RFC3261§15 the end of who owns a dialog" do
+    @describetag stack: [t1: 5_000]
+
+    # The called side's dialog: the owner has sent the response.
+    defp owned_call(stack, status, how \\ & &1) do
+      {invite, key} = invite(stack)
+      response = Message.to_response(invite, status)
+      {:ok, dialog} = Dialog.uas(invite, response)
+      pid = owner(stack, [key, how.(dialog)])
+      :ok = Sippet.send(stack, response)
+      assert_sent(status)
+      {pid, invite, dialog}
+    end
+
+    defp refute_sent(method) do
+      refute_receive {:sent, _destination, <<^method::binary-size(4), _rest::binary>>, _key}, 50
+    end
+
+    test "ends the call by a BYE, however that ended", %{stack: stack} do
+      for reason <- [:kill, :crashed, :normal] do
+        {pid, invite, dialog} = owned_call(stack, 200)
+        if reason == :normal, do: send(pid, :stop), else: Process.exit(pid, reason)
+        {bye, _destination} = assert_sent(:bye)
+        assert {bye.headers.call_id, bye.headers.cseq} == {invite.headers.call_id, {1, :bye}}
+        assert {bye.headers.from, bye.headers.to} == {dialog.local, dialog.remote}
+        # Nobody is told of its response.
+        deliver(stack, to_string(Message.to_response(bye, 200)))
+        refute_received {:receive_response, _response, _key}
+      end
+
+      assert Transactions.held(Stack.fetch!(stack)).endings == 0
+    end
+
+    test "ends the call that was early when the owner took it", %{stack: stack} do
+      {pid, invite, _dialog} = owned_call(stack, 180)
+      :ok = Sippet.send(stack, Message.to_response(invite, 200))
+      assert_sent(200)
+      Process.exit(pid, :kill)
+      assert_sent(:bye)
+    end
+
+    test "leaves an early dialog to its INVITE, which gets 500", %{stack: stack} do
+      {pid, _invite, _dialog} = owned_call(stack, 180)
+      Process.exit(pid, :kill)
+      assert_sent(500)
+      refute_sent("BYE ")
+    end
+
+    test "sends a number that was not used", %{stack: stack} do
+      {pid, _invite, dialog} = owned_call(stack, 200)
+      {info, dialog} = Dialog.next_request(dialog, :info)
+      :ok = Sippet.send(stack, info)
+      assert_sent(:info)
+      {info, _dialog} = Dialog.next_request(dialog, :info)
+      :ok = Sippet.send(stack, info)
+      assert_sent(:info)
+      Process.exit(pid, :kill)
+      assert {%{headers: %{cseq: {3, :bye}}}, _destination} = assert_sent(:bye)
+    end
+
+    test "sends nothing after a BYE, by either side", %{stack: stack} do
+      {pid, _invite, dialog} = owned_call(stack, 200)
+      {bye, _dialog} = Dialog.next_request(dialog, :bye)
+      :ok = Sippet.send(stack, bye)
+      assert_sent(:bye)
+      Process.exit(pid, :kill)
+      refute_sent("BYE ")
+
+      {pid, invite, dialog} = owned_call(stack, 200)
+      within = [{"Call-ID", invite.headers.call_id}, {"CSeq", "9 BYE"}]
+      to = {"To", "<sip:b@biloxi.com>;tag=#{dialog.local_tag}"}
+      deliver(stack, wire("BYE", [to | within]))
+      assert_receive {:owner, {:sippet, ^stack, _key, {:request, bye}}}
+      :ok = Sippet.send(stack, Message.to_response(bye, 200))
+      assert_sent(200)
+      Process.exit(pid, :kill)
+      refute_sent("BYE ")
+      assert Transactions.held(Stack.fetch!(stack)).endings == 0
+    end
+
+    test "ends the caller's call too, by its route", %{stack: stack} do
+      invite = own_request(:invite, "sip:b@192.0.2.4")
+      :ok = Sippet.send(stack, invite)
+      assert_sent(:invite)
+      route = for n <- [2, 1], do: {"", Sippet.URI.parse!("sip:192.0.2.2#{n};lr"), %{}}
+
+      response = fn status ->
+        Message.to_response(invite, status)
+        |> Message.put_header(:contact, [{"", Sippet.URI.parse!("sip:b@192.0.2.5"), %{}}])
+        |> Message.put_header(:record_route, route)
+      end
+
+      {:ok, early} = Dialog.uac(invite, response.(180))
+      pid = owner(stack, [early])
+      deliver(stack, to_string(response.(200)))
+      assert_receive {:receive_response, _ok, _key}
+      Process.exit(pid, :kill)
+      assert_receive {:sent, {{192, 0, 2, 21}, 5060}, "BYE " <> _octets, _key}
+    end
+
+    test "ends no subscription, and no dialog that the stack knows by its ID alone", %{
+      stack: stack
+    } do
+      {pid, _invite, _dialog} = owned_call(stack, 200, &Dialog.id/1)
+      Process.exit(pid, :kill)
+      refute_sent("BYE ")
+
+      {pid, _invite, _dialog} = owned_call(stack, 200, &%{&1 | method: :subscribe})
+      Process.exit(pid, :kill)
+      refute_sent("BYE ")
+    end
+
+    test "is the end of the last one who took it", %{stack: stack} do
+      {pid, _invite, dialog} = owned_call(stack, 200)
+      other = owner(stack, [dialog])
+      Process.exit(pid, :kill)
+      refute_sent("BYE ")
+      Process.exit(other, :kill)
+      assert_sent(:bye)
+    end
+
+    test "is known to a worker that has begun anew", %{stack: stack} do
+      {pid, _invite, dialog} = owned_call(stack, 200)
+      index = Transactions.Workers.of_call(Stack.fetch!(stack), dialog.call_id)
+      name = Transactions.Workers.name(Stack.fetch!(stack), index)
+      worker = Process.whereis(name)
+      Process.exit(worker, :kill)
+      wait_until(fn -> Process.whereis(name) not in [nil, worker] end)
+      Process.exit(pid, :kill)
+      assert_sent(:bye)
+    end
+  end
+
+  describe "RFC3261§9.1 cancel/2" do
+    @describetag stack: [t1: 5_000]
+
+    defp own_invite(stack) do
+      invite = own_request(:invite, "sip:b@192.0.2.4")
+      :ok = Sippet.send(stack, invite, owner: self())
+      assert_sent(:invite)
+      {invite, Client.Key.new(invite)}
+    end
+
+    test "waits for the first provisional response, and cancels once", %{stack: stack} do
+      {invite, key} = own_invite(stack)
+      assert Sippet.cancel(stack, key) == :ok
+      assert Sippet.cancel(stack, key) == :ok
+      refute_sent("CANC")
+      respond(stack, invite, 100)
+      {cancel, _destination} = assert_sent(:cancel)
+      assert hd(cancel.headers.via) == hd(invite.headers.via)
+      respond(stack, invite, 180)
+      refute_sent("CANC")
+      # The response to the CANCEL is the stack's.
+      deliver(stack, to_string(Message.to_response(cancel, 200)))
+      respond(stack, invite, 487)
+      assert_receive {:sippet, ^stack, ^key, {:response, %{start_line: %{status_code: 487}}}}
+      refute_received {:sippet, ^stack, _key, {:response, %{headers: %{cseq: {_, :cancel}}}}}
+    end
+
+    test "sends at once where it rings", %{stack: stack} do
+      {invite, key} = own_invite(stack)
+      respond(stack, invite, 180)
+      assert_receive {:sippet, ^stack, ^key, {:response, _ringing}}
+      assert Sippet.cancel(stack, key) == :ok
+      assert_sent(:cancel)
+    end
+
+    test "sends nothing where the final response is faster", %{stack: stack} do
+      for status <- [200, 486] do
+        {invite, key} = own_invite(stack)
+        assert Sippet.cancel(stack, key) == :ok
+        respond(stack, invite, status)
+
+        assert_receive {:sippet, ^stack, ^key,
+                        {:response, %{start_line: %{status_code: ^status}}}}
+
+        assert Sippet.cancel(stack, key) == :ok
+        refute_sent("CANC")
+      end
+    end
+
+    test "knows no other INVITE", %{stack: stack} do
+      assert Sippet.cancel(stack, Client.Key.new("z9hG4bKgone", :invite)) ==
+               {:error, :no_transaction}
+
+      assert_raise FunctionClauseError, fn ->
+        Sippet.cancel(stack, Client.Key.new("z9hG4bKgone", :bye))
+      end
+    end
+
+    test "holds for a worker that has begun anew", %{stack: stack} do
+      {invite, key} = own_invite(stack)
+      :ok = Sippet.cancel(stack, key)
+      index = Transactions.Workers.of_call(Stack.fetch!(stack), invite.headers.call_id)
+      name = Transactions.Workers.name(Stack.fetch!(stack), index)
+      # It has written down what it was told.
+      Transactions.settle(Stack.fetch!(stack))
+      worker = Process.whereis(name)
+      Process.exit(worker, :kill)
+      wait_until(fn -> Process.whereis(name) not in [nil, worker] end)
+      respond(stack, invite, 180)
+      assert_sent(:cancel)
+    end
+  end
+
   describe "what one process sends for one call" do
     @describetag stack: @unlimited
     test "leaves in that order: responses, ACKs, what is forwarded", %{stack: stack} do
@@ -477,5 +683,44 @@ defmodule Sippet.OwnersTest do
       respond(stack, invite, 486)
       assert_receive {:receive_response, %{start_line: %{status_code: 486}}, _key}, 2_000
     end
+  end
+
+  describe "RFC3261§13.2.2.4 an INVITE whose owner is gone" do
+    @describetag stack: [t1: 5_000]
+
+    test "has its 2xx acknowledged with its credentials", %{stack: stack} do
+      credentials = [
+        authorization: [{"Digest", %{"realm" => "biloxi.com"}}],
+        proxy_authorization: [{"Digest", %{"realm" => "atlanta.com"}}]
+      ]
+
+      invite = left_alone(stack, credentials)
+      accept(stack, invite, contact: [{"", Sippet.URI.parse!("sip:b@192.0.2.9"), %{}}])
+      {ack, _destination} = assert_sent(:ack)
+      for {name, value} <- credentials, do: assert(ack.headers[name] == value)
+      assert_sent(:bye)
+    end
+
+    test "has its 2xx acknowledged that has no Contact, and is ended", %{stack: stack} do
+      invite = left_alone(stack, [])
+      accept(stack, invite, [])
+      {ack, _destination} = assert_sent(:ack)
+      assert ack.start_line.request_uri == invite.start_line.request_uri
+      assert_sent(:bye)
+    end
+  end
+
+  # An INVITE whose owner has ended before there was any response.
+  defp left_alone(stack, headers) do
+    invite = Message.put_headers(own_request(:invite, "sip:b@192.0.2.9:5060"), headers)
+    {pid, ref} = spawn_monitor(fn -> :ok = Sippet.send(stack, invite, owner: self()) end)
+    assert_receive {:DOWN, ^ref, :process, ^pid, :normal}
+    assert_sent(:invite)
+    invite
+  end
+
+  defp accept(stack, invite, headers) do
+    response = invite |> Message.to_response(200) |> Message.put_headers(headers)
+    deliver(stack, Message.to_string(response), {:udp, {192, 0, 2, 9}, 5060})
   end
 end

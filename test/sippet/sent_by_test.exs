@@ -133,6 +133,31 @@ defmodule Sippet.SentByTest do
     assert Sippet.send(stack, own_request(:options, "sip:bob@192.0.2.4")) == :ok
   end
 
+  describe "own_uri/3" do
+    test "is how others reach the stack, and a transport of it", %{stack: stack} do
+      register(stack, :udp, false, address: {{127, 0, 0, 1}, 5070})
+      register(stack, :tcp, true, address: {{0, 0, 0, 0, 0, 0, 0, 1}, 5060})
+      assert to_string(Sippet.own_uri(stack)) == "sip:127.0.0.1:5070"
+      assert to_string(Sippet.own_uri(stack, "alice")) == "sip:alice@127.0.0.1:5070"
+
+      flow = %Sippet.Flow{
+        protocol: :tcp,
+        remote: {{0, 0, 0, 0, 0, 0, 0, 1}, 1},
+        local: {{0, 0, 0, 0, 0, 0, 0, 1}, 5060}
+      }
+
+      assert to_string(Sippet.own_uri(stack, "alice", flow)) == "sip:alice@[::1];transport=tcp"
+    end
+
+    test "wants a transport with an address", %{stack: stack} do
+      assert_raise ArgumentError, fn -> Sippet.own_uri(stack) end
+      register(stack, :udp, false, [])
+      assert_raise ArgumentError, fn -> Sippet.own_uri(stack) end
+      register(stack, :udp, false, address: {{127, 0, 0, 1}, 5060}, advertise: {"a.com", 5062})
+      assert to_string(Sippet.own_uri(stack)) == "sip:a.com:5062"
+    end
+  end
+
   describe "own?/2" do
     @describetag stack: [hosts: ["atlanta.com", {"192.0.2.9", 5099}]]
 

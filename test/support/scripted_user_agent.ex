@@ -31,12 +31,10 @@ defmodule Sippet.ScriptedUserAgent do
     request =
       method
       |> Message.build_request(uri)
-      |> Message.put_header(:from, {"", URI.parse!(from), %{"tag" => Message.create_tag()}})
+      |> Message.put_header(:from, {"", URI.parse!(from), %{}})
       |> Message.put_header(:to, {"", URI.parse!(to), %{}})
-      |> Message.put_header(:call_id, Message.create_call_id())
-      |> Message.put_header(:cseq, {1, method})
-      |> Message.put_header(:max_forwards, 70)
       |> Message.put_header(:contact, [contact(stack, URI.parse!(from).userinfo)])
+      |> Message.complete()
 
     case Keyword.get(options, :route, []) do
       [] ->
@@ -48,12 +46,11 @@ defmodule Sippet.ScriptedUserAgent do
   end
 
   @doc """
-  Sends a request with a Via of its own, and gives it as it was sent.
+  Sends a request with a Via of its own, and returns it with that. Its sent-by is the stack's to write.
   """
   @spec send_request(atom, Message.request()) :: Message.request()
   def send_request(stack, request) do
-    via = {{2, 0}, :udp, local(stack), %{"branch" => Message.create_branch()}}
-    request = Message.put_header(request, :via, [via])
+    request = request |> Message.delete_header(:via) |> Message.complete()
     :ok = Sippet.send(stack, request)
     request
   end

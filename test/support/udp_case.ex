@@ -67,6 +67,8 @@ defmodule Sippet.UDPCase do
     def receive_unreachable(stack, {:udp, ip, port}, reason, quoted),
       do: tell(stack, {:unreachable, {ip, port}, reason, quoted})
 
+    def flush(_stack), do: :ok
+
     def execute([:sippet, _, event], measurements, metadata),
       do: tell(metadata.stack, {event, measurements, metadata})
 

@@ -22,6 +22,10 @@ defmodule Sippet.Message.Completion do
   Puts what is missing. Of a request with several Vias, which is that of another, only the topmost is completed.
   """
   @spec complete(Message.request()) :: Message.request()
+  # RFC3261§9.1 - all of a CANCEL is its INVITE's
+  def complete(%Message{start_line: %RequestLine{method: :cancel}, headers: headers} = cancel),
+    do: %{cancel | headers: put_new(headers, :max_forwards, fn -> @max_forwards end)}
+
   def complete(%Message{start_line: %RequestLine{} = line, headers: headers} = request) do
     headers = headers |> put_new(:max_forwards, fn -> @max_forwards end) |> put_via()
 

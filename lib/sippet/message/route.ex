@@ -79,8 +79,14 @@ defmodule Sippet.Message.Route do
   Whether a URI is that of a loose router (RFC 3261 §19.1.1).
   """
   @spec loose?(URI.t()) :: boolean
-  def loose?(%URI{parameters: parameters}),
-    do: parameters |> parameters() |> Map.has_key?("lr")
+  def loose?(uri), do: parameter?(uri, "lr")
+
+  @doc """
+  Whether a URI has the parameter of this name, given in lower case.
+  """
+  @spec parameter?(URI.t(), String.t()) :: boolean
+  def parameter?(%URI{parameters: parameters}, name),
+    do: parameters |> parameters() |> Map.has_key?(name)
 
   # RFC3261§19.1.4 - parameter names are compared in any letter case
   defp parameters(nil), do: %{}

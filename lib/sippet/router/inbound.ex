@@ -232,9 +232,17 @@ defmodule Sippet.Router.Inbound do
 
   # RFC3261§9.2 - a CANCEL that matches no transaction is answered 481. One that does is what ends it, whatever the load.
   defp new(stack, %Message{start_line: %{method: :cancel}} = cancel, {id, _number} = key, arrival) do
-    if Transactions.alive?(stack, Server.Key.invite(id)),
-      do: start(stack, cancel, key, source(stack, arrival), nil, arrival),
-      else: refuse(stack, 481, nil, arrival)
+    cond do
+      Transactions.alive?(stack, Server.Key.invite(id)) ->
+        start(stack, cancel, key, source(stack, arrival), nil, arrival)
+
+      # It has no effect on any other request.
+      Transactions.other_request?(stack, id) ->
+        refuse(stack, 200, nil, arrival)
+
+      true ->
+        refuse(stack, 481, nil, arrival)
+    end
   end
 
   defp new(stack, request, key, arrival) do

@@ -4,7 +4,7 @@ defmodule Sippet.Router.Outbound do
 
   alias Sippet.Core.CallbackRunner
   alias Sippet.{Dialog, Message}
-  alias Sippet.Message.{RequestLine, Via}
+  alias Sippet.Message.{RequestLine, Route, Via}
   alias Sippet.Router.{Arrival, NextHop}
   alias Sippet.{Stack, Transactions, Transport}
   alias Sippet.Transactions.{Location, Owners}
@@ -55,7 +55,7 @@ defmodule Sippet.Router.Outbound do
   end
 
   @doc """
-  Does for a client's INVITE what its owner can't do any more: cancels it, or acknowledges its 2xx and ends the dialog.
+  Does what an owner can't do any more: cancels its INVITE, acknowledges the 2xx and ends that dialog, or ends a call.
   """
   @spec unattended(Stack.t(), Owners.task()) :: :ok | {:error, term}
   def unattended(stack, {:cancel, row, invite}) do
@@ -65,22 +65,33 @@ defmodule Sippet.Router.Outbound do
   end
 
   # RFC3261§13.2.2.4, §15
-  def unattended(stack, {:hang_up, _row, response}) do
-    invite = %Message{start_line: RequestLine.new(:invite, "sip:none"), headers: response.headers}
-
-    with {:ok, dialog} <- Dialog.uac(invite, response) do
-      {bye, _dialog} = Dialog.build_request(dialog, :bye)
-      send_request(stack, with_via(Dialog.build_ack(dialog, response), response))
-      send_request(stack, with_via(bye, response), :nobody)
-    end
+  def unattended(stack, {:hang_up, invite, response}) do
+    {ack, bye} = Dialog.hang_up(invite(invite, response), response)
+    send_request(stack, with_via(ack, response))
+    send_request(stack, with_via(bye, response), :nobody)
   end
+
+  # RFC3261§15.1.1
+  def unattended(stack, {:end_dialog, dialog}) do
+    {bye, _dialog} = Dialog.next_request(dialog, :bye)
+    send_request(stack, bye, :nobody)
+  end
+
+  defp invite(nil, %Message{headers: headers}) do
+    {_name, uri, _params} = headers.to
+
+    %Message{
+      start_line: RequestLine.new(:invite, Route.request_uri(uri)),
+      headers: Map.delete(headers, :to)
+    }
+  end
+
+  defp invite(octets, _response), do: Message.parse!(octets)
 
   # It goes by the way of its INVITE, and has a branch of its own.
   defp with_via(request, %Message{headers: %{via: [{version, protocol, sent_by, params} | _]}}) do
-    params =
-      params |> Map.drop(["received", "rport"]) |> Map.put("branch", Message.create_branch())
-
-    Message.put_header(request, :via, [{version, protocol, sent_by, params}])
+    params = Map.drop(params, ["received", "rport", "branch"])
+    Message.complete(Message.put_header(request, :via, [{version, protocol, sent_by, params}]))
   end
 
   @doc """

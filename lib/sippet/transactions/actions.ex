@@ -215,6 +215,16 @@ defmodule Sippet.Transactions.Actions do
     :ok
   end
 
+  # RFC3261§9.1 - of an INVITE that waits for the address of a name nothing was sent
+  def handle(stack, row(state: {:locating, _ends_at}) = row, :cancel),
+    do: handle(stack, row, :cancelled)
+
+  def handle(stack, row, :cancel) do
+    settle(stack, row, Owners.cancel(row))
+  catch
+    kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
+  end
+
   # Where the core has answered meanwhile, its hint is on its way, and finds nothing to do.
   def handle(stack, row(answer: answer) = row, event) do
     step(stack, row, row(row, answer: nil), [event | List.wrap(answer)])
@@ -286,7 +296,8 @@ defmodule Sippet.Transactions.Actions do
         throw({:terminated, row, reason})
 
       {state, actions} ->
-        carry_all(stack, row(row, state: state), actions, name)
+        row = Owners.cancel_wanted(row(row, state: state), event)
+        carry_all(stack, row, actions, name)
     end
   end
 
@@ -427,6 +438,12 @@ defmodule Sippet.Transactions.Actions do
   end
 
   defp carry(_stack, row, :abandon, _name), do: {row, []}
+
+  # Another 2xx may come, and its ACK has what the INVITE had.
+  defp carry(stack, row(owner: :nobody, id: {_branch, _method}) = row, :finished, _name) do
+    Rows.finish(stack)
+    {row, []}
+  end
 
   defp carry(stack, row, :finished, _name) do
     Rows.finish(stack)
@@ -708,13 +725,18 @@ defmodule Sippet.Transactions.Actions do
 
   def orphaned(stack, row(answer: answer, state: state) = before, reason) do
     core? = Rows.finished_state?(state) and (server?(before) or well?(reason))
-    row = Owners.cancel(row(before, owner: if(core?, do: nil, else: :nobody)))
+    row = if core?, do: row(before, owner: nil), else: leave(before)
 
     if answer == nil and unanswered?(row),
       do: carry_on(stack, before, row, [{:make, 500}]),
       else: settle(stack, before, row)
   catch
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
+  end
+
+  defp leave(row) do
+    row = row(row, owner: :nobody)
+    if server?(row), do: row, else: Owners.cancel(row(row, octets: octets(row(row, :state))))
   end
 
   defp well?({:shutdown, _term}), do: true

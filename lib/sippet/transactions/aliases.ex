@@ -8,13 +8,14 @@ defmodule Sippet.Transactions.Aliases do
   alias Sippet.{Message, Stack}
   alias Sippet.Transactions.{Key, Rows, Server}
 
-  @enforce_keys [:names, :merges, :dialogs]
+  @enforce_keys [:names, :merges, :dialogs, :endings]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
           names: :ets.tid(),
           merges: :ets.tid(),
-          dialogs: :ets.tid()
+          dialogs: :ets.tid(),
+          endings: :ets.tid()
         }
 
   @doc """
@@ -27,7 +28,8 @@ defmodule Sippet.Transactions.Aliases do
     %__MODULE__{
       names: :ets.new(__MODULE__, [:set | shared]),
       merges: :ets.new(__MODULE__, [:set | shared]),
-      dialogs: :ets.new(__MODULE__, [:set | shared])
+      dialogs: :ets.new(__MODULE__, [:set | shared]),
+      endings: :ets.new(__MODULE__, [:set | shared])
     }
   end
 
@@ -97,6 +99,39 @@ defmodule Sippet.Transactions.Aliases do
   @spec forget_dialog(Stack.t(), Rows.hash()) :: true
   def forget_dialog(%Stack{transactions: %{aliases: tables}}, hash),
     do: :ets.delete(tables.dialogs, hash)
+
+  @doc """
+  Keeps how a dialog is ended when its owner has ended: the dialog as octets, whether it is confirmed, and the CSeq number
+  used last.
+  """
+  @spec put_ending(Stack.t(), Rows.hash(), {binary, boolean, non_neg_integer}) :: true
+  def put_ending(%Stack{transactions: %{aliases: tables}}, hash, {dialog, confirmed?, number}),
+    do: :ets.insert(tables.endings, {hash, dialog, confirmed?, number})
+
+  @doc """
+  Takes away how a dialog is ended, and returns it.
+  """
+  @spec take_ending(Stack.t(), Rows.hash()) :: {binary, boolean, non_neg_integer} | nil
+  def take_ending(%Stack{transactions: %{aliases: tables}}, hash) do
+    case :ets.take(tables.endings, hash) do
+      [{_hash, dialog, confirmed?, number}] -> {dialog, confirmed?, number}
+      [] -> nil
+    end
+  end
+
+  @doc """
+  Notes that a dialog is confirmed, if it is kept how it ends.
+  """
+  @spec confirm(Stack.t(), Rows.hash()) :: boolean
+  def confirm(%Stack{transactions: %{aliases: tables}}, hash),
+    do: :ets.update_element(tables.endings, hash, {3, true})
+
+  @doc """
+  Notes the CSeq number that a dialog has used last, if it is kept how it ends.
+  """
+  @spec used(Stack.t(), Rows.hash(), non_neg_integer) :: boolean
+  def used(%Stack{transactions: %{aliases: tables}}, hash, number),
+    do: :ets.update_element(tables.endings, hash, {4, number})
 
   @spec dialog_owner(Stack.t(), Rows.hash()) :: pid | nil
   def dialog_owner(%Stack{transactions: %{aliases: tables}}, hash) do
@@ -168,7 +203,7 @@ defmodule Sippet.Transactions.Aliases do
   """
   @spec sizes(t) :: %{atom => non_neg_integer}
   def sizes(%__MODULE__{} = tables) do
-    for name <- [:names, :merges, :dialogs],
+    for name <- [:names, :merges, :dialogs, :endings],
         into: %{},
         do: {name, :ets.info(Map.fetch!(tables, name), :size)}
   end

@@ -7,17 +7,20 @@ defmodule Sippet.Transactions.Owners do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Message, Stack}
+  alias Sippet.{Dialog, Message, Stack}
   alias Sippet.Transactions.{Aliases, Rows}
 
   @typedoc "What a process owns: a row by its number, or a dialog by its hash."
   @type owned :: Rows.hash() | {:dialog, Rows.hash()}
 
   @typedoc """
-  What is to be done for an INVITE that nobody waits for: to cancel it (RFC 3261 §9.1), or to end the dialog of its 2xx.
+  What is to be done where nobody is left to do it: an INVITE is cancelled (RFC 3261 §9.1), the dialog of its 2xx is ended, or a
+  dialog whose owner has ended.
   """
   @type task ::
-          {:cancel, Rows.row(), invite :: binary} | {:hang_up, Rows.row(), Message.response()}
+          {:cancel, Rows.row(), invite :: binary}
+          | {:hang_up, invite :: binary | nil, Message.response()}
+          | {:end_dialog, Dialog.t()}
 
   ## Watching
 
@@ -83,19 +86,89 @@ defmodule Sippet.Transactions.Owners do
   ## Dialogs
 
   @doc """
-  Requests within the dialog go to a process from now on.
+  Requests within the dialog go to a process from now on. Of a call that is given as a whole, the stack knows how to end it.
   """
-  @spec own_dialog(Stack.t(), pos_integer, term, pid) :: :ok
-  def own_dialog(stack, worker, id, pid) do
-    hash = Rows.hash(stack, {:dialog, id})
+  @spec own_dialog(Stack.t(), pos_integer, Dialog.t() | Dialog.id(), pid) :: :ok
+  def own_dialog(stack, worker, dialog, pid) do
+    hash = hash(stack, dialog_id(dialog))
 
     case Aliases.dialog_owner(stack, hash) do
       nil -> :ok
       before -> unwatch(before, {:dialog, hash})
     end
 
+    put_ending(stack, hash, dialog)
     Aliases.put_dialog(stack, hash, pid, worker)
     watch(pid, {:dialog, hash})
+  end
+
+  defp dialog_id(%Dialog{} = dialog), do: Dialog.id(dialog)
+  defp dialog_id(id), do: id
+
+  defp hash(stack, id), do: Rows.hash(stack, {:dialog, id})
+
+  # As octets it takes a quarter of the room.
+  defp put_ending(stack, hash, %Dialog{method: :invite} = dialog) do
+    confirmed? = dialog.state == :confirmed
+    ending = {:erlang.term_to_binary(dialog), confirmed?, dialog.local_seq || 0}
+    Aliases.put_ending(stack, hash, ending)
+  end
+
+  defp put_ending(_stack, _hash, _other), do: :ok
+
+  @doc """
+  Notes a request of our own within a dialog. After a BYE there is nothing left to end.
+  """
+  @spec sent(Stack.t(), Message.request()) :: :ok
+  def sent(stack, %Message{headers: %{to: {_name, _uri, %{"tag" => tag}}} = headers}) do
+    hash = hash(stack, {headers.call_id, Message.Tag.of(headers.from), tag})
+
+    case headers.cseq do
+      {_number, :bye} -> Aliases.take_ending(stack, hash)
+      {number, _method} -> Aliases.used(stack, hash, number)
+    end
+
+    :ok
+  end
+
+  def sent(_stack, _request), do: :ok
+
+  @doc """
+  Notes that a request was accepted: that of a far end with `:ours`, our own with `:theirs` as who has answered.
+  """
+  @spec accepted(Stack.t(), :ours | :theirs, map) :: :ok
+  def accepted(stack, answer, %{cseq: {_number, method}} = headers)
+      when method in [:invite, :bye] do
+    {from, to} = {Message.Tag.of(headers.from), Message.Tag.of(headers.to)}
+
+    hash =
+      hash(
+        stack,
+        if(answer == :ours, do: {headers.call_id, to, from}, else: {headers.call_id, from, to})
+      )
+
+    if method == :invite,
+      do: Aliases.confirm(stack, hash),
+      else: Aliases.take_ending(stack, hash)
+
+    :ok
+  end
+
+  def accepted(_stack, _answer, _headers), do: :ok
+
+  @doc """
+  Has a dialog ended whose owner has ended (RFC 3261 §15). One that is early ends with its INVITE.
+  """
+  @spec end_dialog(Stack.t(), Rows.hash()) :: :ok
+  def end_dialog(stack, hash) do
+    Aliases.forget_dialog(stack, hash)
+
+    with {octets, true, number} <- Aliases.take_ending(stack, hash) do
+      dialog = %{:erlang.binary_to_term(octets) | local_seq: number}
+      Kernel.send(self(), {:unattended, {:end_dialog, dialog}})
+    end
+
+    :ok
   end
 
   @doc """
@@ -104,7 +177,7 @@ defmodule Sippet.Transactions.Owners do
   @spec of_dialog(Stack.t(), Message.request()) :: pid | nil
   def of_dialog(stack, %Message{headers: %{to: {_name, _uri, %{"tag" => tag}}} = headers}) do
     id = {headers[:call_id], tag, Message.Tag.of(headers[:from])}
-    Aliases.dialog_owner(stack, Rows.hash(stack, {:dialog, id}))
+    Aliases.dialog_owner(stack, hash(stack, id))
   end
 
   def of_dialog(_stack, _request), do: nil
@@ -130,14 +203,12 @@ defmodule Sippet.Transactions.Owners do
         %Message{headers: %{cseq: {_number, :invite}}} = response
       ) do
     case response.start_line.status_code do
-      status when status < 200 ->
-        cancel(row)
-
-      status when status < 300 ->
-        Kernel.send(self(), {:unattended, {:hang_up, row, response}})
+      status when status in 200..299 ->
+        Kernel.send(self(), {:unattended, {:hang_up, row(row, :octets), response}})
         row
 
-      _rejected ->
+      # Its owner has ended, and so it is cancelled already, or will be.
+      _provisional_or_rejected ->
         row
     end
   end
@@ -145,14 +216,29 @@ defmodule Sippet.Transactions.Owners do
   def unattended(row, _callback, _argument), do: row
 
   @doc """
-  Has a client's INVITE cancelled, if that can be done now and was not done before.
+  Has a client's INVITE cancelled: now, or with its first provisional response. One that has its final response, or was
+  cancelled before, is left alone.
   """
   @spec cancel(Rows.row()) :: Rows.row()
   # RFC3261§9.1 - not before the first provisional response
-  def cancel(row(cancelled: false, state: {:proceeding, invite, _cancelled_at}) = row) do
+  def cancel(row(cancelled: false, state: state) = row) when elem(state, 0) == :calling,
+    do: row(row, cancelled: :wanted)
+
+  def cancel(row(cancelled: cancelled, state: {:proceeding, invite, _cancelled_at}) = row)
+      when cancelled in [false, :wanted] do
     Kernel.send(self(), {:unattended, {:cancel, row, invite}})
     row(row, cancelled: true)
   end
 
   def cancel(row), do: row
+
+  @doc """
+  Has the INVITE of a row cancelled that was to be as soon as it can be, if this event is its first provisional response.
+  """
+  @spec cancel_wanted(Rows.row(), term) :: Rows.row()
+  def cancel_wanted(row(cancelled: :wanted) = row, {:response, status, _response})
+      when status < 200,
+      do: cancel(row)
+
+  def cancel_wanted(row, _event), do: row
 end

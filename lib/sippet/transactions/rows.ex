@@ -40,11 +40,11 @@ defmodule Sippet.Transactions.Rows do
     waiting: 0,
     # The process that gets the events instead of the core; `:nobody` once it has ended.
     owner: nil,
-    # Whether a CANCEL came for this INVITE, or was sent.
+    # Whether a CANCEL came for this INVITE, or was sent; `:wanted` if it is to be sent as soon as that can be.
     cancelled: false,
     # The final answer that the core has claimed, until the worker has it.
     answer: nil,
-    # The octets of a server's request, or of a client's until it has begun.
+    # The octets of a server's request; of a client's until it has begun, and from the end of its owner on.
     octets: nil,
     # As `Sippet.Transactions.Path` keeps it.
     transport: nil,
@@ -206,7 +206,7 @@ defmodule Sippet.Transactions.Rows do
   """
   @spec cancelled?(Stack.t(), hash) :: boolean
   def cancelled?(%Stack{transactions: %{rows: table}}, number) do
-    :ets.lookup_element(table.rows, number, row(:cancelled) + 1)
+    :ets.lookup_element(table.rows, number, row(:cancelled) + 1) == true
   rescue
     ArgumentError -> false
   end

@@ -9,7 +9,7 @@ defmodule Sippet.Transactions.Worker do
   use GenServer
 
   alias Sippet.{Overload, Stack}
-  alias Sippet.Transactions.{Actions, Alarm, Aliases, Clock, Deadlines, Owners, Rows, Workers}
+  alias Sippet.Transactions.{Actions, Alarm, Clock, Deadlines, Owners, Rows, Workers}
 
   # Words: garbage of some twenty requests, which costs less to collect together.
   @heap 16_384
@@ -136,8 +136,8 @@ defmodule Sippet.Transactions.Worker do
   def handle_call({:own, number, pid}, _from, {_index, stack, _inbound} = worker),
     do: {:reply, Actions.own(stack, number, pid), worker}
 
-  def handle_call({:own_dialog, id, pid}, _from, {index, stack, _inbound} = worker),
-    do: {:reply, Owners.own_dialog(stack, index, id, pid), worker}
+  def handle_call({:own_dialog, dialog, pid}, _from, {index, stack, _inbound} = worker),
+    do: {:reply, Owners.own_dialog(stack, index, dialog, pid), worker}
 
   def handle_call({:answer_again, number, event}, _from, {_index, stack, _inbound} = worker),
     do: {:reply, Actions.answer_again(stack, number, event), worker}
@@ -165,7 +165,7 @@ defmodule Sippet.Transactions.Worker do
     end
   end
 
-  defp orphaned(stack, {:dialog, hash}, _reason), do: Aliases.forget_dialog(stack, hash)
+  defp orphaned(stack, {:dialog, hash}, _reason), do: Owners.end_dialog(stack, hash)
 
   defp orphaned(stack, number, reason) do
     with row when row != nil <- Rows.fetch(stack, number),

@@ -1,7 +1,8 @@
 defmodule Sippet.Transports.UDPStackTest do
   use ExUnit.Case, async: true
 
-  alias Sippet.Message
+  alias Sippet.{Message, Stack}
+  alias Sippet.Transactions.Workers
   alias Sippet.Transports.UDP
 
   # Answers every request, and shows the test what the core of the stack gets.
@@ -34,13 +35,9 @@ defmodule Sippet.Transports.UDPStackTest do
   defp options(from, {host, port}) do
     Message.build_request(:options, "sip:somebody@example.com")
     |> Map.put(:target, {:udp, host, port})
-    |> Message.put_header(:via, [
-      {{2, 0}, :udp, {from.host, from.port}, %{"branch" => Message.create_branch()}}
-    ])
-    |> Message.put_header(:from, {"", Sippet.URI.parse!("sip:a@example.com"), %{"tag" => "1"}})
-    |> Message.put_header(:to, {"", Sippet.URI.parse!("sip:b@example.com"), %{}})
-    |> Message.put_header(:call_id, Message.create_call_id())
-    |> Message.put_header(:cseq, {1, :options})
+    |> Message.put_header(:via, [{{2, 0}, :udp, {from.host, from.port}, %{}}])
+    |> Message.put_header(:from, {"", Sippet.URI.parse!("sip:a@example.com"), %{}})
+    |> Message.complete()
   end
 
   for address <- ["127.0.0.1", "::1"] do
@@ -194,5 +191,32 @@ defmodule Sippet.Transports.UDPStackTest do
       {:ok, _other} -> answered?(peer, here, attempts)
       {:error, :timeout} -> answered?(peer, here, attempts - 1)
     end
+  end
+
+  test "what was to be sent goes out before the transport is stopped", %{name: name} do
+    here = start_udp(name)
+    {:ok, phone} = :gen_udp.open(0, [:binary, ip: {127, 0, 0, 1}, active: true])
+    {:ok, port} = :inet.port(phone)
+
+    # The workers have other things to do, for a while.
+    workers = Workers.names(Stack.fetch!(name))
+    Enum.each(workers, &:sys.suspend/1)
+    assert Sippet.send(name, options(here, {"127.0.0.1", port})) == :ok
+
+    spawn(fn ->
+      Process.sleep(100)
+      Enum.each(workers, &:sys.resume/1)
+    end)
+
+    :ok = stop_supervised({UDP, name, "127.0.0.1", 0})
+    assert_received {:udp, ^phone, _ip, _port, "OPTIONS " <> _octets}
+  end
+
+  test "and is not waited for without end", %{name: name} do
+    start_udp(name)
+    stack = Stack.fetch!(name)
+    Enum.each(Workers.names(stack), &:sys.suspend/1)
+    assert Sippet.Router.flush(name, 10) == :ok
+    Enum.each(Workers.names(stack), &:sys.resume/1)
   end
 end

@@ -12,7 +12,7 @@ defmodule Sippet.Conformance.Clauses do
 
   # The sections that are ours to meet; all that an RFC has where none is named.
   @scope [
-    {"3261", ~w(7 8.1 8.2 17 18 19 20 22 25)},
+    {"3261", ~w(7 8.1 8.2 9 10 11 12 13 14 15 17 18 19 20 22 25)},
     {"3581", []},
     {"4320", []},
     {"4475", ~w(3)},

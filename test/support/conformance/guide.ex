@@ -29,9 +29,10 @@ defmodule Sippet.Conformance.Guide do
 
   There is a row for each MUST, MUST NOT, SHALL, SHALL NOT, SHOULD, SHOULD NOT, REQUIRED, RECOMMENDED and NOT RECOMMENDED
   in capitals (RFC 2119 gives REQUIRED and SHALL the force of MUST, RECOMMENDED that of SHOULD) of RFC 3261 §7, §8.1,
-  §8.2, §17, §18, §19, §20, §22 and §25; of RFC 5626 §3.5, §4.4, §5.4 and §8; and of RFC 3581, 4320, 6026, 7616 and 8760
-  whole. MAY and OPTIONAL ask for nothing. RFC 4475 and RFC 5118 have no such words: there each message is a row. Rows
-  are counted within their section, and their words are this project's own: the RFC's sentence is the one that counts.
+  §8.2, §9 to §15, §17, §18, §19, §20, §22 and §25; of RFC 5626 §3.5, §4.4, §5.4 and §8; and of RFC 3581, 4320, 6026,
+  7616 and 8760 whole. MAY and OPTIONAL ask for nothing. RFC 4475 and RFC 5118 have no such words: there each message is
+  a row. Rows are counted within their section, and their words are this project's own: the RFC's sentence is the one
+  that counts.
 
   The build fails when a word of these sections has no row, when a row that claims to be met names no test or one that
   does not exist, when a test fails, when a deviation is not in [the list of deviations](deviations.md), and

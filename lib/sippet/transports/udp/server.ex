@@ -47,6 +47,8 @@ defmodule Sippet.Transports.UDP.Server do
 
   @impl true
   def init(options) do
+    # Its supervisor ends it: what is on its way goes out first.
+    Process.flag(:trap_exit, true)
     state = %__MODULE__{options: options}
 
     case open(state) do
@@ -178,6 +180,9 @@ defmodule Sippet.Transports.UDP.Server do
   def handle_info({:DOWN, ref, :port, _port, _reason}, %{receiver: ref} = state),
     do: {:stop, {:socket, :closed}, state}
 
+  # The port is monitored; and whoever else is linked may end.
+  def handle_info({:EXIT, _port_or_process, _reason}, state), do: {:noreply, state}
+
   def handle_info(:read, state), do: {:noreply, read(state)}
 
   def handle_info(:open, %{socket: nil} = state) do
@@ -201,6 +206,13 @@ defmodule Sippet.Transports.UDP.Server do
     failed(state, {:unexpected_message, message})
     state
   end
+
+  @impl true
+  def terminate(reason, %{options: options, socket: %Socket{}})
+      when reason in [:normal, :shutdown] or elem(reason, 0) == :shutdown,
+      do: options.router.flush(options.name)
+
+  def terminate(_reason, _state), do: :ok
 
   ## Reading
 
