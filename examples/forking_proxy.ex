@@ -5,7 +5,8 @@ defmodule Examples.ForkingProxy do
 
   It is the registrar of its domains too (`Examples.Registrar`, whose options it takes). Its own are `:record_route`
   (true), whether it stays on the path of a dialog; `:routes`, which proxies lead to other domains, as `%{domain => URI}`;
-  `:proxy_users` as `%{name => password}`, who may call through it, or `nil` for everybody; and `:timer_c` in milliseconds.
+  `:proxy_users` as `%{name => password}`, who may call through it, or `nil` for everybody; `:nat` (false), whether it
+  reaches phones behind a NAT; and `:timer_c` in milliseconds.
   """
 
   use Supervisor
@@ -14,13 +15,13 @@ defmodule Examples.ForkingProxy do
   alias Examples.Registrar
   alias Sippet.{DigestAuth, Message, Proxy, URI}
   alias Sippet.Proxy.ResponseContext
-  alias Sippet.Transports.UDP
 
   def start_link(options), do: Supervisor.start_link(__MODULE__, options)
 
   @impl true
   def init(options) do
     name = Keyword.fetch!(options, :name)
+    nat = Keyword.get(options, :nat, false)
     udp = [name: name, port: options[:port] || 5060, address: options[:address] || "127.0.0.1"]
 
     :persistent_term.put({__MODULE__, name}, %{
@@ -29,20 +30,19 @@ defmodule Examples.ForkingProxy do
       users: options[:proxy_users],
       bind: options[:bind],
       realm: options[:realm] || hd(options[:domains] || ["example.com"]),
+      nat: nat,
       context: Keyword.take(options, [:timer_c])
     })
 
     children = [
-      {Registrar.Location, Registrar.configure(name, options)},
+      Registrar.configure(name, options),
       {DigestAuth.NonceStore, name: Registrar.nonces(name)},
       {Sippet, [name: name, core: __MODULE__] ++ Keyword.get(options, :stack, [])},
-      {UDP, udp}
+      {Sippet.Transports.UDP, [force_rport: nat] ++ udp}
     ]
 
     Supervisor.init(children, strategy: :rest_for_one)
   end
-
-  ## Requests
 
   @impl true
   # RFC3261§16.10 - here comes the CANCEL of what no response context has yet. Of what is unknown, the stack has answered 481.
@@ -51,14 +51,14 @@ defmodule Examples.ForkingProxy do
 
   def receive_request(request, key, stack) do
     config = :persistent_term.get({__MODULE__, stack})
-    own = [sent_by(stack)]
+    own = Sippet.own_hosts(stack)
 
     with :ok <- Proxy.validate(request, own: own),
          # The digest covers the Request-URI as it came.
          {:ok, request} <- authorize(request, stack, config),
          request = Proxy.preprocess_route(request, own),
          {:ok, targets, route} <- targets(request, stack, config) do
-      forward(request, key, stack, config, targets, route)
+      forward(request, key, stack, targets, options(request, stack, route, config))
     else
       :registrar -> Registrar.receive_request(request, key, stack)
       # It costs nothing, whoever the sender is.
@@ -96,47 +96,28 @@ defmodule Examples.ForkingProxy do
 
     case Registrar.locate(stack, uri) do
       {:ok, _targets} when request.start_line.method == :register -> :registrar
-      {:ok, []} -> {:error, Message.to_response(request, 480)}
       {:ok, targets} -> {:ok, targets, []}
       :error when is_map_key(request.headers, :route) -> {:ok, [[uri]], []}
       :error -> {:ok, [[uri]], List.wrap(config.routes[uri.host])}
     end
   end
 
-  # RFC3261§16.6 - an ACK has no transaction: it goes on to one target, and that is all
-  defp forward(ack, nil, stack, config, [[target | _] | _], route),
-    do: Sippet.send(stack, copy(ack, target, stack, config, route))
-
-  defp forward(request, key, stack, config, targets, route) do
-    copies =
-      for uris <- targets, do: for(uri <- uris, do: copy(request, uri, stack, config, route))
-
-    ResponseContext.run(stack, key, request, copies, [own: [sent_by(stack)]] ++ config.context)
-  end
-
-  defp copy(request, target, stack, config, route) do
-    {host, port} = sent_by(stack)
-    own = %URI{scheme: "sip", host: host, port: port, parameters: ";lr"}
+  defp options(request, stack, route, %{nat: nat} = config) do
+    own = %{Sippet.own_uri(stack, nil, request.source) | parameters: ";lr"}
     stays? = config.record_route and request.start_line.method == :invite
-
-    Proxy.forward(request, target,
-      via: {:udp, {host, port}},
-      record_route: if(stays?, do: own),
-      route: route
-    )
+    [record_route: if(stays?, do: own), route: route, nat: nat] ++ config.context
   end
 
-  ## Responses
+  # RFC3261§16.6 - an ACK has no transaction: it goes on to one target, and that is all
+  defp forward(ack, nil, stack, [[target | _] | _], options),
+    do: Sippet.send(stack, Proxy.forward(ack, target, Keyword.take(options, [:route, :nat])))
+
+  defp forward(_ack, nil, _stack, [], _options), do: :ok
+
+  defp forward(request, key, stack, targets, options),
+    do: ResponseContext.run(stack, key, request, targets, options)
 
   @impl true
   def receive_response(response, key, stack),
-    do: ResponseContext.receive_response(stack, response, key, [sent_by(stack)])
-
-  @impl true
-  def receive_error(_reason, _key, _stack), do: :ok
-
-  defp sent_by(stack) do
-    {:ok, {ip, port}} = UDP.sockname(stack)
-    {ip |> :inet.ntoa() |> List.to_string(), port}
-  end
+    do: ResponseContext.receive_response(stack, response, key)
 end

@@ -1,11 +1,18 @@
 # Runs an example until Ctrl-C:
 #
-#     mix run examples/run.exs NAME [--port 5060] [--address 127.0.0.1] [--domain example.com] [--server 'sip:…;lr'] [--ring 1000]
+#     mix run examples/run.exs NAME [--port 5060] [--address 127.0.0.1] [--domain example.com] [--server 'sip:…;lr'] [--ring 1000] [--file PATH]
 #
 # guides/examples.md says what each is, and how to try it.
 
 defmodule Examples.Runner do
-  @switches [port: :integer, address: :string, ring: :integer, domain: :keep, server: :keep]
+  @switches [
+    port: :integer,
+    address: :string,
+    ring: :integer,
+    file: :string,
+    domain: :keep,
+    server: :keep
+  ]
 
   def main([name | arguments]) do
     case OptionParser.parse(arguments, strict: @switches) do

@@ -356,8 +356,12 @@ defmodule Sippet.Dialog do
       {info, dialog} = Sippet.Dialog.next_request(dialog, :info, body: "Signal=5\\r\\n",
         headers: [content_type: {{"application", "dtmf-relay"}, %{}}])
 
-  Returns `{:error, :invite_in_progress}` for an INVITE if another INVITE of this dialog has no final
-  response yet, in either direction (§14.1).
+  Returns `{:error, reason}` with
+
+    * `:invite_in_progress` - for an INVITE, if another INVITE of this dialog has no final response yet, in
+      either direction (§14.1);
+    * `:early` - for a BYE of the called side, if you have not accepted the INVITE: refuse that instead
+      (§15).
 
   If the far end can be reached only by the connection or the NAT binding that its messages came by (its
   Contact has a host of `.invalid` or the parameter `ob`), and there is no route set, the request's
@@ -371,11 +375,13 @@ defmodule Sippet.Dialog do
   #{Options.docs(@request_options)}
   """
   @spec next_request(t, Message.method(), keyword) ::
-          {Message.request(), t} | {:error, :invite_in_progress}
+          {Message.request(), t} | {:error, :invite_in_progress | :early}
   def next_request(dialog, method, options \\ [])
 
   def next_request(%__MODULE__{pending: pending}, :invite, _options) when pending != nil,
     do: {:error, :invite_in_progress}
+
+  def next_request(%__MODULE__{role: :uas, state: :early}, :bye, _options), do: {:error, :early}
 
   def next_request(%__MODULE__{} = dialog, method, options) when method not in [:ack, :cancel] do
     %{headers: headers, body: body} = Options.validate!(options, @request_options)

@@ -11,6 +11,7 @@ defmodule Sippet.Options do
            | :limit
            | :port
            | :headers
+           | {:one_of, [atom]}
            | {:options, schema}
            | {:custom, (term -> boolean), String.t()}
   @type schema :: [
@@ -88,6 +89,7 @@ defmodule Sippet.Options do
   defp member?(:headers, value),
     do: is_map(value) or (is_list(value) and Enum.all?(value, &pair?/1))
 
+  defp member?({:one_of, values}, value), do: value in values
   defp member?({:custom, member?, _text}, value), do: member?.(value)
 
   @doc """
@@ -110,6 +112,7 @@ defmodule Sippet.Options do
   defp describe(:positive), do: "a positive integer"
   defp describe(:limit), do: "a positive integer or :infinity"
   defp describe(:port), do: "an integer in 0..65535"
+  defp describe({:one_of, values}), do: Enum.map_join(values, " or ", &inspect/1)
   defp describe({:options, _schema}), do: "a keyword list"
   defp describe(:headers), do: "a map or a keyword list of headers"
   defp describe({:custom, _member?, text}), do: text

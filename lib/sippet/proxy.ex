@@ -20,51 +20,85 @@ defmodule Sippet.Proxy do
   @forward_options [
     via: [
       type: {:custom, &__MODULE__.sent_by?/1, "{protocol, {host, port}}"},
-      required: true,
-      doc: "protocol and sent-by of the proxy's own Via"
+      default: nil,
+      doc:
+        "protocol and sent-by of the proxy's own Via; `nil` leaves them to the stack that sends the copy"
     ],
     branch: [
       type: {:custom, &is_binary/1, "text"},
       default: nil,
-      doc: "the branch of that Via; a new one by default, by which `validate/2` knows a loop"
+      doc: "the branch of that Via; a new one by default, by which `validate/2` detects a loop"
+    ],
+    rport: [
+      type: :boolean,
+      default: false,
+      doc:
+        "whether a Via that you name in `:via` asks for `rport` (RFC 3581); the stack asks for it by itself where it writes " <>
+          "the sent-by"
     ],
     record_route: [
       type: {:custom, &__MODULE__.uri?/1, "a Sippet.URI"},
       default: nil,
-      doc: "the URI of the proxy, with `lr`, if it wishes to stay on the path of the dialog"
+      doc:
+        "the URI of the proxy, with `lr` and without a user, if the proxy wishes to stay on the path of the dialog"
     ],
     route: [
       type: {:custom, &is_list/1, "a list of Sippet.URI"},
       default: [],
-      doc: "what the request shall visit before its target: pushed before the Route that it has"
+      doc: "URIs that the request visits before its target: pushed before the Route that it has"
+    ],
+    nat: [
+      type: :boolean,
+      default: false,
+      doc:
+        "whether to reach user agents behind a NAT by the address that their messages come from (below, NAT)"
     ]
   ]
 
   @moduledoc """
-  What a proxy does with a message, step by step as RFC 3261 §16 has it: functions of messages alone.
+  The steps of a proxy (RFC 3261 §16), as functions of messages.
+
+  To write a stateful proxy, begin with `Sippet.Proxy.ResponseContext`: it sends the copies of a request,
+  forwards responses, cancels branches and chooses the final response. This module has the steps before
+  and after that:
 
   | step | function |
   |---|---|
   | §16.3 request validation | `validate/2` |
   | §16.4 route information preprocessing | `preprocess_route/2` |
   | §16.5 determining request targets | yours; `Sippet.Binding.targets/2` |
-  | §16.6 request forwarding | `forward/3`, then `Sippet.send/2` |
-  | §16.7 response processing | `remove_via/2`, `best_response/2` |
-  | §16.10 CANCEL processing | `Sippet.Message.to_cancel/1` |
+  | §16.6 request forwarding | `Sippet.Proxy.ResponseContext.run/5`, or `forward/3` and `Sippet.send/2` |
+  | §16.7 response processing | `Sippet.Proxy.ResponseContext`, or `remove_via/2` and `best_response/2` |
+  | §16.10 CANCEL processing | `Sippet.Proxy.ResponseContext`, or `Sippet.cancel/2` |
   | §16.11 stateless proxy | `stateless_branch/1`, `Sippet.forward/2`, the stack's option `:stateless` |
 
-  What stays between messages, as which branches wait for an answer, is the application's: `examples/forking_proxy.ex`
-  keeps it in the process of the callback, `examples/stateless_proxy.ex` keeps nothing.
+  Several functions take `own`, the hosts that are the proxy itself: `Sippet.own_hosts/1` lists them.
+
+  ## NAT
+
+  A user agent behind a NAT writes an address into its Contact that nobody outside can reach. The messages
+  that it sends come from the address of its NAT binding, and only that leads back to it. With `nat: true`
+
+    * a request to a `Sippet.Binding` goes by the flow that its REGISTER came by, if the Contact names
+      another address;
+    * `forward/3`, and for responses `Sippet.Proxy.ResponseContext`, write that address into the Contact of
+      a message that makes a dialog (`put_alias/2`). A request within the dialog then has it in its
+      Request-URI, and `forward/3` sends it there (`take_alias/1`).
+
+  The proxy must stay on the path of the dialog (`:record_route`). Responses to such a user agent go by the
+  option `:force_rport` of `Sippet.Transports.UDP`, if it does not ask for `rport` itself.
   """
 
-  alias Sippet.{Headers, Message, Options, UAS, URI}
-  alias Sippet.Message.{Route, StatusLine, Tag}
+  alias Sippet.{Address, Binding, Digits, Flow, Headers, LocalHosts, Message, Options, UAS, URI}
+  alias Sippet.Message.{Completion, RequestLine, Route, StatusLine, Tag}
 
   @typedoc "A host as it stands in a Via or a URI, and a port."
   @type host :: {String.t(), :inet.port_number()}
 
   # RFC3261§8.1.1.6
   @max_forwards 70
+
+  @largest_port 65_535
 
   @sip_port URI.default_port("sip")
 
@@ -117,6 +151,11 @@ defmodule Sippet.Proxy do
     if Enum.any?(request.headers[:via] || [], looped?), do: refuse(request, 482), else: :ok
   end
 
+  # RFC3261§8.2.2.3 - as Require it is ignored in these
+  defp proxy_require(%Message{start_line: %{method: method}}, _supported)
+       when method in [:ack, :cancel],
+       do: :ok
+
   defp proxy_require(request, supported) do
     case UAS.unsupported(request, :proxy_require, supported) do
       [] ->
@@ -161,19 +200,30 @@ defmodule Sippet.Proxy do
 
   defp from_strict_router(request, _own), do: request
 
-  # RFC3261§16.4 - with it goes a port or a transport that is not the default
+  # RFC3261§16.4 - with it goes a port or a transport that is not the default, where the request came to that
   defp strip_maddr(request, own) do
     uri = request.start_line.request_uri
 
     with true <- uri.scheme in ["sip", "sips"],
-         %{"maddr" => maddr} when is_binary(maddr) <- URI.decode_parameters(uri.parameters),
-         true <- member?({maddr, uri.port}, own) do
+         {:ok, maddr} <- Route.fetch_parameter(uri, "maddr"),
+         true <- member?({maddr, uri.port}, own),
+         true <- came_so?(request, Route.fetch_parameter(uri, "transport")) do
       uri = Route.without(uri, ["maddr", "transport"])
       put_uri(request, %{uri | port: URI.default_port(uri.scheme)})
     else
       _none -> request
     end
   end
+
+  defp came_so?(_request, :error), do: true
+
+  defp came_so?(%Message{source: %Flow{protocol: protocol}}, {:ok, transport}),
+    do: Message.to_protocol(transport) == protocol
+
+  defp came_so?(%Message{headers: %{via: [{_, protocol, _, _} | _]}}, {:ok, transport}),
+    do: Message.to_protocol(transport) == protocol
+
+  defp came_so?(_request, _transport), do: false
 
   defp pop_route(%Message{headers: %{route: [{_name, uri, _params} | _]}} = request, own) do
     if own?(uri, own), do: Message.delete_header_front(request, :route), else: request
@@ -183,22 +233,17 @@ defmodule Sippet.Proxy do
 
   defp put_uri(request, uri), do: put_in(request.start_line.request_uri, uri)
 
-  defp own?(%URI{host: nil}, _own), do: false
-  defp own?(%URI{host: host, port: port}, own), do: member?({host, port}, own)
-
-  defp member?({host, port}, own) do
-    host = String.downcase(host, :ascii)
-
-    Enum.any?(own, fn {name, number} ->
-      number == port and String.downcase(name, :ascii) == host
-    end)
-  end
+  defp own?(uri, own), do: LocalHosts.member?(uri, own)
+  defp member?(host, own), do: LocalHosts.member?(host, own)
 
   @doc """
-  The copy of a request that goes to one target (§16.6, steps 1 to 9): with the target as its Request-URI, Max-Forwards
-  one less, the proxy's Record-Route and Via, and formed for a strict router where the next one is such.
+  Makes the copy of a request that goes to one target (§16.6, steps 1 to 9).
 
-  It is for `Sippet.send/2`, or for `Sippet.forward/2` in a stateless proxy. Options:
+  The copy has the target as its Request-URI, a Max-Forwards that is one less, the proxy's Record-Route and
+  Via, and the form that a strict router needs if the next hop is one. The target is a URI, or a
+  `Sippet.Binding`: then its Contact is the Request-URI, and its Path goes before the Route (RFC 3327 §5.4).
+
+  Send the copy by `Sippet.send/2`, or by `Sippet.forward/2` in a stateless proxy. Options:
 
   #{Options.docs(@forward_options)}
 
@@ -211,19 +256,142 @@ defmodule Sippet.Proxy do
       iex> copy.headers.via
       [{{2, 0}, :udp, {"ss1.atlanta.com", 5060}, %{"branch" => "z9hG4bK2d4790.1"}}, via]
   """
-  @spec forward(Message.request(), URI.t(), keyword) :: Message.request()
-  def forward(%Message{headers: headers} = request, %URI{} = target, options) do
-    options = Options.validate!(options, @forward_options)
-    {protocol, sent_by} = options.via
-    branch = options.branch || Message.create_branch() <> loop_mark(request)
-    pushed = for uri <- options.route, do: {"", uri, %{}}
+  @spec forward(Message.request(), URI.t() | Binding.t(), keyword) :: Message.request()
+  def forward(request, target, options \\ [])
 
-    %{request | target: nil, source: nil}
+  def forward(request, %Binding{path: path} = binding, options) do
+    copy = copy(request, Binding.uri(binding), path, Options.validate!(options, @forward_options))
+    if options[:nat] == true and path == [], do: put_flow(copy, binding), else: copy
+  end
+
+  def forward(request, %URI{} = target, options),
+    do: copy(request, target, [], Options.validate!(options, @forward_options))
+
+  defp copy(%Message{headers: headers} = request, target, path, options) do
+    pushed = for(uri <- options.route, do: {"", uri, %{}}) ++ path
+
+    request
+    |> nat(options)
+    |> Map.merge(%{target: nil, source: nil})
     |> put_uri(Route.request_uri(target))
     |> Message.put_header(:max_forwards, hops(headers))
     |> record_route(options.record_route, pushed)
-    |> Message.put_header_front(:via, {{2, 0}, protocol, sent_by, %{"branch" => branch}})
+    |> Message.put_header_front(:via, via(options, request))
     |> Route.put(pushed ++ Map.get(headers, :route, []))
+    |> take_alias(options)
+  end
+
+  defp via(options, request) do
+    branch = options.branch || Message.create_branch() <> loop_mark(request)
+
+    case options.via do
+      nil -> put_elem(Completion.via(), 3, %{"branch" => branch})
+      {protocol, sent_by} -> {{2, 0}, protocol, sent_by, asking(%{"branch" => branch}, options)}
+    end
+  end
+
+  defp asking(params, %{rport: true}), do: Map.put(params, "rport", "")
+  defp asking(params, _options), do: params
+
+  # An alias is of use where the proxy sees the requests that have it.
+  defp nat(request, %{nat: true, record_route: %URI{}}), do: put_alias(request)
+  defp nat(request, _options), do: request
+
+  defp take_alias(request, %{nat: true}), do: take_alias(request)
+  defp take_alias(request, _options), do: request
+
+  # With a route set, the next hop is another's.
+  defp put_flow(%Message{headers: %{route: [_ | _]}} = copy, _binding), do: copy
+
+  defp put_flow(copy, %Binding{source: %Flow{} = flow} = binding) do
+    if elsewhere?(Binding.uri(binding), flow), do: %{copy | target: flow}, else: copy
+  end
+
+  defp put_flow(copy, _binding), do: copy
+
+  # Whether a Contact names another address than the one that its message came from. What a name means is not known here.
+  defp elsewhere?(%URI{host: host, port: port}, %Flow{remote: {ip, source_port}}) do
+    case Address.parse(host || "") do
+      {:ok, address} -> {address, port} != {ip, source_port}
+      :error -> String.ends_with?(String.downcase(host || "", :ascii), ".invalid")
+    end
+  end
+
+  # The parameter of a Contact that Kamailio writes too: address, port and protocol.
+  @alias "alias"
+
+  @doc """
+  Writes the address that a message came from into its Contact, as the URI parameter `alias`, if the
+  Contact names another one.
+
+  It does so only for a Contact of the user agent that sent the message to this proxy: for a request with
+  one Via, and for a response whose topmost Record-Route, if any, is one of `own`. A Contact that has the
+  parameter stays as it is.
+
+      iex> flow = %Sippet.Flow{protocol: :udp, remote: {{192, 0, 2, 9}, 40_001}}
+      iex> request = Sippet.Message.build_request(:invite, "sip:bob@biloxi.com")
+      iex> request = Sippet.Message.put_header(request, :via, [{{2, 0}, :udp, {"10.0.0.5", 5060}, %{}}])
+      iex> request = Sippet.Message.put_header(request, :contact, [{"", Sippet.URI.parse!("sip:alice@10.0.0.5"), %{}}])
+      iex> %{headers: %{contact: [{"", contact, %{}}]}} = Sippet.Proxy.put_alias(%{request | source: flow})
+      iex> to_string(contact)
+      "sip:alice@10.0.0.5;alias=192.0.2.9~40001~udp"
+  """
+  @spec put_alias(Message.t(), [host]) :: Message.t()
+  def put_alias(message, own \\ [])
+
+  def put_alias(
+        %Message{source: %Flow{} = flow, headers: %{contact: [{name, %URI{} = uri, params}]}} =
+          message,
+        own
+      ) do
+    if uri.scheme in ["sip", "sips"] and first_hop?(message, own) and elsewhere?(uri, flow) and
+         Route.fetch_parameter(uri, @alias) == :error do
+      Message.put_header(message, :contact, [{name, with_alias(uri, flow), params}])
+    else
+      message
+    end
+  end
+
+  def put_alias(message, _own), do: message
+
+  defp first_hop?(%Message{start_line: %RequestLine{}, headers: headers}, _own),
+    do: match?([_only], headers[:via])
+
+  defp first_hop?(%Message{headers: %{record_route: [{_name, uri, _params} | _]}}, own),
+    do: own?(uri, own)
+
+  defp first_hop?(_response, _own), do: true
+
+  defp with_alias(%URI{parameters: parameters} = uri, %Flow{
+         remote: {ip, port},
+         protocol: protocol
+       }) do
+    text = "#{Address.to_host(ip)}~#{port}~#{String.downcase(to_string(protocol))}"
+    %{uri | parameters: "#{parameters};#{@alias}=#{text}"}
+  end
+
+  @doc """
+  Takes the parameter `alias` out of the Request-URI of a request that has no Route, and makes its address
+  the request's `target`.
+
+      iex> request = Sippet.Message.build_request(:bye, "sip:alice@10.0.0.5;alias=192.0.2.9~40001~udp")
+      iex> request = Sippet.Proxy.take_alias(request)
+      iex> {to_string(request.start_line.request_uri), request.target}
+      {"sip:alice@10.0.0.5", {:udp, "192.0.2.9", 40_001}}
+  """
+  @spec take_alias(Message.request()) :: Message.request()
+  def take_alias(%Message{headers: %{route: [_ | _]}} = request), do: request
+
+  def take_alias(%Message{start_line: %RequestLine{request_uri: uri}} = request) do
+    with {:ok, text} <- Route.fetch_parameter(uri, @alias),
+         [host, port, protocol] <- String.split(text, "~"),
+         {:ok, ip} <- Address.parse(host),
+         {:ok, port} when port > 0 <- Digits.parse(port, @largest_port) do
+      target = {Message.to_protocol(protocol), Address.to_text(ip), port}
+      %{put_uri(request, Route.without(uri, [@alias])) | target: target}
+    else
+      _none -> request
+    end
   end
 
   defp hops(%{max_forwards: hops}), do: max(hops - 1, 0)
@@ -232,8 +400,11 @@ defmodule Sippet.Proxy do
   defp record_route(request, nil, _pushed), do: request
 
   defp record_route(request, uri, pushed) do
-    unless Route.loose?(uri),
-      do: raise(ArgumentError, "expected :record_route to have the parameter lr, got: #{uri}")
+    # `preprocess_route/2` knows the proxy by it, also where a strict router has made it the Request-URI.
+    unless Route.loose?(uri) and uri.userinfo == nil and uri.scheme in ["sip", "sips"] do
+      raise ArgumentError,
+            "expected :record_route to be a SIP URI with the parameter lr and without a user, got: #{uri}"
+    end
 
     Message.put_header_front(request, :record_route, {"", secured(uri, request, pushed), %{}})
   end
@@ -328,7 +499,7 @@ defmodule Sippet.Proxy do
   def best_response(request, []), do: Message.to_response(request, 408)
 
   def best_response(request, responses) do
-    best = Enum.min_by(responses, &rank(&1.start_line.status_code))
+    best = Enum.min_by(responses, &rank(request, &1.start_line.status_code))
 
     case best.start_line.status_code do
       503 -> Message.to_response(request, 500)
@@ -336,6 +507,10 @@ defmodule Sippet.Proxy do
       _status -> best
     end
   end
+
+  # RFC4320§4.2 - none is sent to a request that is no INVITE
+  defp rank(%Message{start_line: %{method: method}}, 408) when method != :invite, do: {9, 0}
+  defp rank(_request, status), do: rank(status)
 
   defp rank(status) when status >= 600, do: {0, 0}
   defp rank(status) when status in @resubmission, do: {4, 0}
@@ -386,6 +561,11 @@ defmodule Sippet.Proxy do
     |> binary_part(0, 12)
     |> Base.encode16(case: :lower)
   end
+
+  @doc false
+  # Those that a response context takes too.
+  @spec forward_options() :: Options.schema()
+  def forward_options, do: @forward_options
 
   @doc false
   @spec hosts?(term) :: boolean

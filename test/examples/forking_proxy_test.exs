@@ -433,4 +433,115 @@ defmodule Examples.ForkingProxyTest do
       refute_came(low, 0)
     end
   end
+
+  describe "a phone behind a NAT, which asks for no rport" do
+    # Nobody outside can reach this.
+    @private {"10.0.0.5", 5060}
+
+    # The proxy, the phone behind its NAT, and a user agent outside; both are registered.
+    setup do
+      {stack, proxy} = proxy(nat: true)
+      {:ok, nat} = start_supervised({Sippet.NAT, proxy})
+      {{inside, inside_port}, _outside} = Sippet.NAT.addresses(nat)
+      {phone, _address} = start_stack(ScriptedUserAgent)
+      Sippet.Interop.Notebook.put(phone, :local, @private)
+      gateway = {:udp, to_string(:inet.ntoa(inside)), inside_port}
+      {alice, address} = start_stack(ScriptedUserAgent)
+      register(alice, proxy, [{address, %{}}], "alice")
+
+      request =
+        ScriptedUserAgent.request(phone, :register, "sip:test.local",
+          from: "sip:bob@test.local",
+          to: "sip:bob@test.local"
+        )
+
+      send_by(phone, request, gateway)
+      assert_came(phone, {200, :register})
+      %{proxy: proxy, phone: phone, gateway: gateway, alice: alice, stack: stack}
+    end
+
+    # As the phone sends: through its NAT, with its private address in the Via.
+    defp send_by(phone, request, gateway) do
+      via = {{2, 0}, :udp, @private, %{"branch" => Message.create_branch()}}
+      request = %{Message.put_header(request, :via, [via]) | target: gateway}
+      :ok = Sippet.send(phone, request)
+      request
+    end
+
+    defp next(dialog, method), do: dialog |> Dialog.next_request(method) |> elem(0)
+
+    test "is called, hears the ACK, and either hangs up", context do
+      %{alice: alice, phone: phone, proxy: proxy} = context
+
+      for ends <- [:caller, :phone] do
+        invite = call(alice, proxy)
+        got = assert_came(phone, :invite)
+        reply(phone, got, 180)
+        assert_came(alice, {180, :invite})
+        ok = reply(phone, got, 200)
+        {:ok, bobs} = Dialog.uas(got, ok)
+        ok = assert_came(alice, {200, :invite})
+        {:ok, alices} = Dialog.uac(invite, ok)
+        send_request(alice, Dialog.build_ack(alices, ok))
+        # What reaches the phone is what it wrote itself.
+        assert assert_came(phone, :ack).start_line.request_uri.host == "10.0.0.5"
+
+        if ends == :caller do
+          send_request(alice, next(alices, :bye))
+          reply(phone, assert_came(phone, :bye), 200)
+          assert_came(alice, {200, :bye})
+        else
+          send_by(phone, next(bobs, :bye), context.gateway)
+          reply(alice, assert_came(alice, :bye), 200)
+          assert_came(phone, {200, :bye})
+        end
+      end
+
+      assert Sippet.stats(context.stack).core_failed == 0
+    end
+
+    test "calls, acknowledges, and either hangs up", context do
+      %{alice: alice, phone: phone} = context
+
+      for ends <- [:caller, :called] do
+        invite =
+          ScriptedUserAgent.request(phone, :invite, "sip:alice@test.local",
+            from: "sip:bob@test.local"
+          )
+
+        invite = send_by(phone, invite, context.gateway)
+        assert_came(phone, {100, :invite})
+        got = assert_came(alice, :invite)
+        ok = reply(alice, got, 200)
+        {:ok, alices} = Dialog.uas(got, ok)
+        ok = assert_came(phone, {200, :invite})
+        {:ok, bobs} = Dialog.uac(invite, ok)
+        send_by(phone, Dialog.build_ack(bobs, ok), context.gateway)
+        assert_came(alice, :ack)
+
+        if ends == :caller do
+          send_by(phone, next(bobs, :bye), context.gateway)
+          reply(alice, assert_came(alice, :bye), 200)
+          assert_came(phone, {200, :bye})
+        else
+          send_request(alice, next(alices, :bye))
+          bye = assert_came(phone, :bye)
+          assert to_string(bye.start_line.request_uri) == "sip:bob@10.0.0.5"
+          reply(phone, bye, 200)
+          assert_came(alice, {200, :bye})
+        end
+      end
+    end
+
+    test "gives up a call, and is given up", context do
+      %{alice: alice, phone: phone, proxy: proxy} = context
+      invite = call(alice, proxy)
+      reply(phone, got = assert_came(phone, :invite), 180)
+      assert_came(alice, {180, :invite})
+      :ok = Sippet.cancel(alice, Sippet.Transactions.Client.Key.new(invite))
+      reply(phone, assert_came(phone, :cancel), 200)
+      reply(phone, got, 487)
+      assert_came(alice, {487, :invite})
+    end
+  end
 end

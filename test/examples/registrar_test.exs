@@ -32,7 +32,7 @@ defmodule Examples.RegistrarTest do
     setup context do
       stack = context.test
       options = [domains: ["test.local"]] ++ Map.get(context, :registrar, [])
-      start_supervised!({Registrar.Location, Registrar.configure(stack, options)})
+      start_supervised!(Registrar.configure(stack, options))
       start_supervised!({DigestAuth.NonceStore, name: Registrar.nonces(stack)})
       start_supervised!({Sippet.Test, name: stack, core: Registrar})
       %{stack: stack}
@@ -57,8 +57,8 @@ defmodule Examples.RegistrarTest do
     end
 
     test "2. what is required and unknown gets 420", %{stack: stack} do
-      request = register(stack, require: ["path"])
-      assert assert_response(stack, 420, request).headers.unsupported == ["path"]
+      request = register(stack, require: ["path", "gruu"])
+      assert assert_response(stack, 420, request).headers.unsupported == ["gruu"]
     end
 
     @tag registrar: [users: %{"bob" => "secret"}, bind: :call_id]
@@ -102,8 +102,14 @@ defmodule Examples.RegistrarTest do
       refute Message.has_header?(response, :record_route)
 
       aor = URI.parse!("sip:bob@TEST.local;user=phone")
-      assert Registrar.locate(stack, aor) == {:ok, [[contact]]}
-      assert Registrar.locate(stack, URI.parse!("sip:bob@elsewhere.local")) == :error
+      assert located(stack, aor) == {:ok, [[contact]]}
+      assert located(stack, URI.parse!("sip:bob@elsewhere.local")) == :error
+    end
+
+    # The URIs of the targets.
+    defp located(stack, uri) do
+      with {:ok, targets} <- Registrar.locate(stack, uri),
+           do: {:ok, for(list <- targets, do: Enum.map(list, &Sippet.Binding.uri/1))}
     end
 
     test "a REGISTER without Contact asks, one with * ends all", %{stack: stack} do
@@ -119,13 +125,63 @@ defmodule Examples.RegistrarTest do
         assert_response(stack, 200, deliver(stack, Message.put_header(ending, :expires, 0)))
 
       refute Message.has_header?(response, :contact)
-      assert Registrar.locate(stack, URI.parse!("sip:bob@test.local")) == {:ok, []}
+      assert located(stack, URI.parse!("sip:bob@test.local")) == {:ok, []}
+    end
+
+    test "a phone that moves has one binding, and its Path comes back", %{stack: stack} do
+      phone = fn uri -> [{"", URI.parse!(uri), %{"+sip.instance" => "<urn:uuid:1>"}}] end
+      assert_response(stack, 200, register(stack, contact: phone.("sip:bob@192.0.2.1")))
+      path = %{"Path" => ["<sip:p.test.local;lr>"]}
+
+      request =
+        request(:register, "sip:test.local",
+          headers: [to: @bob, from: put_elem(@bob, 2, %{"tag" => "1"}), supported: ["path"]]
+        )
+
+      moved = Message.put_header(request, :contact, phone.("sip:bob@192.0.2.2"))
+      moved = %{moved | headers: Map.merge(moved.headers, path)}
+      response = assert_response(stack, 200, deliver(stack, moved))
+      assert response.headers["Path"] == path["Path"]
+
+      assert located(stack, URI.parse!("sip:bob@test.local")) ==
+               {:ok, [[URI.parse!("sip:bob@192.0.2.2")]]}
+    end
+
+    test "of the flows of a phone, the one that it has refreshed last is tried", %{stack: stack} do
+      for reg_id <- ["1", "2"] do
+        flow = %{"+sip.instance" => "<urn:uuid:1>", "reg-id" => reg_id}
+        contact = [{"", URI.parse!("sip:bob@192.0.2.#{reg_id}"), flow}]
+        assert_response(stack, 200, register(stack, contact: contact))
+      end
+
+      assert located(stack, URI.parse!("sip:bob@test.local")) ==
+               {:ok, [[URI.parse!("sip:bob@192.0.2.2")]]}
     end
 
     @tag registrar: [min_expires: 90]
     test "too short an interval gets 423", %{stack: stack} do
       request = register(stack, expires: 30)
       assert assert_response(stack, 423, request).headers.min_expires == 90
+    end
+  end
+
+  describe "with a file" do
+    @tag :tmp_dir
+    test "the bindings are there again after a restart", %{test: stack, tmp_dir: folder} do
+      options = [domains: ["test.local"], file: Path.join(folder, "bindings")]
+      bob = URI.parse!("sip:bob@test.local")
+      start_registrar(stack, options)
+      assert_response(stack, 200, register(stack, []))
+      assert {:ok, [[contact]]} = located(stack, bob)
+
+      for child <- [:stack, :store], do: stop_supervised!(child)
+      start_registrar(stack, options)
+      assert located(stack, bob) == {:ok, [[contact]]}
+    end
+
+    defp start_registrar(stack, options) do
+      start_supervised!(Registrar.configure(stack, options), id: :store)
+      start_supervised!({Sippet.Test, name: stack, core: Registrar}, id: :stack)
     end
   end
 end

@@ -98,7 +98,10 @@ defmodule Sippet.Interop.BaresipTest do
       {stack, address} = start_example(Registrar, @registrar)
       baresip = Baresip.start(registrar: address) |> Baresip.await("401 Unauthorized")
       baresip = Baresip.await(baresip, "registered successfully")
-      assert {:ok, [[%{port: port}]]} = Registrar.locate(stack, @alice)
+
+      assert {:ok, [[%{contact: {_name, %{port: port}, _params}}]]} =
+               Registrar.locate(stack, @alice)
+
       assert port == baresip.port
 
       Baresip.quit(baresip)

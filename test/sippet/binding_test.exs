@@ -1,7 +1,7 @@
 defmodule Sippet.BindingTest do
   use ExUnit.Case, async: true
 
-  alias Sippet.{Binding, Clock, Message, URI}
+  alias Sippet.{Binding, Clock, Flow, Message, Registering, URI}
 
   doctest Binding
 
@@ -38,6 +38,10 @@ defmodule Sippet.BindingTest do
     for %Binding{contact: {_name, uri, _params}, expires_at: at} <- bindings,
         do: {to_string(uri), at - @now}
   end
+
+  # Targets as lists of URIs.
+  defp uris(targets),
+    do: for(list <- targets, do: for(binding <- list, do: to_string(Binding.uri(binding))))
 
   defp bound(uris), do: [] |> registered(request(contact: Enum.map(uris, &contact/1))) |> elem(0)
 
@@ -201,6 +205,336 @@ defmodule Sippet.BindingTest do
     end
   end
 
+  @phone "urn:uuid:00000000-0000-1000-8000-000a95a0e128"
+
+  defp phone(uri, params \\ %{}),
+    do: contact(uri, Map.merge(%{"+sip.instance" => "<#{@phone}>"}, params))
+
+  defp flow(uri, reg_id, params \\ %{}),
+    do: phone(uri, Map.merge(%{"reg-id" => "#{reg_id}"}, params))
+
+  defp via(hosts), do: for(host <- hosts, do: {{2, 0}, :udp, {host, 5060}, %{}})
+
+  describe "RFC5626§6 a contact with an instance and a reg-id" do
+    test "is a flow of its user agent, whatever the URI and the Call-ID" do
+      {[first], _response} = registered([], request(contact: [flow("sip:a@h1", 1)]))
+      assert {first.instance, first.reg_id} == {@phone, 1}
+
+      moved = request([contact: [flow("sip:a@h2", 1)]], 1, "other")
+      {bindings, response} = registered([first], moved)
+      assert left(bindings) == [{"sip:a@h2", 3_600}]
+
+      assert [{"", _uri, %{"+sip.instance" => "<" <> _, "reg-id" => "1"}}] =
+               response.headers.contact
+    end
+
+    test "stands beside the other flows of the same URI, and beside the URI itself" do
+      {bindings, _response} = registered([], request(contact: [flow("sip:a@h", 1)]))
+      {bindings, _response} = registered(bindings, request([contact: [flow("sip:a@h", 2)]], 2))
+      {bindings, _response} = registered(bindings, request([contact: [contact("sip:a@h")]], 3))
+      {bindings, _response} = registered(bindings, request([contact: [phone("sip:b@h")]], 4))
+      assert for(binding <- bindings, do: binding.reg_id) == [1, 2, nil, nil]
+
+      {bindings, _response} = registered(bindings, request([contact: [flow("sip:c@h", 1)]], 5))
+      assert for(binding <- bindings, do: binding.reg_id) == [2, nil, nil, 1]
+    end
+
+    test "is kept apart from one of another user agent" do
+      other = contact("sip:a@h", %{"+sip.instance" => "<urn:uuid:1>", "reg-id" => "1"})
+      {bindings, _response} = registered([], request(contact: [flow("sip:a@h", 1)]))
+      {bindings, _response} = registered(bindings, request([contact: [other]], 2))
+      assert length(bindings) == 2
+    end
+
+    test "ends that flow with an interval of 0, whatever the URI" do
+      {bindings, _response} = registered([], request(contact: [flow("sip:a@h", 1)]))
+      ending = flow("sip:z@h", 1, %{"expires" => "0"})
+
+      {bindings, _response} =
+        registered(bindings, request([contact: [flow("sip:a@h", 2), ending]], 2))
+
+      assert [%Binding{reg_id: 2}] = bindings
+    end
+
+    test "fails if the request is older than its flow, also at another URI" do
+      {bindings, _response} = registered([], request([contact: [flow("sip:a@h2", 1)]], 2))
+      assert refused(bindings, request([contact: [flow("sip:a@h1", 1)]], 1)) == 500
+      assert refused(bindings, request([contact: [flow("sip:a@h1", 1)], expires: 0], 2)) == 500
+      assert refused(bindings, request([contact: "*", expires: 0], 2)) == 500
+      assert {[], _response} = registered(bindings, request([contact: "*", expires: 0], 3))
+    end
+
+    test "gets 400 beside other contacts, but for those that end" do
+      both = [flow("sip:a@h", 1), contact("sip:b@h")]
+      assert refused([], request(contact: both)) == 400
+
+      both = [flow("sip:a@h", 1), contact("sip:b@h", %{"expires" => "0"})]
+      assert {[_binding], _response} = registered([], request(contact: both))
+    end
+
+    test "is required by the 200 if the user agent supports it" do
+      contact = [flow("sip:a@h", 1)]
+      {_bindings, response} = registered([], request(contact: contact, supported: ["Outbound"]))
+      assert response.headers.require == ["outbound"]
+
+      for headers <- [
+            [contact: contact],
+            [contact: [phone("sip:a@h")], supported: ["outbound"]],
+            [contact: "*", expires: 0, supported: ["outbound"]]
+          ] do
+        {_bindings, response} = registered([], request(headers))
+        refute Map.has_key?(response.headers, :require)
+      end
+    end
+  end
+
+  describe "RFC5626§6 a contact with a reg-id that came through a proxy" do
+    defp proxied(headers) do
+      base = %{contact: [flow("sip:a@h", 1)], via: via(["p.com", "192.0.2.1"])}
+      request(Map.merge(base, Map.new(headers)))
+    end
+
+    test "gets 439 if the user agent asks for flows and the proxy has none" do
+      assert refused([], proxied(supported: ["outbound"])) == 439
+      path = %{"Path" => ["<sip:p.com;lr>, <sip:q.com;lr;ob>"], supported: ["path", "outbound"]}
+      assert refused([], proxied(path)) == 439
+    end
+
+    test "has its reg-id ignored if the user agent does not ask for flows" do
+      assert {[%Binding{reg_id: nil, instance: @phone}], response} = registered([], proxied([]))
+      refute Map.has_key?(response.headers, :require)
+      contacts = [contact: [flow("sip:a@h", 1), flow("sip:b@h", 2)]]
+      assert {[_a, _b], _response} = registered([], proxied(contacts))
+    end
+
+    test "is a flow if the proxy next to the user agent says so" do
+      headers = [{"Path", ["<sip:p.com;lr;OB>"]}, {:supported, ["path", "outbound"]}]
+      assert {[%Binding{reg_id: 1}], response} = registered([], proxied(headers))
+      assert response.headers.require == ["outbound"]
+    end
+  end
+
+  describe "RFC5626§6 a reg-id that is ignored" do
+    test "has no instance, or is no number of its range" do
+      contact = contact("sip:a@h", %{"reg-id" => "1"})
+
+      assert {[%Binding{reg_id: nil, instance: nil}], _} =
+               registered([], request(contact: [contact]))
+
+      for reg_id <- ["0", "-1", "x", "", "2147483648", String.duplicate("9", 60_000)] do
+        contact = [flow("sip:a@h", reg_id)]
+
+        assert {[%Binding{reg_id: nil, instance: @phone}], _} =
+                 registered([], request(contact: contact))
+      end
+
+      assert {[%Binding{reg_id: 2_147_483_647}], _} =
+               registered([], request(contact: [flow("sip:a@h", 2_147_483_647)]))
+    end
+
+    test "leaves an instance without text unread" do
+      for instance <- ["", "<>"] do
+        contact = contact("sip:a@h", %{"+sip.instance" => instance, "reg-id" => "1"})
+
+        assert {[%Binding{reg_id: nil, instance: nil}], _} =
+                 registered([], request(contact: [contact]))
+      end
+    end
+  end
+
+  describe "RFC5626§4.1 instances" do
+    defp instance(text) do
+      contact = contact("sip:a@h", %{"+sip.instance" => text})
+      {[binding], _response} = registered([], request(contact: [contact]))
+      binding.instance
+    end
+
+    test "are compared as URNs, without their brackets" do
+      for text <- [
+            "<#{@phone}>",
+            @phone,
+            "<#{String.upcase(@phone)}>",
+            "<URN:Uuid" <> String.slice(@phone, 8..-1//1)
+          ],
+          do: assert(instance(text) == @phone)
+
+      assert instance("<URN:IMEI:aB-1>") == "urn:imei:aB-1"
+      assert instance("<uRn:x>") == "uRn:x"
+      assert instance("\xFF:\xFF:\xFF") == "\xFF:\xFF:\xFF"
+    end
+  end
+
+  describe "a contact with an instance and no reg-id" do
+    test "takes the place of those that its user agent had, and leaves none behind" do
+      {bindings, _response} =
+        registered(bound(["sip:other@h"]), request([contact: [phone("sip:a@h1")]], 2))
+
+      moved = request([contact: [phone("sip:a@h2")]], 1, "another")
+      {bindings, _response} = registered(bindings, moved)
+      assert left(bindings) == [{"sip:other@h", 3_600}, {"sip:a@h2", 3_600}]
+    end
+
+    test "stays with all that the request lists" do
+      contacts = [phone("sip:a@h"), phone("sip:b@h"), phone("sip:c@h")]
+      {bindings, _response} = registered([], request(contact: contacts))
+      assert length(bindings) == 3
+
+      {bindings, _response} = registered(bindings, request([contact: Enum.take(contacts, 2)], 2))
+      assert left(bindings) == [{"sip:a@h", 3_600}, {"sip:b@h", 3_600}]
+    end
+
+    test "leaves the flows alone, and the contacts of others" do
+      other = contact("sip:o@h", %{"+sip.instance" => "<urn:uuid:1>"})
+      {bindings, _response} = registered([], request(contact: [flow("sip:a@h", 1)]))
+      {bindings, _response} = registered(bindings, request([contact: [other]], 2))
+      {bindings, _response} = registered(bindings, request([contact: [phone("sip:b@h")]], 3))
+      assert length(bindings) == 3
+    end
+
+    test "ends its own URI alone with an interval of 0" do
+      {bindings, _response} = registered([], request(contact: [phone("sip:new@h")]))
+      ending = [contact: [phone("sip:old@h")], expires: 0]
+      assert {^bindings, _response} = registered(bindings, request(ending, 2))
+
+      # A phone that has moved ends its old contact, and has a new one.
+      both = [phone("sip:new@h", %{"expires" => "0"}), phone("sip:newer@h")]
+      {bindings, _response} = registered(bindings, request([contact: both], 2))
+      assert left(bindings) == [{"sip:newer@h", 3_600}]
+    end
+
+    test "fails if the request is older than the binding that it would replace" do
+      {bindings, _response} = registered([], request([contact: [phone("sip:a@h2")]], 2))
+      assert refused(bindings, request([contact: [phone("sip:a@h1")]], 2)) == 500
+      assert refused(bindings, request([contact: [phone("sip:a@h1")]], 1)) == 500
+    end
+  end
+
+  describe "RFC3327§5.3" do
+    @path [
+      {"", URI.parse!("sip:p1.com;lr"), %{}},
+      {"", URI.parse!("sip:p2.com;lr"), %{}}
+    ]
+
+    defp with_path(lines, headers) do
+      base = %{"Path" => lines, contact: [contact("sip:a@h"), contact("sip:b@h")]}
+      request(Map.merge(base, Map.new(headers)))
+    end
+
+    test "the Path is kept with each binding in its order, and stands in the 200" do
+      request = with_path(["<sip:p1.com;lr>", "<sip:p2.com;lr>"], supported: ["PATH"])
+      {bindings, response} = registered([], request)
+      assert for(binding <- bindings, do: binding.path) == [@path, @path]
+      assert Message.fetch_typed(response, "Path") == {:ok, @path}
+    end
+
+    test "the Path of a refresh takes the place of the one before" do
+      {bindings, _response} = registered([], with_path(["<sip:p1.com;lr>"], supported: ["path"]))
+
+      {bindings, response} = registered(bindings, request([contact: [contact("sip:a@h")]], 2))
+      assert [%Binding{path: [_p1]}, %Binding{path: []}] = bindings
+      assert Message.fetch_typed(response, "Path") == :error
+    end
+
+    test "a malformed Path gets 400" do
+      assert refused([], with_path(["<sip:p 1>"], supported: ["path"])) == 400
+
+      assert refused([], with_path(["<sip:p1.com;lr>, x y"], supported: ["path"])) ==
+               400
+    end
+
+    test "a user agent that does not support it gets 420, unless the option says otherwise" do
+      for headers <- [[], [supported: ["gruu"]], [{"Supported", ["a b"]}]] do
+        request = with_path(["<sip:p1.com;lr>"], headers)
+        {:error, response} = register([], request)
+
+        assert {response.start_line.status_code, response.headers.unsupported} ==
+                 {420, ["path"]}
+
+        assert {[%Binding{path: [_]}, _], response} = registered([], request, path: :accept)
+        assert {:ok, [_]} = Message.fetch_typed(response, "Path")
+      end
+    end
+  end
+
+  describe "the source of a binding" do
+    @flow %Flow{protocol: :udp, remote: {{192, 0, 2, 1}, 5060}}
+
+    test "is the flow of a REGISTER that came straight from its user agent" do
+      request = %{request(contact: [contact("sip:a@h")]) | source: @flow}
+      assert {[%Binding{source: @flow}], _response} = registered([], request)
+
+      one = put_in(request.headers[:via], via(["192.0.2.1"]))
+      assert {[%Binding{source: @flow}], _response} = registered([], one)
+
+      two = put_in(request.headers[:via], via(["p.com", "192.0.2.1"]))
+      assert {[%Binding{source: nil}], _response} = registered([], two)
+    end
+
+    test "leaves the VM if it is an address, and not if it is a connection" do
+      request = %{request(contact: [contact("sip:a@h")]) | source: @flow}
+      {:ok, [binding], _response} = Binding.register([], request)
+      assert binding.deadline
+      assert %Binding{source: @flow, deadline: nil} = Binding.storable(binding)
+
+      connection = %Sippet.Transport{protocol: :tcp, reliable?: true, pid: self()}
+      connected = %{binding | source: %{@flow | connection: connection}}
+      assert Binding.storable(connected) == %{binding | source: nil, deadline: nil}
+    end
+  end
+
+  describe "a full address-of-record" do
+    defp full, do: bound(["sip:1@h", "sip:2@h"])
+
+    test "puts out the binding that was refreshed least recently, if the option says so" do
+      {bindings, _response} = registered(full(), request([contact: [contact("sip:1@h")]], 2))
+      new = request([contact: [contact("sip:3@h")]], 3)
+      options = [max_bindings: 2, when_full: :replace_oldest]
+      {bindings, response} = registered(bindings, new, options)
+      assert left(bindings) == [{"sip:1@h", 3_600}, {"sip:3@h", 3_600}]
+      assert length(response.headers.contact) == 2
+    end
+
+    test "refuses more contacts in one request than there may be bindings" do
+      contacts = for n <- 3..5, do: contact("sip:#{n}@h")
+      options = [max_bindings: 2, when_full: :replace_oldest]
+      assert refused(full(), request([contact: contacts], 2), options) == 403
+
+      {bindings, _response} =
+        registered(full(), request([contact: Enum.take(contacts, 2)], 2), options)
+
+      assert left(bindings) == [{"sip:3@h", 3_600}, {"sip:4@h", 3_600}]
+    end
+
+    test "refuses an unknown way" do
+      assert_raise ArgumentError, ~r/:refuse or :replace_oldest/, fn ->
+        register([], request([]), when_full: :ask)
+      end
+    end
+  end
+
+  describe "a binding" do
+    test "keeps nothing of its datagram, but copies" do
+      long = String.duplicate("x", 100)
+      params = %{"+sip.instance" => "<urn:#{long}:#{long}>", long => long, "reg-id" => "1"}
+      {"", uri, %{}} = contact("sip:#{long}@#{long};#{long}=#{long}")
+
+      request =
+        request(
+          contact: [{long, uri, params}],
+          call_id: long,
+          supported: ["path"]
+        )
+
+      path = [{long, uri, %{long => long}}]
+      request = request |> Message.put_typed("Path", path) |> Registering.lent()
+      assert Registering.borrowed(request) != []
+
+      {[binding], _response} = registered([], request)
+      assert %Binding{instance: "urn:" <> _, reg_id: 1, path: [_]} = binding
+      assert Registering.borrowed(binding) == []
+    end
+  end
+
   describe "a Contact that is text because one of its contacts is malformed" do
     test "has others that are used, in their order" do
       lines = ["<sip:a@h>;expires=70, <sip:b c@h>", "<sip:d@h>"]
@@ -229,10 +563,10 @@ defmodule Sippet.BindingTest do
       {bindings, _response} = registered([], Message.parse!(text))
       assert left(bindings) == [{"sip:a@h", 3_600}, {"sip:b@h", 3_600}, {"sip:c@h", 3_600}]
 
-      assert for([uri] <- Binding.targets(bindings, @now), do: to_string(uri)) == [
-               "sip:b@h",
-               "sip:c@h",
-               "sip:a@h"
+      assert bindings |> Binding.targets(@now) |> uris() == [
+               ["sip:b@h"],
+               ["sip:c@h"],
+               ["sip:a@h"]
              ]
 
       {bindings, _response} = registered([], Message.parse!(text <> "m: <sip:d e@h>\n"))
@@ -260,7 +594,7 @@ defmodule Sippet.BindingTest do
 
       assert_in_delta binding.expires_at, System.os_time(:second) + 100, 2
       assert Binding.current(bindings) == bindings
-      assert [[_uri]] = Binding.targets(bindings)
+      assert Binding.targets(bindings) == [bindings]
 
       # As if the wall clock had been set back, and forward.
       for shift <- [-@day, @day] do
@@ -307,7 +641,7 @@ defmodule Sippet.BindingTest do
       {:ok, bindings, _response} = Clock.call(clock, Binding, :register, [[], request])
 
       Clock.set(clock, 2 * @day)
-      assert [[_uri]] = Clock.call(clock, Binding, :targets, [bindings])
+      assert Clock.call(clock, Binding, :targets, [bindings]) == [bindings]
       {:ok, ^bindings, response} = Clock.call(clock, Binding, :register, [bindings, request([])])
       assert [{"", _uri, %{"expires" => expires}}] = response.headers.contact
       assert String.to_integer(expires) in 3_000..3_600
@@ -337,10 +671,16 @@ defmodule Sippet.BindingTest do
 
       {bindings, _response} = registered([], request(contact: contacts))
 
-      assert for(uris <- Binding.targets(bindings, @now), do: Enum.map(uris, &to_string/1)) ==
-               [~w(sip:high@h sip:odd@h), ~w(sip:half@h), ~w(sip:low@h sip:low2@h)]
+      assert bindings |> Binding.targets(@now) |> uris() ==
+               [~w(sip:odd@h sip:high@h), ~w(sip:half@h), ~w(sip:low2@h sip:low@h)]
 
       assert Binding.targets(bindings, @now + 3_600) == []
+    end
+
+    test "has the most recently refreshed binding first in its list" do
+      bindings = bound(["sip:a@h", "sip:b@h"])
+      {bindings, _response} = registered(bindings, request([contact: [contact("sip:a@h")]], 2))
+      assert bindings |> Binding.targets(@now) |> uris() == [~w(sip:a@h sip:b@h)]
     end
 
     test "reads a q-value beyond its grammar, but none of any length" do

@@ -504,6 +504,12 @@ defmodule Sippet.DialogTest do
           do: assert_raise(FunctionClauseError, fn -> Dialog.next_request(uac(), method) end)
     end
 
+    test "is no BYE of the called side while the dialog is early" do
+      assert Dialog.next_request(early_uas(), :bye) == {:error, :early}
+      assert {%{start_line: %{method: :bye}}, _dialog} = Dialog.next_request(early_uac(), :bye)
+      assert {%{start_line: %{method: :info}}, _dialog} = Dialog.next_request(early_uas(), :info)
+    end
+
     test "once more, after a challenge, it has the next number, and the dialog knows it" do
       {bye, dialog} = Dialog.next_request(uac(), :bye)
       {again, dialog} = Dialog.renew(dialog, bye)

@@ -178,7 +178,8 @@ defmodule Sippet.ForeignOctetsTest do
 
       assert {:ok, [binding], ok} = Binding.register([], register(), now: 0)
       assert binding.expires_at == 3_600
-      assert [[%URI{}]] = Binding.targets([binding], 1)
+      assert [[%Binding{}]] = Binding.targets([binding], 1)
+      assert %URI{} = Binding.uri(binding)
       assert is_binary(to_string(ok))
 
       assert {:error, %{headers: %{unsupported: [@octets]}}} =

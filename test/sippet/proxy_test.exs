@@ -1,7 +1,7 @@
 defmodule Sippet.ProxyTest do
   use ExUnit.Case, async: true
 
-  alias Sippet.{Message, Proxy, URI}
+  alias Sippet.{Binding, Flow, Message, Proxy, URI}
 
   doctest Proxy
 
@@ -89,6 +89,15 @@ defmodule Sippet.ProxyTest do
       assert {response.start_line.status_code, response.headers.unsupported} == {420, ["foo"]}
       assert status(request, supported: ["FOO", "bar"]) == :ok
     end
+
+    # RFC3261§8.2.2.3
+    test "5. Proxy-Require is ignored in a CANCEL and an ACK" do
+      for method <- [:cancel, :ack] do
+        headers = %{proxy_require: ["foo"], cseq: {1, method}}
+        request = put_in(request("sip:b@h", headers).start_line.method, method)
+        assert status(request) == :ok
+      end
+    end
   end
 
   describe "RFC3261§16.4 route information preprocessing" do
@@ -132,6 +141,22 @@ defmodule Sippet.ProxyTest do
       refute Map.has_key?(Proxy.preprocess_route(request, @own).headers, :route)
       request = request("sip:b@h", %{route: route(["sip:p2;lr", "sip:ss1.atlanta.com;lr"])})
       assert Proxy.preprocess_route(request, @own) == request
+    end
+
+    test "a maddr of ours in any letter case, and stays where the request came by another transport" do
+      assert uri(Proxy.preprocess_route(request("sip:b@h:5070;MADDR=192.0.2.101"), @own)) ==
+               "sip:b@h"
+
+      # It came by UDP, and asks for TCP.
+      request = request("sip:b@h:5070;maddr=192.0.2.101;transport=tcp")
+      assert Proxy.preprocess_route(request, @own) == request
+    end
+
+    test "addresses are compared, and not their text" do
+      own = [{"2001:db8::1", 5060}]
+      request = request("sip:b@h", %{route: route(["sip:[2001:DB8:0::1];lr"])})
+      refute Message.has_header?(Proxy.preprocess_route(request, own), :route)
+      assert uri(Proxy.preprocess_route(request("sip:b@h;maddr=[2001:db8::1]"), own)) == "sip:b@h"
     end
   end
 
@@ -200,6 +225,14 @@ defmodule Sippet.ProxyTest do
 
     test "where the request was to go before is forgotten" do
       assert forward(%{request() | target: {:udp, "10.0.0.1", 5060}}).target == nil
+    end
+
+    test "4. a Record-Route with a user, which preprocess_route/2 would not know again, is refused" do
+      assert_raise ArgumentError, fn ->
+        forward(request(), "sip:bob@192.0.2.4",
+          record_route: URI.parse!("sip:x@ss1.atlanta.com;lr")
+        )
+      end
     end
   end
 
@@ -317,6 +350,194 @@ defmodule Sippet.ProxyTest do
 
         refute is_map_key(best.headers, :www_authenticate)
       end
+    end
+
+    # RFC4320§4.2
+    test "6. a 408 is none for a request that is no INVITE, where there is another" do
+      options = Message.put_header(request(), :cseq, {1, :options})
+      options = put_in(options.start_line.method, :options)
+      responses = for status <- [408, 501], do: Message.to_response(options, status)
+      assert Proxy.best_response(options, responses).start_line.status_code == 501
+    end
+  end
+
+  describe "RFC3327§5.3 a registrar" do
+    defp register(path) do
+      contact = {"", URI.parse!("sip:bob@192.0.2.4"), %{}}
+
+      request =
+        Message.build_request(:register, "sip:biloxi.com")
+        |> Map.put(:headers, Map.put(request().headers, :cseq, {1, :register}))
+        |> Message.put_header(:contact, [contact])
+        |> Message.put_header(:supported, ["path"])
+        |> Message.put_typed("Path", route(path))
+
+      {:ok, bindings, response} = Binding.register([], request)
+      {bindings, response}
+    end
+
+    test "keeps the Path with the binding, in its order" do
+      {[binding], _response} = register(["sip:p1;lr", "sip:p2;lr"])
+      assert uris(forward_to(request(), binding).headers.route) == ["sip:p1;lr", "sip:p2;lr"]
+
+      # Of another REGISTER another Path.
+      {[binding], _response} = register(["sip:p3;lr"])
+      assert uris(forward_to(request(), binding).headers.route) == ["sip:p3;lr"]
+    end
+
+    test "gives the Path back in the 200" do
+      {_bindings, response} = register(["sip:p1;lr", "sip:p2;lr"])
+      assert response.start_line.status_code == 200
+      assert {:ok, path} = Message.fetch_typed(response, "Path")
+      assert uris(path) == ["sip:p1;lr", "sip:p2;lr"]
+    end
+  end
+
+  describe "RFC3327§5.4" do
+    defp forward_to(request, binding, options \\ []),
+      do: Proxy.forward(request, binding, [via: @via] ++ options)
+
+    test "a binding as target has its Path for Route" do
+      {[binding], _response} = register(["sip:p1;lr", "sip:p2;lr"])
+      copy = forward_to(request(), binding)
+      assert uri(copy) == "sip:bob@192.0.2.4"
+      assert uris(copy.headers.route) == ["sip:p1;lr", "sip:p2;lr"]
+      refute Message.has_header?(copy, "Path")
+    end
+
+    test "the Path goes before the Route that is left" do
+      {[binding], _response} = register(["sip:p1;lr"])
+      request = request("sip:bob@biloxi.com", %{route: route(["sip:p9;lr"])})
+      assert uris(forward_to(request, binding).headers.route) == ["sip:p1;lr", "sip:p9;lr"]
+
+      # What policy wants visited comes before all.
+      copy = forward_to(request, binding, route: [URI.parse!("sip:p0;lr")])
+      assert uris(copy.headers.route) == ["sip:p0;lr", "sip:p1;lr", "sip:p9;lr"]
+    end
+  end
+
+  describe "the Via of forward/3" do
+    test "is left to the stack, unless it is named" do
+      copy = Proxy.forward(request(), URI.parse!("sip:bob@192.0.2.4"))
+      assert [{{2, 0}, :any, {"", 0}, %{"branch" => branch}}, _callers] = copy.headers.via
+      assert branch =~ ~r/^z9hG4bK.+\.[0-9a-f]{24}$/
+    end
+
+    test "asks for rport, where that is wanted" do
+      copy = forward(request(), "sip:bob@192.0.2.4", rport: true)
+      assert [{_, :udp, {"ss1.atlanta.com", 5060}, %{"rport" => ""}}, _callers] = copy.headers.via
+    end
+  end
+
+  describe "NAT" do
+    @outside %Flow{protocol: :udp, remote: {{192, 0, 2, 9}, 40_001}}
+    @nat [nat: true, record_route: URI.parse!("sip:ss1.atlanta.com;lr")]
+
+    defp from_phone(contact, source \\ @outside),
+      do: %{request("sip:bob@192.0.2.4", %{contact: [contact(contact)]}) | source: source}
+
+    defp contact(uri), do: {"", URI.parse!(uri), %{}}
+    defp contact_of(message), do: message.headers.contact |> hd() |> elem(1) |> to_string()
+    defp copy_of(request, options \\ @nat), do: forward(request, "sip:bob@192.0.2.4", options)
+
+    test "a request's Contact gets the address that it came from, if that is another" do
+      assert contact_of(copy_of(from_phone("sip:a@10.0.0.5:5062;x=1"))) ==
+               "sip:a@10.0.0.5:5062;x=1;alias=192.0.2.9~40001~udp"
+
+      v6 = %{@outside | remote: {{0x2001, 0xDB8, 0, 0, 0, 0, 0, 1}, 5061}, protocol: :tcp}
+
+      assert contact_of(copy_of(from_phone("sip:a@[fd00::1]", v6))) ==
+               "sip:a@[fd00::1];alias=[2001:db8::1]~5061~tcp"
+
+      for unchanged <- [
+            "sip:a@192.0.2.9:40001",
+            "sip:a@phone.atlanta.com",
+            "sip:a@10.0.0.5;alias=192.0.2.1~5060~1"
+          ],
+          do: assert(contact_of(copy_of(from_phone(unchanged))) == unchanged)
+
+      assert contact_of(copy_of(from_phone("sip:a@df7jal.invalid"))) =~ ";alias="
+    end
+
+    test "only if it is wanted, and the proxy sees what follows" do
+      plain = "sip:a@10.0.0.5"
+      assert contact_of(copy_of(from_phone(plain), [])) == plain
+      assert contact_of(copy_of(from_phone(plain), nat: true)) == plain
+      assert contact_of(copy_of(from_phone(plain, nil))) == plain
+    end
+
+    test "not that of who is behind another proxy" do
+      request = from_phone("sip:a@10.0.0.5")
+      request = Message.put_header_back(request, :via, via("proxy.atlanta.com"))
+      assert contact_of(copy_of(request)) == "sip:a@10.0.0.5"
+    end
+
+    test "a response's Contact gets it, if no other proxy record-routes behind us" do
+      response = fn record_route ->
+        Message.to_response(request(), 200)
+        |> Message.put_header(:contact, [contact("sip:b@10.0.0.6")])
+        |> Message.put_header(:record_route, route(record_route))
+        |> Map.put(:source, @outside)
+        |> Proxy.put_alias(@own)
+        |> contact_of()
+      end
+
+      assert response.(["sip:ss1.atlanta.com;lr"]) == "sip:b@10.0.0.6;alias=192.0.2.9~40001~udp"
+      assert response.(["sip:other.com;lr", "sip:ss1.atlanta.com;lr"]) == "sip:b@10.0.0.6"
+    end
+
+    test "a request within the dialog goes there, without it" do
+      bye = request("sip:a@10.0.0.5:5062;x=1;alias=192.0.2.9~40001~udp")
+      copy = Proxy.forward(bye, bye.start_line.request_uri, [via: @via] ++ @nat)
+      assert uri(copy) == "sip:a@10.0.0.5:5062;x=1"
+      assert copy.target == {:udp, "192.0.2.9", 40_001}
+
+      copy = Proxy.forward(bye, bye.start_line.request_uri, via: @via)
+      assert {uri(copy), copy.target} == {to_string(bye.start_line.request_uri), nil}
+    end
+
+    test "but not past another proxy, nor anywhere by a malformed one" do
+      bye = request("sip:a@10.0.0.5;alias=192.0.2.9~40001~udp", %{route: route(["sip:p;lr"])})
+      assert Proxy.forward(bye, bye.start_line.request_uri, [via: @via] ++ @nat).target == nil
+
+      for text <- [
+            "",
+            "192.0.2.9",
+            "host~1~udp",
+            "192.0.2.9~0~udp",
+            "192.0.2.9~65536~udp",
+            "a~b~c~d"
+          ] do
+        bye = request("sip:a@10.0.0.5;alias=#{text}")
+        assert Proxy.take_alias(bye) == bye
+      end
+    end
+
+    test "a binding is reached by the flow of its REGISTER, if its Contact names another address" do
+      binding = fn contact, fields ->
+        struct!(
+          %Binding{
+            contact: contact(contact),
+            expires_at: 0,
+            call_id: "a",
+            cseq: 1,
+            source: @outside
+          },
+          fields
+        )
+      end
+
+      target = fn binding, options ->
+        Proxy.forward(request(), binding, [via: @via] ++ options).target
+      end
+
+      assert target.(binding.("sip:b@10.0.0.6", []), nat: true) == @outside
+      assert target.(binding.("sip:b@10.0.0.6", []), []) == nil
+      assert target.(binding.("sip:b@192.0.2.9:40001", []), nat: true) == nil
+      assert target.(binding.("sip:b@10.0.0.6", source: nil), nat: true) == nil
+      assert target.(binding.("sip:b@10.0.0.6", path: route(["sip:p;lr"])), nat: true) == nil
+      route = [nat: true, route: [URI.parse!("sip:p;lr")]]
+      assert target.(binding.("sip:b@10.0.0.6", []), route) == nil
     end
   end
 end

@@ -148,6 +148,19 @@ defmodule Sippet.RouterTest do
       refute_received {:receive_request, _request, _key}
     end
 
+    test "of a request that is no INVITE is answered 200, and changes nothing", %{stack: stack} do
+      via = {"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKoptions"}
+      deliver(stack, wire("OPTIONS", [via]))
+      assert_receive {:receive_request, options, key}
+      deliver(stack, wire("CANCEL", [via]))
+      assert {cancelled, _destination} = assert_sent(200)
+      assert cancelled.headers.cseq == {1, :cancel}
+      refute_received {:receive_request, _request, _key}
+      refute Sippet.cancelled?(stack, key)
+      assert Sippet.send(stack, Message.to_response(options, 200)) == :ok
+      assert_sent(200)
+    end
+
     test "of an INVITE goes to the core with a key that leads to it", %{stack: stack} do
       via = {"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKc"}
       deliver(stack, wire("INVITE", [via]))

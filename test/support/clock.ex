@@ -6,7 +6,7 @@ defmodule Sippet.Clock do
 
   import Sippet.Wait
 
-  alias Sippet.DigestAuth
+  alias Sippet.{DigestAuth, PeerVM}
 
   @source Path.expand("clock/clock.c", __DIR__)
 
@@ -43,17 +43,14 @@ defmodule Sippet.Clock do
     file = Path.join(folder, "shift_#{System.unique_integer([:positive])}")
     File.write!(file, "#{seconds}")
 
-    {:ok, peer, _node} =
-      :peer.start_link(%{
-        connection: :standard_io,
-        args: [~c"+C", ~c"multi_time_warp" | Enum.flat_map(:code.get_path(), &[~c"-pa", &1])],
-        env: for({name, value} <- environment(library, file), do: {name, to_charlist(value)})
-      })
+    peer =
+      PeerVM.start(
+        args: ["+C", "multi_time_warp"],
+        env: [{"LD_PRELOAD", library}, {"CLOCK_SHIFT", file}]
+      )
 
     set(%__MODULE__{peer: peer, file: file}, seconds)
   end
-
-  defp environment(library, file), do: [{~c"LD_PRELOAD", library}, {~c"CLOCK_SHIFT", file}]
 
   @doc """
   Sets the clock so many seconds ahead of the machine's, and waits until the VM has seen it.
@@ -75,7 +72,7 @@ defmodule Sippet.Clock do
   """
   @spec call(t, module, atom, [term]) :: term
   def call(%__MODULE__{peer: peer}, module, function, arguments),
-    do: :peer.call(peer, module, function, arguments, 20_000)
+    do: PeerVM.call(peer, module, function, arguments)
 
   @doc """
   Verifies credentials of bob there, whose password is zanzibar.

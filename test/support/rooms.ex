@@ -16,6 +16,7 @@ defmodule Sippet.Rooms do
     {"Sippet.Transport", "the behaviour, who is registered, and the one way out", ~w(Transport)},
     {"Sippet.Stack", "what the parts of a running stack share", ~w(Stack)},
     {"Sippet.Telemetry", "events and counters", ~w(Telemetry)},
+    {"Sippet.Binding.Store", "where a registrar's bindings are kept", ~w(Binding.Store)},
     {"Sippet.Log", "the lines of the log, without what must not be there", ~w(Log)},
     {"Sippet.Overload", "which new requests a stack takes", ~w(Overload)},
     {"Sippet.Proxy, Dialog, UAS, Binding, DigestAuth", "values: no process, no stack",

@@ -88,6 +88,13 @@ defmodule Sippet.Message.Route do
   def parameter?(%URI{parameters: parameters}, name),
     do: parameters |> parameters() |> Map.has_key?(name)
 
+  @doc """
+  The value of a URI's parameter of this name, given in lower case; `""` of one without a value.
+  """
+  @spec fetch_parameter(URI.t(), String.t()) :: {:ok, String.t()} | :error
+  def fetch_parameter(%URI{parameters: parameters}, name),
+    do: parameters |> parameters() |> Map.fetch(name)
+
   # RFC3261§19.1.4 - parameter names are compared in any letter case
   defp parameters(nil), do: %{}
 

@@ -1,135 +1,188 @@
 defmodule Sippet.Proxy.ResponseContext do
-  @options [
+  @own_options [
     own: [
       type: {:custom, &is_list/1, "a list of {host, port}"},
-      required: true,
-      doc: "what the proxy writes as sent-by: its Via is taken off the responses"
-    ],
-    timer_c: [
-      type: :positive,
-      # RFC3261§16.6 step 11 - larger than 3 minutes
-      default: 181_000,
-      doc: "ms that an INVITE may ring at one place without a further provisional response"
+      default: nil,
+      doc:
+        "the hosts that are the proxy, whose Via is taken off the responses. Defaults to `Sippet.own_hosts/1`"
     ]
   ]
 
+  @options @own_options ++
+             [
+               timer_c: [
+                 type: :positive,
+                 # RFC3261§16.6 step 11 - larger than 3 minutes
+                 default: 181_000,
+                 doc:
+                   "ms that an INVITE may ring at one place without a further provisional response. Then it is cancelled there"
+               ],
+               max_breadth: [
+                 type: :positive,
+                 # RFC5393§5.3.3.3
+                 default: 60,
+                 doc:
+                   "branches of a request that may exist at a time, here and at the proxies behind, if its Max-Breadth " <>
+                     "does not say less (RFC 5393 §5). A longer list is tried in parts"
+               ],
+               response: [
+                 type: {:custom, &__MODULE__.change?/1, "a function of a response"},
+                 default: nil,
+                 doc:
+                   "changes each response before it goes upstream (§16.7, steps 8 and 9). It gets the response without the " <>
+                     "proxy's Via, and returns it"
+               ]
+             ] ++
+             Keyword.take(Sippet.Proxy.forward_options(), [
+               :via,
+               :rport,
+               :record_route,
+               :route,
+               :nat
+             ])
+
   @moduledoc """
-  A response context of a stateful proxy: the branches of one request, and what came back from them (RFC 3261 §16.7).
+  The response context of a stateful proxy: it forwards one request to its targets, and gives the caller
+  the final response (RFC 3261 §16.6 to §16.10).
 
-  It runs in the process of the callback that got the request: the stack lets a callback take its time. That process owns the
-  request and its branches (`Sippet.controlling_process/3`), so it gets the responses, and the CANCEL of the caller, as
-  messages. Should it end before its time, the caller gets 500, and the stack cancels the branches. It is not started by a
-  supervisor, and needs nothing in your supervision tree.
-
-      # The CANCEL of what no context has yet: `run/5` finds out.
       def receive_request(%{start_line: %{method: :cancel}} = cancel, _key, stack),
         do: Sippet.send(stack, Sippet.Message.to_response(cancel, 200))
 
       def receive_request(request, key, stack) do
         ...
-        ResponseContext.run(stack, key, request, [[copy, copy], [copy]], own: own)
+        targets = Sippet.Binding.Store.targets(store, request.start_line.request_uri)
+        ResponseContext.run(stack, key, request, targets, record_route: record_route)
       end
 
-      # What comes when no context is there any more.
       def receive_response(response, key, stack),
-        do: ResponseContext.receive_response(stack, response, key, own)
+        do: ResponseContext.receive_response(stack, response, key)
 
       def receive_error(_reason, _key), do: :ok
 
+  `run/5` runs in the process of the callback that got the request, and returns when all branches have
+  ended. The process owns the request and its branches (`Sippet.controlling_process/3`), so the responses and
+  the caller's CANCEL come to it as messages. If it ends before its time, the caller gets 500, and the stack
+  cancels the branches. It needs nothing in your supervision tree. The core gets a CANCEL only before `run/5`
+  has begun, and answers it with 200; `run/5` then finds that the request was cancelled.
+
   ## What it does
 
-    * All copies of one list are sent at the same time, those of the next list when all before have ended without an answer
-      (§16.6).
-    * Provisional responses but 100, and every 2xx to an INVITE, are passed on at once (step 5).
-    * A 2xx, a 6xx and a CANCEL of the caller end the search: no further copies, and a CANCEL for each branch, not before that
-      has had a provisional response (§9.1, step 10, §16.10).
-    * When all branches have ended, `Sippet.Proxy.best_response/2` chooses what the caller gets (steps 6 and 7). A timeout
-      counts as 408, a transport's error as 503 (§16.9).
-    * Timer C ends a branch that rings for too long with a CANCEL, and one that says nothing as by 408 (§16.8).
+    * It sends the copies of one list of targets at the same time, and those of the next list when all
+      before have ended without an answer (§16.6). `Sippet.Binding.targets/2` makes such lists by q-value.
+      A target that stands twice is called once.
+    * It forwards provisional responses but 100, and every 2xx to an INVITE, at once (step 5).
+    * A 2xx, a 6xx and the caller's CANCEL end the search: there are no further copies, and each branch is
+      cancelled as soon as it has a provisional response (§9.1, step 10, §16.10).
+    * When all branches have ended, `Sippet.Proxy.best_response/2` chooses the response that the caller gets
+      (steps 6 and 7). A timeout counts as 408, a transport's error as 503 (§16.9). After a CANCEL only
+      responses that have come count, and a 487 if there is none.
+    * A request that is no INVITE gets no 408, as its client has given up by then (RFC 4320 §4.2).
+    * Timer C cancels a branch that rings for too long, and gives up one that says nothing (§16.8). If that
+      rings after all, it is cancelled then, and a 2xx of it still goes to the caller.
+    * Max-Breadth is shared among the copies (RFC 5393 §5.3.3).
 
   It does not follow the Contacts of a 3xx: a proxy may, and need not.
   """
 
-  alias Sippet.{Message, Options, Proxy, Stack, Transactions}
+  alias Sippet.{Binding, Message, Options, Proxy, Stack, Transactions, URI}
   alias Sippet.Transactions.{Client, Server}
 
-  @enforce_keys [:stack, :own, :request, :timer_c, :waiting, :monitor]
+  @enforce_keys [:stack, :key, :own, :request, :timer_c, :respond, :waiting, :monitor]
   defstruct [
     :stack,
+    :key,
     :own,
     :request,
     :timer_c,
+    :respond,
     :waiting,
     :monitor,
+    :result,
     branches: %{},
     finals: [],
-    answered?: false,
     cancelled?: false
   ]
 
-  # `cancel` is what cancels an INVITE.
-  @typep branch :: %{
-           cancel: Message.request() | nil,
-           state: :calling | :proceeding | :cancelled,
-           cancel?: boolean,
-           timer: reference | nil
-         }
+  @typedoc "A place to forward the request to. A request is sent as it is."
+  @type target :: URI.t() | Binding.t() | Message.request()
+
+  @typedoc """
+  Why the caller got no response of the context's:
+
+    * `:cancelled` - the caller has cancelled, and got a 487
+    * `:timeout` - no branch has answered a request that is no INVITE
+    * `:no_transaction` - the transaction of the request had ended before
+    * `:no_answer`, `:overload`, `:terminated` - the stack has ended the transaction of the request
+    * `:already_answered` - somebody else has answered the request
+  """
+  @type reason ::
+          :cancelled
+          | :timeout
+          | :no_transaction
+          | :no_answer
+          | :overload
+          | :terminated
+          | :already_answered
+
+  # `state` is `:left` once the search goes on without a branch that has not ended.
+  @typep branch :: %{state: :calling | :ringing | :left, timer: reference | nil}
   @typep t :: %__MODULE__{
            stack: atom,
+           key: Server.Key.t(),
            own: [Proxy.host()],
            request: Message.request(),
            timer_c: pos_integer,
+           respond: (Message.response() -> Message.response()),
            waiting: [[Message.request()]],
            monitor: reference,
+           result: nil | {:ok, Message.response()} | {:error, reason},
            branches: %{Client.Key.t() => branch},
            finals: [Message.response()],
-           answered?: boolean,
            cancelled?: boolean
          }
 
   # ms for which the caller's INVITE lasts longer than Timer C, which ends what it waits for.
   @margin 10_000
 
-  @doc """
-  Forwards the copies of a request that has a server transaction, and returns when all has been answered. An INVITE gets a
-  100 first (§16.2). One that was cancelled before gets 487, and nobody is called.
+  # Reasons for which the stack ends the transaction of the request. Any other is of one response that could not be sent.
+  @ended [:no_answer, :timeout, :overload, :terminated]
 
-  `copies` are lists of what `Sippet.Proxy.forward/3` made: one list after another, those of one list at the same time. No
-  copies at all answer 408. Options:
+  @doc """
+  Forwards a request that has a server transaction, and returns when it has been answered and all its
+  branches have ended.
+
+  `targets` are lists of targets: one list is tried after another, those of one list at the same time. An
+  INVITE gets a 100 first (§16.2). A request without targets gets 480. One that was cancelled before gets 487,
+  and nobody is called.
+
+  Returns `{:ok, response}` with the final response that the caller got, or `{:error, reason}`.
+
+  Options are these, of which `:via`, `:rport`, `:record_route`, `:route` and `:nat` are those of
+  `Sippet.Proxy.forward/3`:
 
   #{Options.docs(@options)}
   """
-  @spec run(atom, Server.Key.t(), Message.request(), [[Message.request()]], keyword) :: :ok
-  def run(stack, key, request, copies, options) do
-    %{timer_c: timer_c, own: own} = Options.validate!(options, @options)
+  @spec run(atom, Server.Key.t(), Message.request(), [[target]], keyword) ::
+          {:ok, Message.response()} | {:error, reason}
+  def run(stack, key, request, targets, options \\ []) do
+    {forward, _own} = Keyword.split(options, [:via, :rport, :record_route, :route, :nat])
+    options = Options.validate!(options, @options)
 
     # Of this order a CANCEL comes as a message, or was there before.
-    case Sippet.controlling_process(stack, key, self()) do
-      :ok -> run(stack, key, answerable(request), copies, own, timer_c)
-      {:error, :no_transaction} -> :ok
-    end
-  end
-
-  defp run(stack, key, request, copies, own, timer_c) do
-    if Sippet.cancelled?(stack, key) do
-      Sippet.send(stack, Message.to_response(request, 487))
-    else
-      if request.start_line.method == :invite do
-        Transactions.wait(Stack.fetch!(stack), key, timer_c + @margin)
-        Sippet.send(stack, Message.to_response(request, 100))
-      end
-
-      settle(%__MODULE__{
+    with :ok <- Sippet.controlling_process(stack, key, self()) do
+      context = %__MODULE__{
         stack: stack,
-        own: own,
-        request: request,
-        timer_c: timer_c,
-        waiting: copies,
+        key: key,
+        own: options.own || Sippet.own_hosts(stack),
+        request: answerable(request),
+        timer_c: options.timer_c,
+        respond: respond(options, stack),
+        waiting: copies(request, targets, options, forward),
         monitor: Process.monitor(Sippet.supervisor(stack))
-      })
-    end
+      }
 
-    :ok
+      begin(context, max_breadth(request))
+    end
   end
 
   # RFC3261§8.2.6.2 - what its final responses are made of. A request may be large, and a call may ring for long.
@@ -137,35 +190,163 @@ defmodule Sippet.Proxy.ResponseContext do
     %{request | headers: Map.take(headers, [:via, :from, :to, :call_id, :cseq]), body: nil}
   end
 
-  @doc """
-  Takes a response that came to the core, with the proxy's Via; `own` lists what the proxy writes as sent-by.
+  defp respond(%{nat: nat?, response: change} = options, stack) do
+    own = options.own || Sippet.own_hosts(stack)
+    change = change || (& &1)
+    if nat?, do: &change.(Proxy.put_alias(&1, own)), else: change
+  end
 
-  A 2xx to an INVITE that came after all had been answered goes upstream, as long as the server transaction is there
-  (§16.7 step 5), and also where the proxy has answered 408 by itself. All else goes nowhere: what belongs to no transaction of the proxy's must not be forwarded (RFC 6026
-  §8.3).
+  ## Targets
+
+  defp copies(request, targets, %{max_breadth: most}, forward) do
+    breadth = min(max_breadth(request) || most, most)
+
+    for list <- without_doubles(targets), part <- Enum.chunk_every(list, max(breadth, 1)) do
+      part
+      |> Enum.zip(shares(breadth, length(part)))
+      |> Enum.map(fn {target, share} -> copy(request, target, share, forward) end)
+    end
+  end
+
+  defp max_breadth(request) do
+    case Message.fetch_typed(request, "Max-Breadth") do
+      {:ok, breadth} -> breadth
+      _missing_or_malformed -> nil
+    end
+  end
+
+  # RFC5393§5.3.3 - what all of them have together is not more than what came
+  defp shares(breadth, parts) do
+    for n <- 1..parts//1, do: div(breadth, parts) + if(n <= rem(breadth, parts), do: 1, else: 0)
+  end
+
+  defp copy(_request, %Message{} = copy, share, _forward), do: put_breadth(copy, share)
+
+  defp copy(request, target, share, forward),
+    do: request |> Proxy.forward(target, forward) |> put_breadth(share)
+
+  defp put_breadth(copy, share),
+    do: Message.put_header(copy, "Max-Breadth", [Integer.to_string(share)])
+
+  # RFC3261§16.5 - a target set has each URI once
+  defp without_doubles(targets) do
+    {lists, _seen} =
+      Enum.map_reduce(targets, [], fn list, seen ->
+        Enum.flat_map_reduce(list, seen, &unless_seen/2)
+      end)
+
+    Enum.reject(lists, &(&1 == []))
+  end
+
+  defp unless_seen(%Message{} = copy, seen), do: {[copy], seen}
+
+  defp unless_seen(target, seen) do
+    if Enum.any?(seen, &same?(target, &1)), do: {[], seen}, else: {[target], [target | seen]}
+  end
+
+  # Two bindings of one URI lead to it by two ways.
+  defp same?(%Binding{} = one, other), do: one == other
+  defp same?(%URI{} = one, %URI{} = other), do: URI.equivalent(one, other)
+  defp same?(_one, _other), do: false
+
+  ## The caller
+
+  defp begin(context, breadth) do
+    cond do
+      Sippet.cancelled?(context.stack, context.key) ->
+        answer(%{context | cancelled?: true}).result
+
+      # RFC5393§5.3.3.2
+      breadth == 0 ->
+        answer(context, Message.to_response(context.request, 440)).result
+
+      # RFC3261§16.5
+      context.waiting == [] ->
+        answer(context, Message.to_response(context.request, 480)).result
+
+      true ->
+        if invite?(context),
+          do: Sippet.send(context.stack, Message.to_response(context.request, 100))
+
+        settle(context)
+    end
+  end
+
+  defp invite?(%{key: %Server.Key{method: method}}), do: method == :invite
+
+  defp answer(context, response) do
+    result =
+      case Sippet.send(context.stack, response) do
+        :ok -> {:ok, response}
+        {:error, reason} -> {:error, reason}
+      end
+
+    %{context | result: result}
+  end
+
+  # RFC3261§9.2, §16.10 - where nobody has answered the CANCEL by a final response
+  defp answer(%{cancelled?: true, finals: []} = context) do
+    context = answer(context, Message.to_response(context.request, 487))
+
+    if match?({:ok, _response}, context.result),
+      do: %{context | result: {:error, :cancelled}},
+      else: context
+  end
+
+  defp answer(%{finals: finals} = context) do
+    best = Proxy.best_response(context.request, Enum.reverse(finals))
+
+    # RFC4320§4.2
+    if best.start_line.status_code == 408 and not invite?(context),
+      do: %{context | result: {:error, :timeout}},
+      else: answer(context, best)
+  end
+
+  @doc """
+  Takes a response that came to the core, because no context has its branch any more.
+
+  A 2xx to an INVITE goes upstream, as long as the server transaction is there (§16.7 step 5), and also if the
+  proxy has answered by itself. An INVITE that still rings is cancelled. All else is dropped: a response that
+  belongs to no transaction of the proxy must not be forwarded (RFC 6026 §8.3).
+
+  Options:
+
+  #{Options.docs(@own_options)}
   """
-  @spec receive_response(atom, Message.response(), Client.Key.t() | nil, [Proxy.host()]) :: :ok
-  def receive_response(_stack, _response, nil, _own), do: :ok
+  @spec receive_response(atom, Message.response(), Client.Key.t() | nil, keyword) :: :ok
+  def receive_response(stack, response, key, options \\ [])
+
+  def receive_response(_stack, _response, nil, _options), do: :ok
 
   def receive_response(
         stack,
         %Message{headers: %{cseq: {_number, :invite}}} = response,
-        _key,
-        own
-      )
-      when response.start_line.status_code in 200..299 do
-    with {:ok, response} <- Proxy.remove_via(response, own),
-         {:error, :already_answered} <- Sippet.send(stack, response),
-         do: Sippet.forward(stack, response)
+        %Client.Key{method: :invite} = key,
+        options
+      ) do
+    own = Options.validate!(options, @own_options).own || Sippet.own_hosts(stack)
+
+    case response.start_line.status_code do
+      status when status < 200 -> Sippet.cancel(stack, key)
+      status when status < 300 -> forward_late(stack, response, own)
+      _refused -> :ok
+    end
 
     :ok
   end
 
-  def receive_response(_stack, _response, _key, _own), do: :ok
+  def receive_response(_stack, _response, _key, _options), do: :ok
+
+  defp forward_late(stack, response, own) do
+    with {:ok, response} <- Proxy.remove_via(response, own),
+         {:error, :already_answered} <- Sippet.send(stack, response),
+         do: Sippet.forward(stack, response)
+  end
 
   @doc """
-  Has the context of an INVITE cancel all branches, as if the caller had sent a CANCEL (§16.10). Returns `:error` where there is
-  no context of this key.
+  Has the context of an INVITE cancel all branches, as if the caller had sent a CANCEL (§16.10).
+
+  Returns `:error` if there is no context of this key.
   """
   @spec cancel(atom, Server.Key.t()) :: :ok | :error
   def cancel(stack, %Server.Key{} = key) do
@@ -182,49 +363,34 @@ defmodule Sippet.Proxy.ResponseContext do
   ## The context
 
   # RFC3261§16.7 - it lasts until all its branches have ended
-  @spec settle(t) :: :ok
-  defp settle(%__MODULE__{branches: branches} = context) when map_size(branches) > 0 do
-    %{stack: stack, monitor: monitor} = context
+  @spec settle(t) :: {:ok, Message.response()} | {:error, reason}
+  defp settle(%__MODULE__{result: nil, branches: branches, waiting: waiting} = context) do
+    cond do
+      Enum.any?(branches, fn {_key, branch} -> branch.state != :left end) -> await(context)
+      waiting == [] -> context |> answer() |> settle()
+      true -> context |> next() |> settle()
+    end
+  end
 
+  defp settle(%__MODULE__{result: result, branches: branches}) when branches == %{}, do: result
+  defp settle(context), do: await(context)
+
+  defp await(%{stack: stack, monitor: monitor} = context) do
     receive do
       {:sippet, ^stack, key, event} -> key |> told(event, context) |> settle()
       {__MODULE__, event} -> event |> handle(context) |> settle()
       # The stack has ended, and all its transactions with it.
-      {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
+      {:DOWN, ^monitor, :process, _pid, _reason} -> context.result || {:error, :terminated}
     end
   end
 
-  defp settle(%__MODULE__{answered?: true}), do: :ok
+  defp next(%{waiting: [copies | waiting]} = context) do
+    # RFC3261§16.8 - Timer C begins anew with each branch, and the caller's INVITE lasts longer
+    if invite?(context),
+      do: Transactions.wait(Stack.fetch!(context.stack), context.key, context.timer_c + @margin)
 
-  defp settle(%__MODULE__{waiting: [copies | waiting]} = context),
-    do: copies |> Enum.reduce(%{context | waiting: waiting}, &start/2) |> tidied() |> settle()
-
-  # RFC3261§9.2
-  defp settle(%__MODULE__{waiting: [], cancelled?: true} = context) do
-    Sippet.send(context.stack, Message.to_response(context.request, 487))
-    :ok
+    copies |> Enum.reduce(%{context | waiting: waiting}, &start/2) |> tidied()
   end
-
-  defp settle(%__MODULE__{waiting: []} = context) do
-    best = Proxy.best_response(context.request, Enum.reverse(context.finals))
-    Sippet.send(context.stack, best)
-    :ok
-  end
-
-  defp told(key, {:response, response}, context) do
-    case Proxy.remove_via(response, context.own) do
-      {:ok, response} -> handle({:response, key, response}, context)
-      {:error, _not_ours} -> context
-    end
-  end
-
-  # RFC3261§16.10, §9.2
-  defp told(_key, {:request, %Message{start_line: %{method: :cancel}} = cancel}, context) do
-    Sippet.send(context.stack, Message.to_response(cancel, 200))
-    handle(:cancel, context)
-  end
-
-  defp told(key, {:error, reason}, context), do: handle({:error, key, reason}, context)
 
   # Words of a heap that are worth to be given back: of an ordinary request there are far less.
   @large 10_000
@@ -239,33 +405,53 @@ defmodule Sippet.Proxy.ResponseContext do
   # RFC3261§16.6 step 10
   defp start(copy, context) do
     key = Client.Key.new(copy)
-    branch = %{cancel: cancel_of(copy), state: :calling, cancel?: false, timer: nil}
-    context = put_branch(context, key, set_timer_c(branch, key, context))
+    branch = set_timer_c(%{state: :calling, timer: nil}, key, context)
+    context = put_branch(context, key, branch)
 
     case Sippet.send(context.stack, copy, owner: self()) do
       :ok -> context
-      {:error, reason} -> final(context, key, status(reason))
+      {:error, reason} -> failed(context, key, reason)
     end
   end
-
-  defp cancel_of(%Message{start_line: %{method: :invite}} = invite), do: Message.to_cancel(invite)
-  defp cancel_of(_request), do: nil
 
   defp put_branch(context, key, branch),
     do: %{context | branches: Map.put(context.branches, key, branch)}
 
-  defp handle(:cancel, %{answered?: true} = context), do: context
-  defp handle(:cancel, context), do: stop(%{context | cancelled?: true})
+  defp told(key, {:response, response}, context) do
+    case Proxy.remove_via(response, context.own) do
+      {:ok, response} -> handle({:response, key, response}, context)
+      {:error, _not_ours} -> context
+    end
+  end
 
-  # What could not be sent to the caller ends nothing.
-  defp handle({:error, %Server.Key{}, _reason}, context), do: context
-  defp handle({:error, key, reason}, context), do: final(context, key, status(reason))
+  # RFC3261§16.10, §9.2
+  defp told(_key, {:request, %Message{start_line: %{method: :cancel}} = cancel}, context) do
+    Sippet.send(context.stack, Message.to_response(cancel, 200))
+    handle(:cancel, context)
+  end
+
+  defp told(%Server.Key{} = key, {:error, reason}, %{key: key} = context) when reason in @ended,
+    do: abandoned(context, reason)
+
+  # A response that could not be sent to the caller ends nothing.
+  defp told(%Server.Key{}, {:error, _reason}, context), do: context
+  defp told(key, {:error, reason}, context), do: failed(context, key, reason)
+
+  # The caller has its answer by the stack, or is gone.
+  defp abandoned(context, reason) do
+    context = %{context | result: context.result || {:error, reason}}
+    if invite?(context), do: stop(context), else: %{context | branches: %{}}
+  end
+
+  defp handle(:cancel, %{result: nil} = context), do: stop(%{context | cancelled?: true})
+  defp handle(:cancel, context), do: context
   defp handle({:timer_c, key}, context), do: timer_c(context, key)
 
   defp handle({:response, key, %Message{start_line: %{status_code: status}} = response}, context) do
     case context.branches do
       %{^key => branch} when status < 200 -> provisional(context, key, branch, response)
       %{^key => _branch} when status < 300 -> accepted(context, key, response)
+      %{^key => %{state: :left}} -> ended(context, key)
       %{^key => _branch} when status < 600 -> final(context, key, response)
       # RFC3261§16.7 step 5 - a 6xx ends the search, and is sent when all branches have ended
       %{^key => _branch} -> context |> final(key, response) |> stop()
@@ -273,72 +459,83 @@ defmodule Sippet.Proxy.ResponseContext do
     end
   end
 
-  # RFC3261§16.9, §16.7 step 6
-  defp status(:timeout), do: 408
-  defp status(_transport), do: 503
+  # The search goes on without it, and so the caller does not hear of it. It is cancelled by now.
+  defp provisional(context, _key, %{state: :left}, _response), do: context
 
   # RFC3261§16.7 steps 2 and 5 - all but 100 set Timer C anew, and are passed on
   defp provisional(context, key, branch, response) do
-    more? = response.start_line.status_code > 100
-    # A server transaction that has its 2xx sends no 1xx any more.
-    if more?, do: Sippet.send(context.stack, response)
+    branch = %{branch | state: :ringing}
 
-    branch = if branch.state == :calling, do: %{branch | state: :proceeding}, else: branch
-    branch = if more?, do: set_timer_c(branch, key, context), else: branch
-    branch = if branch.cancel?, do: cancel_branch(branch, context), else: branch
-    put_branch(context, key, branch)
+    if response.start_line.status_code > 100 do
+      # A server transaction that has its 2xx sends no 1xx any more.
+      Sippet.send(context.stack, context.respond.(response))
+      put_branch(context, key, set_timer_c(branch, key, context))
+    else
+      put_branch(context, key, branch)
+    end
   end
 
   # RFC3261§16.7 steps 5 and 10 - passed on at once, and the other branches end
-  defp accepted(context, key, response) do
-    pass_on(context, response)
-    stop(%{context | branches: ended(context, key), answered?: true})
-  end
+  defp accepted(context, key, response),
+    do: context |> ended(key) |> pass_on(response) |> stop()
 
   # RFC3261§16.7 step 5 - a branch may have forked on its way, and then has several 2xx
   defp late(context, %Message{start_line: %{status_code: status}} = response) do
-    if status in 200..299, do: pass_on(context, response)
-    context
+    if status in 200..299, do: pass_on(context, response), else: context
   end
 
-  # RFC3261§16.7 step 5 - every 2xx to an INVITE, and one answer to any other request
-  defp pass_on(%{answered?: answered?, stack: stack}, response) do
-    {_number, method} = response.headers.cseq
-    if method == :invite or not answered?, do: Sippet.send(stack, response)
+  # RFC3261§16.7 step 5 - every 2xx to an INVITE, also where the caller has an answer of the proxy's own; and one answer to
+  # any other request
+  defp pass_on(context, %Message{headers: %{cseq: {_number, :invite}}} = response) do
+    response = context.respond.(response)
+
+    result =
+      case Sippet.send(context.stack, response) do
+        :ok -> {:ok, response}
+        {:error, :already_answered} = error -> Sippet.forward(context.stack, response) && error
+        {:error, _reason} = error -> error
+      end
+
+    %{context | result: context.result || result}
   end
 
-  defp final(context, key, _late) when not is_map_key(context.branches, key), do: context
+  defp pass_on(%{result: nil} = context, response),
+    do: answer(context, context.respond.(response))
 
-  defp final(context, key, status) when is_integer(status),
-    do: final(context, key, Message.to_response(context.request, status))
+  defp pass_on(context, _second), do: context
+
+  # RFC3261§16.9, §16.7 step 6 - after a CANCEL it is no answer
+  defp failed(%{branches: branches} = context, key, reason) do
+    case branches do
+      %{^key => %{state: :left}} -> ended(context, key)
+      %{^key => _branch} when context.cancelled? -> ended(context, key)
+      %{^key => _branch} -> final(context, key, made(context, reason))
+      %{} -> context
+    end
+  end
+
+  defp made(context, :timeout), do: Message.to_response(context.request, 408)
+  defp made(context, _transport), do: Message.to_response(context.request, 503)
 
   defp final(context, key, response),
-    do: %{context | branches: ended(context, key), finals: [response | context.finals]}
+    do: ended(%{context | finals: [context.respond.(response) | context.finals]}, key)
 
-  defp ended(%{branches: branches}, key) do
+  defp ended(%{branches: branches} = context, key) do
     {%{timer: timer}, branches} = Map.pop!(branches, key)
     if timer, do: Process.cancel_timer(timer)
-    branches
+    %{context | branches: branches}
   end
 
-  # No new branches, and a CANCEL for those that there are.
+  # RFC3261§16.10 - no new branches, and a CANCEL for each INVITE that there is
   defp stop(context) do
-    branches =
-      Map.new(context.branches, fn {key, branch} -> {key, cancel_branch(branch, context)} end)
+    for {%Client.Key{method: :invite} = key, _branch} <- context.branches,
+        do: Sippet.cancel(context.stack, key)
 
-    %{context | waiting: [], branches: branches}
+    %{context | waiting: []}
   end
-
-  # RFC3261§9.1 - only an INVITE is cancelled, once, and not before it has had a provisional response
-  defp cancel_branch(%{state: :proceeding, cancel: %Message{} = cancel} = branch, context) do
-    Sippet.send(context.stack, cancel)
-    %{branch | state: :cancelled, cancel?: false}
-  end
-
-  defp cancel_branch(branch, _context), do: %{branch | cancel?: true}
 
   # RFC3261§16.6 step 11 - for an INVITE alone: all other transactions end by themselves
-  defp set_timer_c(%{cancel: %Message{}} = branch, key, context) do
+  defp set_timer_c(branch, %Client.Key{method: :invite} = key, context) do
     if branch.timer, do: Process.cancel_timer(branch.timer)
     event = {__MODULE__, {:timer_c, key}}
     %{branch | timer: Process.send_after(self(), event, context.timer_c)}
@@ -347,18 +544,23 @@ defmodule Sippet.Proxy.ResponseContext do
   defp set_timer_c(branch, _key, _context), do: branch
 
   # RFC3261§16.8 - who rings is cancelled, and answers to that; who has said nothing is as good as a 408
-  defp timer_c(context, key) do
-    case context.branches do
-      %{^key => %{state: :calling}} ->
-        # A 2xx that comes all the same is the core's.
-        Transactions.own(Stack.fetch!(context.stack), key, nil)
-        final(context, key, 408)
+  defp timer_c(%{branches: branches} = context, key) do
+    case branches do
+      %{^key => %{state: :calling} = branch} ->
+        Sippet.cancel(context.stack, key)
+        context = put_branch(context, key, %{branch | state: :left})
+        %{context | finals: [made(context, :timeout) | context.finals]}
 
-      %{^key => branch} ->
-        put_branch(context, key, cancel_branch(branch, context))
+      %{^key => _branch} ->
+        Sippet.cancel(context.stack, key)
+        context
 
       %{} ->
         context
     end
   end
+
+  @doc false
+  @spec change?(term) :: boolean
+  def change?(value), do: is_function(value, 1)
 end

@@ -59,7 +59,7 @@ defmodule Sippet.Router.Outbound do
   """
   @spec unattended(Stack.t(), Owners.task()) :: :ok | {:error, term}
   def unattended(stack, {:cancel, row, invite}) do
-    cancel = invite |> Message.parse!() |> Message.to_cancel()
+    cancel = invite |> Message.parse!() |> Message.to_cancel() |> Message.complete()
     {transport, destination} = Transactions.path(stack, row)
     Transactions.start_client(stack, cancel, transport, destination, :nobody)
   end

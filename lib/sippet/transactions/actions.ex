@@ -430,6 +430,17 @@ defmodule Sippet.Transactions.Actions do
     {row(row, names: kept), []}
   end
 
+  # A callback that owns its request is told so, and ends by itself.
+  defp carry(stack, row(running: pid, owner: pid) = row, :abandon, _name) when is_pid(pid) do
+    # The error of an INVITE is told by its machine.
+    case row(row, :id) do
+      {_branch, :invite, _sent_by} -> :ok
+      _other -> Owners.tell(stack, pid, key(row), :receive_error, :timeout)
+    end
+
+    {row, []}
+  end
+
   defp carry(stack, row(running: pid, given: :request) = row, :abandon, _name) when is_pid(pid) do
     unless Callbacks.process(stack, Rows.turn(row)) == :returned,
       do: CallbackRunner.abandon(stack, pid, :receive_request, key(row))

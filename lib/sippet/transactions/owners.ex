@@ -164,7 +164,7 @@ defmodule Sippet.Transactions.Owners do
     Aliases.forget_dialog(stack, hash)
 
     with {octets, true, number} <- Aliases.take_ending(stack, hash) do
-      dialog = %{:erlang.binary_to_term(octets) | local_seq: number}
+      dialog = %{:erlang.binary_to_term(octets) | local_seq: number, state: :confirmed}
       Kernel.send(self(), {:unattended, {:end_dialog, dialog}})
     end
 

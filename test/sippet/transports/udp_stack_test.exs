@@ -209,7 +209,7 @@ defmodule Sippet.Transports.UDPStackTest do
     end)
 
     :ok = stop_supervised({UDP, name, "127.0.0.1", 0})
-    assert_received {:udp, ^phone, _ip, _port, "OPTIONS " <> _octets}
+    assert_receive {:udp, ^phone, _ip, _port, "OPTIONS " <> _octets}, 1_000
   end
 
   test "and is not waited for without end", %{name: name} do

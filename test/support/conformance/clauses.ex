@@ -2,7 +2,8 @@ defmodule Sippet.Conformance.Clauses do
   @moduledoc false
   # The matrix itself: test/conformance/clauses.tsv has a row for each word of RFC 2119 in the sections that fall to
   # the stack, and test/conformance/sections.tsv has those sections, with how many of the words each has. A row with `-`
-  # in place of a word and its ordinal is an example of an RFC that has no such words (4475, 5118).
+  # in place of a word and its ordinal is an example of an RFC that has no such words (4475, 5118). An RFC whose text the
+  # folder lacks has a row for each rule, with `-` in place of its word; sections.tsv alone says how many those are.
 
   alias Sippet.Conformance.RFC
 
@@ -12,11 +13,13 @@ defmodule Sippet.Conformance.Clauses do
 
   # The sections that are ours to meet; all that an RFC has where none is named.
   @scope [
-    {"3261", ~w(7 8.1 8.2 9 10 11 12 13 14 15 17 18 19 20 22 25)},
+    {"3261", ~w(7 8 9 10 11 12 13 14 15 16 17 18 19 20 22 25)},
+    {"3327", ~w(5)},
     {"3581", []},
     {"4320", []},
     {"4475", ~w(3)},
     {"5118", ~w(4)},
+    {"5393", ~w(4 5)},
     {"5626", ~w(3.5 4.4 5.4 8)},
     {"6026", []},
     {"7616", []},
@@ -68,12 +71,28 @@ defmodule Sippet.Conformance.Clauses do
   # These have no words of RFC 2119, but a message in each section that has none below it.
   @examples ~w(4475 5118)
 
+  # These were written down rule by rule, without their texts.
+  @rules ~w(3327 5393)
+
   @doc """
-  The sections of the scope that have any of the words, or an example, and the words, as the texts have them.
+  The RFCs of the scope whose texts the folder lacks. Those of all but `rules/0` have to be there.
+  """
+  @spec unread(Path.t()) :: [String.t()]
+  def unread(folder), do: Enum.reject(rfcs(), &RFC.text?(folder, &1))
+
+  @doc """
+  The RFCs that have a row for each rule, and not for each word.
+  """
+  @spec rules() :: [String.t()]
+  def rules, do: @rules
+
+  @doc """
+  The sections of the scope that have any of the words, or an example, and the words, as the texts have them that are there.
   """
   @spec scope(Path.t()) :: [{section, [keyword :: String.t()], text :: String.t()}]
   def scope(folder) do
     for {rfc, prefixes} <- @scope,
+        RFC.text?(folder, rfc),
         sections = RFC.sections(folder, rfc),
         {number, title, text} <- sections,
         within?(number, prefixes),

@@ -11,10 +11,12 @@ defmodule Sippet.Conformance.Guide do
 
   @titles %{
     "3261" => "SIP: Session Initiation Protocol",
+    "3327" => "Registering contacts behind proxies: the Path header",
     "3581" => "Symmetric response routing (`rport`)",
     "4320" => "Non-INVITE transactions",
     "4475" => "Torture test messages",
     "5118" => "Torture test messages for IPv6",
+    "5393" => "Loops of proxies that fork",
     "5626" => "Client-initiated connections: keep-alive",
     "6026" => "2xx responses to INVITE",
     "7616" => "HTTP digest access authentication",
@@ -28,11 +30,12 @@ defmodule Sippet.Conformance.Guide do
   `script/conformance` of `test/conformance/clauses.tsv`; don't edit it here.
 
   There is a row for each MUST, MUST NOT, SHALL, SHALL NOT, SHOULD, SHOULD NOT, REQUIRED, RECOMMENDED and NOT RECOMMENDED
-  in capitals (RFC 2119 gives REQUIRED and SHALL the force of MUST, RECOMMENDED that of SHOULD) of RFC 3261 §7, §8.1,
-  §8.2, §9 to §15, §17, §18, §19, §20, §22 and §25; of RFC 5626 §3.5, §4.4, §5.4 and §8; and of RFC 3581, 4320, 6026,
-  7616 and 8760 whole. MAY and OPTIONAL ask for nothing. RFC 4475 and RFC 5118 have no such words: there each message is
-  a row. Rows are counted within their section, and their words are this project's own: the RFC's sentence is the one
-  that counts.
+  in capitals (RFC 2119 gives REQUIRED and SHALL the force of MUST, RECOMMENDED that of SHOULD) of RFC 3261 §7 to §20,
+  §22 and §25; of RFC 5626 §3.5, §4.4, §5.4 and §8; and of RFC 3581, 4320, 6026, 7616 and 8760 whole. MAY and OPTIONAL ask
+  for nothing. RFC 4475 and RFC 5118 have no such words: there each message is a row. RFC 3327 §5 and RFC 5393 §4 and §5
+  have a row for each rule, written without their texts at hand: their words are not counted, and nothing but a reader
+  finds a rule that is missing. Rows are counted within their section, and their words are this project's own: the RFC's
+  sentence is the one that counts.
 
   The build fails when a word of these sections has no row, when a row that claims to be met names no test or one that
   does not exist, when a test fails, when a deviation is not in [the list of deviations](deviations.md), and
@@ -41,7 +44,7 @@ defmodule Sippet.Conformance.Guide do
     * **met** - the stack does it, and the tests show it
     * **updated** - a later RFC put another rule in its place, which the stack follows
     * **left to the core** - it is for the code that uses the library to decide; the stack does not stand in its way
-    * **not ours** - it speaks to proxies, registrars, operators, people, or a transport that the library does not have
+    * **not ours** - it speaks to registrars, operators, people, or a transport that the library does not have
     * **deviates** - the stack does something else, for the reason given
 
   """

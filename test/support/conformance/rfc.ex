@@ -42,12 +42,20 @@ defmodule Sippet.Conformance.RFC do
   end
 
   @doc """
+  Whether the folder has the text of an RFC.
+  """
+  @spec text?(Path.t(), String.t()) :: boolean
+  def text?(folder, rfc), do: folder |> path(rfc) |> File.regular?()
+
+  defp path(folder, rfc), do: Path.join(folder, "rfc#{rfc}.txt")
+
+  @doc """
   The sections of an RFC in their order, each with its own text and without that of the sections below it.
   """
   @spec sections(Path.t(), String.t()) :: [section]
   def sections(folder, rfc) do
     folder
-    |> Path.join("rfc#{rfc}.txt")
+    |> path(rfc)
     |> File.read!()
     |> once()
     |> String.split(~r/\r?\n/)
