@@ -5,8 +5,7 @@ defmodule Demo.Server do
 
   use Sippet.Core
 
-  alias Sippet.{DigestAuth, Message, URI}
-  alias Sippet.Transports.UDP
+  alias Sippet.{DigestAuth, Message}
 
   @realm "demo.invalid"
   @sdp """
@@ -79,10 +78,8 @@ defmodule Demo.Server do
     |> Message.put_header(:expires, 3600)
   end
 
-  defp put_contact(response, stack) do
-    {:ok, {_ip, port}} = UDP.sockname(stack)
-    Message.put_header(response, :contact, [{"", URI.parse!("sip:bob@127.0.0.1:#{port}"), %{}}])
-  end
+  defp put_contact(response, stack),
+    do: Message.put_header(response, :contact, [{"", Sippet.own_uri(stack, "bob"), %{}}])
 
   defp put_sdp(response) do
     %{Message.put_header(response, :content_type, {{"application", "sdp"}, %{}}) | body: @sdp}
@@ -107,71 +104,37 @@ end
 defmodule Demo.Call do
   # A registration and a call, message by message.
 
-  alias Sippet.{DigestAuth, Message, URI}
+  alias Sippet.{Dialog, DigestAuth, Message, URI}
 
-  def play(caller_port, server_port) do
-    {:ok, _} = register(caller_port, server_port)
-    {:ok, ok} = invite(caller_port, server_port)
-    :ok = ack(ok, caller_port)
-    {:ok, _} = bye(ok, caller_port)
+  def play(server_port) do
+    {:ok, _} = register("sip:127.0.0.1:#{server_port}")
+    invite = request(:invite, "sip:bob@127.0.0.1:#{server_port}")
+    {:ok, ok} = exchange(invite)
+
+    {:ok, dialog} = Dialog.uac(invite, ok)
+    :ok = Sippet.send(:alice, Dialog.build_ack(dialog, ok))
+    {bye, _dialog} = Dialog.next_request(dialog, :bye)
+    {:ok, _} = exchange(bye)
     :ok
   end
 
-  defp register(caller_port, server_port) do
-    request = request(:register, "sip:127.0.0.1:#{server_port}", caller_port, 1)
+  defp register(registrar) do
+    request = request(:register, registrar)
 
     with {:ok, %{start_line: %{status_code: 401}} = challenge} <- exchange(request),
-         {:ok, request} <- DigestAuth.make_request(request, challenge, &credentials/1) do
-      request
-      |> Message.put_header(:cseq, {2, :register})
-      |> Message.put_header(:via, via(caller_port))
-      |> exchange()
-    end
+         {:ok, request} <- DigestAuth.make_request(request, challenge, &credentials/1),
+         do: request |> Message.renew() |> exchange()
   end
 
   defp credentials(_realm), do: {:ok, "alice", "secret"}
 
-  defp invite(caller_port, server_port) do
-    request = request(:invite, "sip:bob@127.0.0.1:#{server_port}", caller_port, 1)
-    exchange(request)
+  defp request(method, uri) do
+    from = {"Alice", URI.parse!("sip:alice@127.0.0.1"), %{}}
+
+    Message.build_request(method, uri)
+    |> Message.put_headers(from: from, contact: [{"", Sippet.own_uri(:alice, "alice"), %{}}])
+    |> Message.complete()
   end
-
-  # RFC3261§13.2.2.4, §12.2.1.1 - within the dialog: the far end's Contact, its To, the same Call-ID
-  defp ack(ok, caller_port), do: Sippet.send(:alice, in_dialog(ok, :ack, 1, caller_port))
-  defp bye(ok, caller_port), do: exchange(in_dialog(ok, :bye, 2, caller_port))
-
-  defp in_dialog(%Message{headers: headers}, method, number, caller_port) do
-    [{_name, uri, _params} | _] = headers.contact
-
-    method
-    |> Message.build_request(uri)
-    |> Message.put_header(:via, via(caller_port))
-    |> Message.put_header(:from, headers.from)
-    |> Message.put_header(:to, headers.to)
-    |> Message.put_header(:call_id, headers.call_id)
-    |> Message.put_header(:cseq, {number, method})
-  end
-
-  defp request(method, uri, caller_port, number) do
-    address = URI.parse!("sip:alice@127.0.0.1")
-
-    method
-    |> Message.build_request(uri)
-    |> Message.put_header(:via, via(caller_port))
-    |> Message.put_header(:from, {"Alice", address, %{"tag" => Message.create_tag()}})
-    |> Message.put_header(
-      :to,
-      {"", if(method == :register, do: address, else: URI.parse!(uri)), %{}}
-    )
-    |> Message.put_header(:call_id, Message.create_call_id())
-    |> Message.put_header(:cseq, {number, method})
-    |> Message.put_header(:contact, [{"", URI.parse!("sip:alice@127.0.0.1:#{caller_port}"), %{}}])
-  end
-
-  defp via(port),
-    do: [
-      {{2, 0}, :udp, {"127.0.0.1", port}, %{"branch" => Message.create_branch(), "rport" => ""}}
-    ]
 
   defp exchange(request) do
     :ok = Sippet.send(:alice, request)
@@ -200,7 +163,7 @@ defmodule Demo do
     server_port = start(:server, Demo.Server, 0)
     caller_port = start(:alice, Demo.Caller, 0)
     {:ok, trace} = Trace.start(:alice)
-    outcome = Demo.Call.play(caller_port, server_port)
+    outcome = Demo.Call.play(server_port)
 
     calls = Trace.stop(trace)
     names = %{{@ip, caller_port} => "alice", {@ip, server_port} => "server"}

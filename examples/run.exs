@@ -6,6 +6,7 @@
 
 defmodule Examples.Runner do
   @switches [
+    nat: :boolean,
     port: :integer,
     address: :string,
     ring: :integer,

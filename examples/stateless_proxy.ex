@@ -11,8 +11,6 @@ defmodule Examples.StatelessProxy do
   use Sippet.Core
 
   alias Sippet.{Message, Proxy, URI}
-  alias Sippet.Transports.UDP
-
   def start_link(options), do: Supervisor.start_link(__MODULE__, options)
 
   @impl true
@@ -31,7 +29,7 @@ defmodule Examples.StatelessProxy do
       # Without server transactions: every message comes as it is, with `nil` as its key.
       {Sippet,
        [name: name, core: __MODULE__, stateless: true] ++ Keyword.get(options, :stack, [])},
-      {UDP, udp}
+      {Sippet.Transports.UDP, udp}
     ]
 
     Supervisor.init(children, strategy: :rest_for_one)
@@ -41,10 +39,9 @@ defmodule Examples.StatelessProxy do
   # RFC3261§16.11 - a CANCEL, an ACK and a retransmission are requests like all others
   def receive_request(request, nil, stack) do
     config = :persistent_term.get({__MODULE__, stack})
-    sent_by = sent_by(stack)
 
     with :ok <- Proxy.validate(request),
-         copy = copy(request, sent_by, config),
+         copy = copy(request, stack, config),
          {:error, _reason} <- Sippet.forward(stack, copy) do
       # RFC3261§16.9, §16.7 step 6 - a transport's error is a 503, and that becomes a 500
       refuse(request, Message.to_response(request, 500), stack)
@@ -60,7 +57,7 @@ defmodule Examples.StatelessProxy do
   @impl true
   # RFC3261§16.11 - to where the next Via says; what is not ours is dropped
   def receive_response(response, nil, stack) do
-    with {:ok, response} <- Proxy.remove_via(response, [sent_by(stack)]),
+    with {:ok, response} <- Proxy.remove_via(response, Sippet.own_hosts(stack)),
          do: Sippet.forward(stack, response)
   end
 
@@ -68,13 +65,12 @@ defmodule Examples.StatelessProxy do
   @impl true
   def receive_error(_reason, _key, _stack), do: :ok
 
-  defp copy(received, {host, port} = sent_by, config) do
-    request = Proxy.preprocess_route(received, [sent_by])
+  defp copy(received, stack, config) do
+    request = Proxy.preprocess_route(received, Sippet.own_hosts(stack))
     uri = request.start_line.request_uri
-    own = %URI{scheme: "sip", host: host, port: port, parameters: ";lr"}
+    own = %{Sippet.own_uri(stack) | parameters: ";lr"}
 
     Proxy.forward(request, uri,
-      via: {:udp, sent_by},
       # The same for what comes again, for the CANCEL of an INVITE, and for the ACK of its refusal.
       branch: Proxy.stateless_branch(received),
       record_route: if(config.record_route and request.start_line.method == :invite, do: own),
@@ -88,10 +84,5 @@ defmodule Examples.StatelessProxy do
          not is_map_key(headers, :route),
        do: [Enum.at(config.servers, :erlang.phash2(headers.call_id, length(config.servers)))],
        else: []
-  end
-
-  defp sent_by(stack) do
-    {:ok, {ip, port}} = UDP.sockname(stack)
-    {ip |> :inet.ntoa() |> List.to_string(), port}
   end
 end
