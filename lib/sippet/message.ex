@@ -58,6 +58,7 @@ defmodule Sippet.Message do
   alias Sippet.Headers
   alias Sippet.Message.Completion
   alias Sippet.Message.HeaderMap
+  alias Sippet.Message.Random
   alias Sippet.Message.RequestLine
   alias Sippet.Message.Response
   alias Sippet.Message.StatusLine
@@ -95,8 +96,6 @@ defmodule Sippet.Message do
   @type request :: %__MODULE__{start_line: RequestLine.t()}
 
   @type response :: %__MODULE__{start_line: StatusLine.t()}
-
-  @magic_cookie "z9hG4bK"
 
   @doc """
   The methods that are atoms in a message, as upper-case strings.
@@ -309,7 +308,7 @@ defmodule Sippet.Message do
 
   """
   @spec create_tag() :: String.t()
-  def create_tag, do: random(6)
+  defdelegate create_tag, to: Random, as: :tag
 
   @doc """
   The text by which a branch shows that RFC 3261 made it.
@@ -319,7 +318,7 @@ defmodule Sippet.Message do
 
   """
   @spec magic_cookie() :: String.t()
-  def magic_cookie, do: @magic_cookie
+  defdelegate magic_cookie, to: Random
 
   @doc """
   Makes a random branch for a Via header: the magic cookie and 72 bits in 12 characters.
@@ -330,7 +329,7 @@ defmodule Sippet.Message do
 
   """
   @spec create_branch() :: String.t()
-  def create_branch, do: @magic_cookie <> random(9)
+  defdelegate create_branch, to: Random, as: :branch
 
   @doc """
   Makes a random Call-ID: 120 bits in 20 characters.
@@ -340,10 +339,7 @@ defmodule Sippet.Message do
 
   """
   @spec create_call_id() :: String.t()
-  def create_call_id, do: random(15)
-
-  defp random(bytes),
-    do: bytes |> :crypto.strong_rand_bytes() |> Base.url_encode64(padding: false)
+  defdelegate create_call_id, to: Random, as: :call_id
 
   @doc """
   Whether the message is a request.

@@ -3,8 +3,7 @@ defmodule Sippet.Message.Completion do
   # The headers that every request needs, and that say nothing about what it is for (RFC 3261 §8.1.1).
 
   alias Sippet.Headers.Table
-  alias Sippet.Message
-  alias Sippet.Message.{HeaderMap, RequestLine}
+  alias Sippet.Message.{HeaderMap, Random, RequestLine}
 
   # RFC3261§8.1.1.6
   @max_forwards 70
@@ -16,17 +15,17 @@ defmodule Sippet.Message.Completion do
   A Via whose sent-by is left to the stack, with a new branch.
   """
   @spec via() :: tuple
-  def via, do: {{2, 0}, :any, {"", 0}, %{"branch" => Message.create_branch()}}
+  def via, do: {{2, 0}, :any, {"", 0}, %{"branch" => Random.branch()}}
 
   @doc """
   Puts what is missing. Of a request with several Vias, which is that of another, only the topmost is completed.
   """
-  @spec complete(Message.request()) :: Message.request()
+  @spec complete(request) :: request when request: map
   # RFC3261§9.1 - all of a CANCEL is its INVITE's
-  def complete(%Message{start_line: %RequestLine{method: :cancel}, headers: headers} = cancel),
+  def complete(%{start_line: %RequestLine{method: :cancel}, headers: headers} = cancel),
     do: %{cancel | headers: put_new(headers, :max_forwards, fn -> @max_forwards end)}
 
-  def complete(%Message{start_line: %RequestLine{} = line, headers: headers} = request) do
+  def complete(%{start_line: %RequestLine{} = line, headers: headers} = request) do
     headers = headers |> put_new(:max_forwards, fn -> @max_forwards end) |> put_via()
 
     case headers do
@@ -39,7 +38,7 @@ defmodule Sippet.Message.Completion do
     headers
     |> put_from_tag()
     |> put_to(line)
-    |> put_new(:call_id, &Message.create_call_id/0)
+    |> put_new(:call_id, &Random.call_id/0)
     |> put_new(:cseq, fn -> {@first_number, line.method} end)
   end
 
@@ -57,7 +56,7 @@ defmodule Sippet.Message.Completion do
     do: headers
 
   defp put_via(%{via: [{version, protocol, sent_by, %{} = params} | vias]} = headers) do
-    params = Map.put(params, "branch", Message.create_branch())
+    params = Map.put(params, "branch", Random.branch())
     %{headers | via: [{version, protocol, sent_by, params} | vias]}
   end
 
@@ -68,7 +67,7 @@ defmodule Sippet.Message.Completion do
   defp put_from_tag(%{from: {_name, _uri, %{"tag" => _}}} = headers), do: headers
 
   defp put_from_tag(%{from: {name, uri, %{} = params}} = headers),
-    do: %{headers | from: {name, uri, Map.put(params, "tag", Message.create_tag())}}
+    do: %{headers | from: {name, uri, Map.put(params, "tag", Random.tag())}}
 
   defp put_from_tag(headers), do: headers
 
@@ -82,8 +81,8 @@ defmodule Sippet.Message.Completion do
   @doc """
   The request as another one: with the next CSeq number and a new branch.
   """
-  @spec renew(Message.request()) :: Message.request()
-  def renew(%Message{start_line: %RequestLine{method: method}, headers: headers} = request)
+  @spec renew(request) :: request when request: map
+  def renew(%{start_line: %RequestLine{method: method}, headers: headers} = request)
       when method not in [:ack, :cancel] do
     headers = Map.replace_lazy(headers, :cseq, fn {number, method} -> {number + 1, method} end)
     complete(%{request | headers: Map.replace_lazy(headers, :via, &without_branch/1)})

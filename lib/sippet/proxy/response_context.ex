@@ -1,4 +1,7 @@
 defmodule Sippet.Proxy.ResponseContext do
+  # Options of `Sippet.Proxy.forward/3` that are the same for all targets.
+  @forward [:via, :rport, :record_route, :route, :nat]
+
   @own_options [
     own: [
       type: {:custom, &is_list/1, "a list of {host, port}"},
@@ -32,14 +35,7 @@ defmodule Sippet.Proxy.ResponseContext do
                    "changes each response before it goes upstream (§16.7, steps 8 and 9). It gets the response without the " <>
                      "proxy's Via, and returns it"
                ]
-             ] ++
-             Keyword.take(Sippet.Proxy.forward_options(), [
-               :via,
-               :rport,
-               :record_route,
-               :route,
-               :nat
-             ])
+             ] ++ Keyword.take(Sippet.Proxy.forward_options(), @forward)
 
   @moduledoc """
   The response context of a stateful proxy: it forwards one request to its targets, and gives the caller
@@ -165,7 +161,7 @@ defmodule Sippet.Proxy.ResponseContext do
   @spec run(atom, Server.Key.t(), Message.request(), [[target]], keyword) ::
           {:ok, Message.response()} | {:error, reason}
   def run(stack, key, request, targets, options \\ []) do
-    {forward, _own} = Keyword.split(options, [:via, :rport, :record_route, :route, :nat])
+    forward = Keyword.take(options, @forward)
     options = Options.validate!(options, @options)
 
     # Of this order a CANCEL comes as a message, or was there before.
@@ -489,14 +485,12 @@ defmodule Sippet.Proxy.ResponseContext do
   defp pass_on(context, %Message{headers: %{cseq: {_number, :invite}}} = response) do
     response = context.respond.(response)
 
-    result =
-      case Sippet.send(context.stack, response) do
-        :ok -> {:ok, response}
-        {:error, :already_answered} = error -> Sippet.forward(context.stack, response) && error
-        {:error, _reason} = error -> error
-      end
+    answered = answer(context, response)
 
-    %{context | result: context.result || result}
+    if answered.result == {:error, :already_answered},
+      do: Sippet.forward(context.stack, response)
+
+    %{context | result: context.result || answered.result}
   end
 
   defp pass_on(%{result: nil} = context, response),

@@ -39,9 +39,10 @@ defmodule Sippet.Transactions.Actions do
   @most_waiting 100
 
   @typedoc """
-  An event of a machine. `{event, name}` is a 2xx of the core with the name by which its ACK finds the row.
+  An event of a machine. `{event, name}` is a 2xx of the core with the name by which its ACK finds the row. `:cancel` has a
+  client's INVITE cancelled as soon as that can be.
   """
-  @type event :: Machine.event() | {Machine.event(), name :: term}
+  @type event :: Machine.event() | {Machine.event(), name :: term} | :cancel
 
   ## Start
 
