@@ -327,10 +327,4 @@ defmodule Sippet.RFC3261.Section12Test do
       assert Dialog.uac(invite, answer(invite, 200)) == {:error, :bad_contact}
     end
   end
-
-  # Bob's end, whose 2xx has its ACK.
-  defp acknowledged_bob do
-    {:ok, dialog} = Dialog.receive_request(bob(), alices(:ack, 7))
-    dialog
-  end
 end

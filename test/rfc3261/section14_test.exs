@@ -102,10 +102,4 @@ defmodule Sippet.RFC3261.Section14Test do
       assert later.remote_target.host == "192.0.2.4"
     end
   end
-
-  # Bob's end, whose 2xx has its ACK.
-  defp acknowledged_bob do
-    {:ok, dialog} = Dialog.receive_request(bob(), alices(:ack, 7))
-    dialog
-  end
 end

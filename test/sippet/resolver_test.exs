@@ -327,6 +327,16 @@ defmodule Sippet.ResolverTest do
       assert Sippet.stats(stack).transactions == 0
     end
 
+    test "if it is cancelled by its key: it is told", %{stack: stack} do
+      invite = request("sip:b@slow.example", :invite)
+      :ok = Sippet.send(stack, invite)
+      key = Client.Key.new(invite)
+      assert Sippet.cancel(stack, key) == :ok
+      assert_receive {:receive_error, :cancelled, ^key}
+      refute_receive {:sent, _destination, _octets, _key}, 300
+      refute_received {:receive_error, :cancelled, _key}
+    end
+
     test "if it is cancelled: both are told", %{stack: stack} do
       invite = request("sip:b@slow.example", :invite)
       cancel = Message.to_cancel(invite)

@@ -90,6 +90,14 @@ defmodule Sippet.DialogCase do
   end
 
   @doc """
+  Bob's end, whose 2xx has its ACK.
+  """
+  def acknowledged_bob do
+    {:ok, dialog} = Dialog.receive_request(bob(), alices(:ack, 7))
+    dialog
+  end
+
+  @doc """
   The next request of an end, and its dialog then.
   """
   def next(dialog, method), do: Dialog.next_request(dialog, method)
