@@ -113,7 +113,7 @@ defmodule Demo.Call do
 
     {:ok, dialog} = Dialog.uac(invite, ok)
     :ok = Sippet.send(:alice, Dialog.build_ack(dialog, ok))
-    {bye, _dialog} = Dialog.next_request(dialog, :bye)
+    {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
     {:ok, _} = exchange(bye)
     :ok
   end

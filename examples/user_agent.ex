@@ -155,7 +155,7 @@ defmodule Examples.UserAgent.Call do
 
   # RFC3261§13.3.1.4 - without its ACK a call is over
   def handle_info({:sippet, stack, _key, {:error, :no_ack}}, call) do
-    {bye, _dialog} = Dialog.next_request(call.dialog, :bye)
+    {:ok, bye, _dialog} = Dialog.next_request(call.dialog, :bye)
     Sippet.send(stack, bye)
     {:stop, :normal, call}
   end

@@ -19,7 +19,7 @@ defmodule Sippet.Dialog do
       {:ok, dialog} = Sippet.Dialog.uac(invite, ringing)
       {:ok, dialog} = Sippet.Dialog.receive_response(dialog, ok)
       :ok = Sippet.send(stack, Sippet.Dialog.build_ack(dialog, ok))
-      {bye, dialog} = Sippet.Dialog.next_request(dialog, :bye)
+      {:ok, bye, dialog} = Sippet.Dialog.next_request(dialog, :bye)
       :ok = Sippet.send(stack, bye)
 
   A response of 101 to 199 with a To tag makes an *early* dialog, and the 2xx confirms it. Confirm the
@@ -66,7 +66,7 @@ defmodule Sippet.Dialog do
 
   alias Sippet.Dialog.Contact
   alias Sippet.{Flow, Message, Options, URI}
-  alias Sippet.Message.{RequestLine, Route, StatusLine, Tag}
+  alias Sippet.Message.{Completion, RequestLine, Route, StatusLine, Tag}
 
   @enforce_keys [
     :state,
@@ -201,35 +201,44 @@ defmodule Sippet.Dialog do
     with {:ok, state} <- state_of(request, message),
          {:ok, route} <- record_route(message),
          {:ok, target} <- first_target(request, message) do
-      {number, method} = request.headers.cseq
-      dialog = of_uac(request, message, target, state)
-
-      {:ok,
-       pending(
-         %{dialog | local_seq: number, route_set: uac_route(message, route)},
-         method,
-         {:sent, number}
-       )}
+      dialog = %{of_uac(request, message, target, state) | route_set: uac_route(message, route)}
+      {:ok, pending(dialog, {:sent, dialog.local_seq})}
     end
   end
 
-  defp state_of(_request, %Message{start_line: %StatusLine{status_code: status}})
-       when status in 200..299,
-       do: {:ok, :confirmed}
+  defp state_of(request, %Message{start_line: %StatusLine{status_code: status}} = response)
+       when status in 101..299 do
+    cond do
+      not response_to?(response, request) -> {:error, :other_dialog}
+      status >= 200 -> {:ok, :confirmed}
+      Tag.of(response.headers.to) -> {:ok, :early}
+      true -> {:error, :no_dialog}
+    end
+  end
 
-  defp state_of(_request, %Message{start_line: %StatusLine{status_code: status}, headers: headers})
-       when status in 101..199,
-       do: if(Tag.of(headers.to), do: {:ok, :early}, else: {:error, :no_dialog})
-
-  defp state_of(request, %Message{start_line: %RequestLine{method: :notify}, headers: headers}) do
-    # RFC6665§4.1.2.4 - the NOTIFY has the Call-ID, and in To the tag, of the SUBSCRIBE
-    if headers.call_id == request.headers.call_id and Tag.of(headers.from) != nil and
-         Tag.of(headers.to) == Tag.of(request.headers.from),
+  # RFC6665§4.1.2.4 - the NOTIFY has the Call-ID, and in To the tag, of the SUBSCRIBE
+  defp state_of(
+         %Message{start_line: %{method: method}} = request,
+         %Message{start_line: %RequestLine{method: :notify}, headers: headers}
+       )
+       when method in [:subscribe, :refer] do
+    if Tag.of(headers.from) != nil and Tag.of(headers.to) != nil and
+         same?(headers.call_id, request.headers[:call_id]) and
+         same?(Tag.of(headers.to), Tag.of(request.headers.from)),
        do: {:ok, :confirmed},
        else: {:error, :no_dialog}
   end
 
   defp state_of(_request, _message), do: {:error, :no_dialog}
+
+  defp response_to?(%Message{headers: response}, %Message{headers: request}) do
+    same?(response.call_id, request[:call_id]) and
+      same?(Tag.of(response.from), Tag.of(request.from))
+  end
+
+  # What the request lacks, the stack has written when it sent it.
+  defp same?(_written, nil), do: true
+  defp same?(one, other), do: one == other
 
   # RFC3261§12.1.2 - a 1xx may lack the Contact
   defp first_target(request, message) do
@@ -242,25 +251,35 @@ defmodule Sippet.Dialog do
     end
   end
 
-  defp of_uac(request, message, target, state) do
+  defp of_uac(%Message{headers: headers} = request, message, target, state) do
     {call_id, local_tag, remote_tag} = id(message)
+    {name, uri, params} = headers.from
+    tagged = if local_tag, do: Map.put(params, "tag", local_tag), else: params
 
     %__MODULE__{
       call_id: call_id,
       local_tag: local_tag,
       remote_tag: remote_tag,
-      local: bare(request.headers.from),
+      local: bare({name, uri, tagged}),
       remote: bare(far_end(message)),
       remote_target: target,
       role: :uac,
       method: request.start_line.method,
       state: state,
       local_contact: Contact.own(request),
+      local_seq: sent_number(message, headers),
       remote_seq: notify_number(message),
       secure?: secure?(request),
       flow: message.source
     }
   end
+
+  # A response has the number that was sent, whoever has written it.
+  defp sent_number(%Message{start_line: %StatusLine{}, headers: %{cseq: {number, _method}}}, _),
+    do: number
+
+  defp sent_number(_notify, %{cseq: {number, _method}}), do: number
+  defp sent_number(_notify, _headers), do: Completion.first_number()
 
   defp far_end(%Message{start_line: %StatusLine{}, headers: headers}), do: headers.to
   defp far_end(%Message{start_line: %RequestLine{}, headers: headers}), do: headers.from
@@ -290,15 +309,9 @@ defmodule Sippet.Dialog do
   def uas(%Message{start_line: %RequestLine{}} = request, response) do
     with {:ok, route} <- record_route(request),
          {:ok, target} <- Contact.uri(request, secure?(request)) do
-      {number, method} = request.headers.cseq
-      dialog = of_uas(request, response, target)
-
-      {:ok,
-       pending(
-         %{dialog | remote_seq: number, route_set: route},
-         method,
-         {:received, number, nil}
-       )}
+      {number, _method} = request.headers.cseq
+      dialog = %{of_uas(request, response, target) | remote_seq: number, route_set: route}
+      {:ok, pending(dialog, {:received, number, nil})}
     else
       {:error, :malformed_record_route} -> bad_request(request, "Record-Route")
       {:error, _contact} -> bad_request(request, "Contact")
@@ -329,8 +342,10 @@ defmodule Sippet.Dialog do
     do: raise(ArgumentError, "expected a response of 101 to 299, got: #{status}")
 
   # RFC3261§14.1 - an INVITE is in progress until its final response
-  defp pending(%{state: :early} = dialog, :invite, pending), do: %{dialog | pending: pending}
-  defp pending(dialog, _method, _pending), do: dialog
+  defp pending(%{state: :early, method: :invite} = dialog, pending),
+    do: %{dialog | pending: pending}
+
+  defp pending(dialog, _pending), do: dialog
 
   # RFC3261§12.2.1.1 - the URI and the tag are what From and To have in a dialog
   defp bare({name, uri, params}), do: {name, uri, Map.take(params, ["tag"])}
@@ -347,13 +362,14 @@ defmodule Sippet.Dialog do
   ## Requests that you send
 
   @doc """
-  Makes the next request within a dialog, and returns it with the dialog after it (RFC 3261 §12.2.1.1).
+  Makes the next request within a dialog (RFC 3261 §12.2.1.1). Returns `{:ok, request, dialog}`, with the
+  dialog after the request.
 
   The request is complete: it has Via with a new branch, From, To, Call-ID, the next CSeq, Max-Forwards
   and Route. An INVITE, UPDATE, SUBSCRIBE, NOTIFY and REFER has your Contact. The stack writes the
   sent-by into the Via when you send the request.
 
-      {info, dialog} = Sippet.Dialog.next_request(dialog, :info, body: "Signal=5\\r\\n",
+      {:ok, info, dialog} = Sippet.Dialog.next_request(dialog, :info, body: "Signal=5\\r\\n",
         headers: [content_type: {{"application", "dtmf-relay"}, %{}}])
 
   Returns `{:error, reason}` with
@@ -361,7 +377,8 @@ defmodule Sippet.Dialog do
     * `:invite_in_progress` - for an INVITE, if another INVITE of this dialog has no final response yet, in
       either direction (§14.1);
     * `:early` - for a BYE of the called side, if you have not accepted the INVITE: refuse that instead
-      (§15).
+      (§15);
+    * `:terminated` - if the dialog has ended.
 
   If the far end can be reached only by the connection or the NAT binding that its messages came by (its
   Contact has a host of `.invalid` or the parameter `ob`), and there is no route set, the request's
@@ -375,22 +392,26 @@ defmodule Sippet.Dialog do
   #{Options.docs(@request_options)}
   """
   @spec next_request(t, Message.method(), keyword) ::
-          {Message.request(), t} | {:error, :invite_in_progress | :early}
-  def next_request(dialog, method, options \\ [])
+          {:ok, Message.request(), t} | {:error, :invite_in_progress | :early | :terminated}
+  def next_request(%__MODULE__{} = dialog, method, options \\ [])
+      when method not in [:ack, :cancel] do
+    %{headers: headers, body: body} = Options.validate!(options, @request_options)
 
-  def next_request(%__MODULE__{pending: pending}, :invite, _options) when pending != nil,
+    with :ok <- allowed(dialog, method) do
+      dialog = numbered(dialog, method)
+      request = dialog |> request(method, dialog.local_seq) |> Message.put_headers(headers)
+      request = put_contact(%{request | body: body}, method, dialog)
+      {:ok, request, %{dialog | local_contact: Contact.own(request) || dialog.local_contact}}
+    end
+  end
+
+  defp allowed(%{state: :terminated}, _method), do: {:error, :terminated}
+
+  defp allowed(%{pending: pending}, :invite) when pending != nil,
     do: {:error, :invite_in_progress}
 
-  def next_request(%__MODULE__{role: :uas, state: :early}, :bye, _options), do: {:error, :early}
-
-  def next_request(%__MODULE__{} = dialog, method, options) when method not in [:ack, :cancel] do
-    %{headers: headers, body: body} = Options.validate!(options, @request_options)
-    dialog = numbered(dialog, method)
-
-    request = dialog |> request(method, dialog.local_seq) |> Message.put_headers(headers)
-    request = put_contact(%{request | body: body}, method, dialog)
-    {request, %{dialog | local_contact: Contact.own(request) || dialog.local_contact}}
-  end
+  defp allowed(%{role: :uas, state: :early}, :bye), do: {:error, :early}
+  defp allowed(_dialog, _method), do: :ok
 
   # RFC3261§8.1.1.5 - any number below 2**31 may be the first
   defp numbered(dialog, method) do
@@ -407,24 +428,30 @@ defmodule Sippet.Dialog do
   defp put_contact(request, _method, _dialog), do: request
 
   @doc """
-  Makes a request within a dialog once more, with the next CSeq number and a new branch, and returns it
-  with the dialog after it.
+  Makes a request within a dialog once more, with the next CSeq number and a new branch. Returns
+  `{:ok, request, dialog}`, and the errors of `next_request/3`.
 
   Use it for a request that got a challenge, when you have added the credentials, and for a re-INVITE
   that got 491, after `retry_delay/1`. The response that refused the request has gone through
-  `receive_response/2` before.
+  `receive_response/2` before. The request goes where the dialog leads now.
   """
-  @spec renew(t, Message.request()) :: {Message.request(), t}
-  def renew(%__MODULE__{} = dialog, %Message{start_line: %RequestLine{method: method}} = request) do
-    dialog = numbered(dialog, method)
-
-    {request |> Message.renew() |> Message.put_header(:cseq, {dialog.local_seq, method}), dialog}
+  @spec renew(t, Message.request()) ::
+          {:ok, Message.request(), t} | {:error, :invite_in_progress | :early | :terminated}
+  def renew(%__MODULE__{} = dialog, %Message{start_line: %RequestLine{method: method}} = request)
+      when method not in [:ack, :cancel] do
+    with :ok <- allowed(dialog, method) do
+      dialog = numbered(dialog, method)
+      next = request(dialog, method, dialog.local_seq)
+      more = Map.drop(request.headers, [:route | Map.keys(next.headers)])
+      {:ok, %{next | headers: Map.merge(next.headers, more), body: request.body}, dialog}
+    end
   end
 
   @doc """
   Makes the ACK for a 2xx to your INVITE (RFC 3261 §13.2.2.4).
 
-  If the INVITE had credentials, the ACK needs the same: give the INVITE as third argument.
+  If the INVITE had credentials, the ACK needs the same: give the INVITE as third argument. Raises
+  `ArgumentError` for the response of another dialog, such as that of a fork.
 
       iex> address = fn uri, tag -> {"", Sippet.URI.parse!(uri), %{"tag" => tag}} end
       iex> invite = %{
@@ -444,8 +471,16 @@ defmodule Sippet.Dialog do
   @spec build_ack(t, Message.response(), Message.request() | nil) :: Message.request()
   def build_ack(dialog, response, invite \\ nil)
 
-  def build_ack(%__MODULE__{} = dialog, %Message{headers: %{cseq: {number, :invite}}}, invite),
-    do: dialog |> request(:ack, number) |> put_credentials(invite)
+  def build_ack(
+        %__MODULE__{} = dialog,
+        %Message{headers: %{cseq: {number, :invite}}} = response,
+        invite
+      ) do
+    unless id(dialog) == id(response),
+      do: raise(ArgumentError, "expected a response of the dialog #{inspect(id(dialog))}")
+
+    dialog |> request(:ack, number) |> put_credentials(invite)
+  end
 
   defp put_credentials(ack, nil), do: ack
 
@@ -469,19 +504,18 @@ defmodule Sippet.Dialog do
         {:error, _reason} -> {of_refused(invite, response), response.source}
       end
 
-    {bye, _dialog} = dialog |> within(invite) |> next_request(:bye)
+    {:ok, bye, _dialog} = dialog |> within(invite) |> next_request(:bye)
     ack = dialog |> within(invite) |> build_ack(response, invite)
     {%{ack | target: target || ack.target}, %{bye | target: target || bye.target}}
   end
 
   defp of_refused(invite, response) do
-    {number, _method} = invite.headers.cseq
     dialog = of_uac(invite, response, invite.start_line.request_uri, :confirmed)
 
     case {Contact.uri(response, dialog.secure?), record_route(response)} do
-      {{:ok, target}, _malformed} -> %{dialog | local_seq: number, remote_target: target}
-      {_bad, {:ok, route}} -> %{dialog | local_seq: number, route_set: Enum.reverse(route)}
-      {_bad, _malformed} -> %{dialog | local_seq: number}
+      {{:ok, target}, _malformed} -> %{dialog | remote_target: target}
+      {_bad, {:ok, route}} -> %{dialog | route_set: Enum.reverse(route)}
+      {_bad, _malformed} -> dialog
     end
   end
 
@@ -505,10 +539,9 @@ defmodule Sippet.Dialog do
 
   # RFC5626§4.3, RFC7118§5 - a Contact that says that there is no other way than the flow
   defp put_flow(request, %{flow: %Flow{} = flow, route_set: [], remote_target: uri}) do
-    if String.ends_with?(String.downcase(uri.host || "", :ascii), ".invalid") or
-         Route.parameter?(uri, "ob"),
-       do: %{request | target: flow},
-       else: request
+    if Route.invalid_host?(uri) or Route.parameter?(uri, "ob"),
+      do: %{request | target: flow},
+      else: request
   end
 
   defp put_flow(request, _dialog), do: request
@@ -520,7 +553,7 @@ defmodule Sippet.Dialog do
 
   Returns `{:ok, dialog}`, or `{:error, response}` with the response that refuses the request:
 
-    * 481 - the request belongs to another dialog;
+    * 481 - the request belongs to another dialog, or the dialog has ended;
     * 500 - its CSeq number is lower than the last one;
     * 491 - it is an INVITE, and an INVITE of yours has no final response yet (§14.2);
     * 500 with a Retry-After of 0 to 10 seconds - it is an INVITE, and you have not answered the one
@@ -544,6 +577,9 @@ defmodule Sippet.Dialog do
   # Its number is that of the INVITE, which counted already.
   defp take_request(dialog, :ack, %Message{headers: %{cseq: {number, _method}}} = ack),
     do: {:ok, dialog |> accepted(number) |> put_source(ack)}
+
+  defp take_request(%{state: :terminated}, _method, request),
+    do: {:error, Message.to_response(request, 481)}
 
   defp take_request(dialog, method, %Message{headers: %{cseq: {number, _method}}} = request) do
     with :ok <- in_order(dialog, number, request),

@@ -240,7 +240,7 @@ defmodule Examples.ForkingProxyTest do
       {:ok, dialog} = Dialog.uac(invite, ok)
       send_request(alice, Dialog.build_ack(dialog, ok))
       refute Message.has_header?(assert_came(one, :ack), :route)
-      {bye, _dialog} = Dialog.next_request(dialog, :bye)
+      {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
       send_request(alice, bye)
       bye = assert_came(one, :bye)
       assert length(bye.headers.via) == 2
@@ -468,7 +468,7 @@ defmodule Examples.ForkingProxyTest do
       request
     end
 
-    defp next(dialog, method), do: dialog |> Dialog.next_request(method) |> elem(0)
+    defp next(dialog, method), do: dialog |> Dialog.next_request(method) |> elem(1)
 
     test "is called, hears the ACK, and either hangs up", context do
       %{alice: alice, phone: phone, proxy: proxy} = context

@@ -105,7 +105,7 @@ defmodule Examples.UserAgentTest do
       {_stack, address} = start_example(UserAgent, ring: 0)
       {alice, _address} = start_stack(ScriptedUserAgent)
       {dialog, _ok} = established(alice, address)
-      {options, _dialog} = Dialog.next_request(dialog, :options)
+      {:ok, options, _dialog} = Dialog.next_request(dialog, :options)
       send_request(alice, put_in(options.headers.cseq, {0, :options}))
       assert_came(alice, {500, :options})
       send_request(alice, options)
@@ -119,12 +119,12 @@ defmodule Examples.UserAgentTest do
       {:ok, early} = Dialog.uac(invite, assert_came(alice, {180, :invite}))
 
       # A caller that does not wait for its first INVITE.
-      {reinvite, early} = Dialog.next_request(%{early | pending: nil}, :invite)
+      {:ok, reinvite, early} = Dialog.next_request(%{early | pending: nil}, :invite)
       send_request(alice, reinvite)
       assert {seconds, "", %{}} = assert_came(alice, {500, :invite}).headers.retry_after
       assert seconds in 0..10
 
-      {bye, _early} = Dialog.next_request(early, :bye)
+      {:ok, bye, _early} = Dialog.next_request(early, :bye)
       send_request(alice, bye)
       assert_came(alice, {200, :bye})
       assert_came(alice, {487, :invite})

@@ -252,7 +252,7 @@ defmodule Sippet.RFC3665.FlowsTest do
 
   defp hang_up(bob, invite, response, alice) do
     {:ok, dialog} = Dialog.uas(invite, response)
-    {bye, _dialog} = Dialog.next_request(dialog, :bye)
+    {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
     send_request(bob, bye)
     reply(alice, assert_came(alice, :bye), 200)
     assert_came(bob, {200, :bye})
@@ -305,7 +305,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     assert_came(bob, :ack)
 
     {:ok, bobs} = Dialog.uas(got, response)
-    {reinvite, _bobs} = Dialog.next_request(%{bobs | local_seq: 13}, :invite)
+    {:ok, reinvite, _bobs} = Dialog.next_request(%{bobs | local_seq: 13}, :invite)
     contact = ScriptedUserAgent.contact(bob, "bob")
     reinvite = reinvite |> Message.put_header(:contact, [contact]) |> Endpoint.put_sdp(bob)
     reinvite = send_request(bob, reinvite)
@@ -325,7 +325,7 @@ defmodule Sippet.RFC3665.FlowsTest do
     acknowledge(bob, reinvite, assert_came(bob, {200, :invite}))
     assert_came(alice, :ack)
 
-    {bye, _dialog} = Dialog.next_request(dialog, :bye)
+    {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
     send_request(alice, bye)
     reply(bob, assert_came(bob, :bye), 200)
     assert_came(alice, {200, :bye})

@@ -230,7 +230,7 @@ defmodule Sippet.DialogTest do
 
       secure = %{contact: [address("sips:bob@192.0.2.4")]}
       assert {:ok, %{secure?: true} = dialog} = Dialog.uac(invite, ok(invite, secure))
-      {update, dialog} = Dialog.next_request(dialog, :update)
+      {:ok, update, dialog} = Dialog.next_request(dialog, :update)
       insecure = answer(update, 200, moved("192.0.2.5"))
       assert Dialog.receive_response(dialog, insecure) == {:error, :bad_contact}
     end
@@ -306,9 +306,9 @@ defmodule Sippet.DialogTest do
   describe "RFC3261§13.2.2.4 early to confirmed" do
     test "the route set is that of the 2xx, the sequence numbers stay, and the INVITE is done" do
       early = early_uac(Map.merge(callee_contact(), %{record_route: route(["sip:p1;lr"])}))
-      {prack, early} = Dialog.next_request(early, :prack)
+      {:ok, prack, early} = Dialog.next_request(early, :prack)
       {:ok, early} = Dialog.receive_response(early, answer(prack, 200))
-      {_prack, early} = Dialog.next_request(early, :prack)
+      {:ok, _prack, early} = Dialog.next_request(early, :prack)
       {:ok, early} = Dialog.receive_request(early, swapped(in_dialog(:info, 3)))
       assert early.state == :early
 
@@ -318,7 +318,7 @@ defmodule Sippet.DialogTest do
       assert dialog.route_set == route(["sip:p2;lr", "sip:p3;lr"])
       assert dialog.remote_target.host == "192.0.2.9"
       assert {dialog.local_seq, dialog.remote_seq} == {9, 3}
-      {bye, _dialog} = Dialog.next_request(dialog, :bye)
+      {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
       assert bye.headers.cseq == {10, :bye}
     end
 
@@ -349,7 +349,7 @@ defmodule Sippet.DialogTest do
       {:ok, two} =
         Dialog.uac(invite(), response(invite(), 180, Map.merge(moved("192.0.2.5"), other)))
 
-      {_prack, one} = Dialog.next_request(one, :prack)
+      {:ok, _prack, one} = Dialog.next_request(one, :prack)
       assert {one.local_seq, two.local_seq} == {8, 7}
 
       ok = ok(invite(), Map.merge(moved("192.0.2.5"), other))
@@ -395,14 +395,14 @@ defmodule Sippet.DialogTest do
 
   describe "RFC3261§12.2.1.1 generating the request" do
     test "numbers go up by one, and the first may be any" do
-      {request, dialog} = Dialog.next_request(uac(), :info)
+      {:ok, request, dialog} = Dialog.next_request(uac(), :info)
       assert request.headers.cseq == {8, :info}
-      assert {%{headers: %{cseq: {9, :bye}}}, _dialog} = Dialog.next_request(dialog, :bye)
-      assert {%{headers: %{cseq: {1, :bye}}}, _dialog} = Dialog.next_request(uas(), :bye)
+      assert {:ok, %{headers: %{cseq: {9, :bye}}}, _dialog} = Dialog.next_request(dialog, :bye)
+      assert {:ok, %{headers: %{cseq: {1, :bye}}}, _dialog} = Dialog.next_request(uas(), :bye)
     end
 
     test "it is complete, but for the sent-by, which the stack writes" do
-      {request, _dialog} = Dialog.next_request(uac(), :bye)
+      {:ok, request, _dialog} = Dialog.next_request(uac(), :bye)
       assert [{{2, 0}, :any, {"", 0}, %{"branch" => "z9hG4bK" <> _}}] = request.headers.via
       assert Message.complete(request) == request
       assert request.headers.max_forwards == 70
@@ -412,7 +412,9 @@ defmodule Sippet.DialogTest do
       type = {{"application", "dtmf-relay"}, %{}}
 
       for headers <- [[content_type: type], %{"x-foo" => "1", :content_type => type}] do
-        {info, _dialog} = Dialog.next_request(uac(), :info, headers: headers, body: "Signal=5")
+        {:ok, info, _dialog} =
+          Dialog.next_request(uac(), :info, headers: headers, body: "Signal=5")
+
         assert {info.headers.content_type, info.body} == {type, "Signal=5"}
       end
 
@@ -420,26 +422,26 @@ defmodule Sippet.DialogTest do
     end
 
     test "To and From have the URIs and tags of the dialog, and a null tag is left out" do
-      {request, _dialog} = Dialog.next_request(uas(), :bye)
+      {:ok, request, _dialog} = Dialog.next_request(uas(), :bye)
       assert request.headers.from == address("sip:bob@biloxi.com", %{"tag" => "b"})
       assert request.headers.to == address("sip:alice@atlanta.com", %{"tag" => "a"}, "Alice")
       assert request.headers.call_id == "call"
 
       invite = invite(%{from: address("sip:alice@atlanta.com")})
       {:ok, dialog} = Dialog.uas(invite, ok(invite))
-      assert {%{headers: %{to: {_, _, %{}}}}, _dialog} = Dialog.next_request(dialog, :bye)
+      assert {:ok, %{headers: %{to: {_, _, %{}}}}, _dialog} = Dialog.next_request(dialog, :bye)
       assert dialog.remote_tag == nil
     end
 
     test "without a route set the remote target is the Request-URI" do
-      {request, _dialog} = Dialog.next_request(uac(), :bye)
+      {:ok, request, _dialog} = Dialog.next_request(uac(), :bye)
       assert to_string(request.start_line.request_uri) == "sip:bob@192.0.2.4:5070;transport=udp"
       refute Map.has_key?(request.headers, :route)
       assert request.target == nil
     end
 
     test "a route set of loose routers goes into Route" do
-      {request, _dialog} = Dialog.next_request(uac(["sip:p2;lr", "sip:p1;lr;x=1"]), :bye)
+      {:ok, request, _dialog} = Dialog.next_request(uac(["sip:p2;lr", "sip:p1;lr;x=1"]), :bye)
       assert request.headers.route == route(["sip:p1;lr;x=1", "sip:p2;lr"])
       assert request.start_line.request_uri.host == "192.0.2.4"
       assert request.target == nil
@@ -454,7 +456,7 @@ defmodule Sippet.DialogTest do
         "sip:proxy1:5090;method=INVITE?a=b"
       ]
 
-      {request, _dialog} = Dialog.next_request(uac(record_route), :bye)
+      {:ok, request, _dialog} = Dialog.next_request(uac(record_route), :bye)
 
       assert to_string(request.start_line.request_uri) == "sip:proxy1:5090"
 
@@ -470,16 +472,16 @@ defmodule Sippet.DialogTest do
       own = [address("sip:alice@192.0.2.1")]
 
       for method <- [:invite, :update, :subscribe, :notify, :refer],
-          do: assert({%{headers: %{contact: ^own}}, _} = Dialog.next_request(uac(), method))
+          do: assert({:ok, %{headers: %{contact: ^own}}, _} = Dialog.next_request(uac(), method))
 
-      assert {%{headers: headers}, _dialog} = Dialog.next_request(uac(), :bye)
+      assert {:ok, %{headers: headers}, _dialog} = Dialog.next_request(uac(), :bye)
       refute Map.has_key?(headers, :contact)
 
       new = [address("sip:alice@192.0.2.8")]
-      {_invite, dialog} = Dialog.next_request(uac(), :invite, headers: %{contact: new})
-      assert {%{headers: %{contact: ^new}}, _} = Dialog.next_request(dialog, :update)
+      {:ok, _invite, dialog} = Dialog.next_request(uac(), :invite, headers: %{contact: new})
+      assert {:ok, %{headers: %{contact: ^new}}, _} = Dialog.next_request(dialog, :update)
 
-      assert {%{headers: %{contact: [{"", %{host: "192.0.2.4"}, %{}}]}}, _} =
+      assert {:ok, %{headers: %{contact: [{"", %{host: "192.0.2.4"}, %{}}]}}, _} =
                Dialog.next_request(uas(), :invite)
     end
 
@@ -489,7 +491,7 @@ defmodule Sippet.DialogTest do
       target = fn contact, record_route ->
         headers = %{contact: [address(contact)], record_route: route(record_route)}
         {:ok, dialog} = Dialog.uac(invite(), %{ok(invite(), headers) | source: flow})
-        {bye, _dialog} = Dialog.next_request(dialog, :bye)
+        {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
         bye.target
       end
 
@@ -506,22 +508,26 @@ defmodule Sippet.DialogTest do
 
     test "is no BYE of the called side while the dialog is early" do
       assert Dialog.next_request(early_uas(), :bye) == {:error, :early}
-      assert {%{start_line: %{method: :bye}}, _dialog} = Dialog.next_request(early_uac(), :bye)
-      assert {%{start_line: %{method: :info}}, _dialog} = Dialog.next_request(early_uas(), :info)
+
+      assert {:ok, %{start_line: %{method: :bye}}, _dialog} =
+               Dialog.next_request(early_uac(), :bye)
+
+      assert {:ok, %{start_line: %{method: :info}}, _dialog} =
+               Dialog.next_request(early_uas(), :info)
     end
 
     test "once more, after a challenge, it has the next number, and the dialog knows it" do
-      {bye, dialog} = Dialog.next_request(uac(), :bye)
-      {again, dialog} = Dialog.renew(dialog, bye)
+      {:ok, bye, dialog} = Dialog.next_request(uac(), :bye)
+      {:ok, again, dialog} = Dialog.renew(dialog, bye)
       assert again.headers.cseq == {9, :bye}
       assert hd(again.headers.via) != hd(bye.headers.via)
-      assert {%{headers: %{cseq: {10, :info}}}, _dialog} = Dialog.next_request(dialog, :info)
+      assert {:ok, %{headers: %{cseq: {10, :info}}}, _dialog} = Dialog.next_request(dialog, :info)
     end
 
     test "a request that was renewed without the dialog is known by its response" do
-      {info, dialog} = Dialog.next_request(uac(), :info)
+      {:ok, info, dialog} = Dialog.next_request(uac(), :info)
       {:ok, dialog} = Dialog.receive_response(dialog, answer(Message.renew(info), 200))
-      assert {%{headers: %{cseq: {10, :bye}}}, _dialog} = Dialog.next_request(dialog, :bye)
+      assert {:ok, %{headers: %{cseq: {10, :bye}}}, _dialog} = Dialog.next_request(dialog, :bye)
     end
   end
 
@@ -588,7 +594,7 @@ defmodule Sippet.DialogTest do
     end
 
     test "of a re-INVITE goes by the route set of its dialog" do
-      {reinvite, _dialog} = Dialog.next_request(uac(["sip:p2;lr"]), :invite)
+      {:ok, reinvite, _dialog} = Dialog.next_request(uac(["sip:p2;lr"]), :invite)
       {ack, bye} = Dialog.hang_up(reinvite, answer(reinvite, 200, moved("192.0.2.9")))
       assert {ack.headers.cseq, bye.headers.cseq} == {{8, :ack}, {9, :bye}}
 
@@ -600,20 +606,20 @@ defmodule Sippet.DialogTest do
   describe "RFC3261§12.2.1.2 processing the responses" do
     test "a 2xx to a target refresh request moves the remote target" do
       for method <- [:invite, :update, :subscribe, :notify] do
-        {request, dialog} = Dialog.next_request(uac(), method)
+        {:ok, request, dialog} = Dialog.next_request(uac(), method)
         {:ok, dialog} = Dialog.receive_response(dialog, answer(request, 180, moved("192.0.2.8")))
         assert dialog.remote_target.host == "192.0.2.4"
         {:ok, dialog} = Dialog.receive_response(dialog, answer(request, 200, moved("192.0.2.9")))
         assert dialog.remote_target.host == "192.0.2.9"
       end
 
-      {info, dialog} = Dialog.next_request(uac(), :info)
+      {:ok, info, dialog} = Dialog.next_request(uac(), :info)
       {:ok, dialog} = Dialog.receive_response(dialog, answer(info, 200, moved("192.0.2.9")))
       assert dialog.remote_target.host == "192.0.2.4"
     end
 
     test "one whose Contact is bad is an error, and moves nothing" do
-      {update, dialog} = Dialog.next_request(uac(), :update)
+      {:ok, update, dialog} = Dialog.next_request(uac(), :update)
 
       for {_name, contact} <- @bad_contacts do
         response = answer(update, 200, %{contact: contact})
@@ -623,7 +629,7 @@ defmodule Sippet.DialogTest do
 
     test "408, 481 and silence end the dialog, whatever was asked" do
       for method <- [:invite, :info, :bye] do
-        {request, dialog} = Dialog.next_request(uac(), method)
+        {:ok, request, dialog} = Dialog.next_request(uac(), method)
 
         for status <- [408, 481],
             do:
@@ -635,13 +641,13 @@ defmodule Sippet.DialogTest do
         assert Dialog.receive_error(dialog, method, :timeout).state == :terminated
       end
 
-      {info, dialog} = Dialog.next_request(uac(), :info)
+      {:ok, info, dialog} = Dialog.next_request(uac(), :info)
       assert {:ok, %{state: :confirmed}} = Dialog.receive_response(dialog, answer(info, 500))
       assert Dialog.receive_error(dialog, :info, :econnrefused).state == :confirmed
     end
 
     test "a 2xx to a BYE ends it, and so does a BYE that can't be delivered" do
-      {bye, dialog} = Dialog.next_request(uac(), :bye)
+      {:ok, bye, dialog} = Dialog.next_request(uac(), :bye)
       assert dialog.state == :confirmed
       assert {:ok, %{state: :confirmed}} = Dialog.receive_response(dialog, answer(bye, 407))
       assert {:ok, %{state: :terminated}} = Dialog.receive_response(dialog, answer(bye, 200))
@@ -650,7 +656,7 @@ defmodule Sippet.DialogTest do
 
     test "it keeps the flow by which the response came" do
       flow = %Flow{protocol: :udp, remote: {{192, 0, 2, 4}, 6060}}
-      {info, dialog} = Dialog.next_request(uac(), :info)
+      {:ok, info, dialog} = Dialog.next_request(uac(), :info)
 
       assert {:ok, %{flow: ^flow}} =
                Dialog.receive_response(dialog, %{answer(info, 200) | source: flow})
@@ -722,25 +728,27 @@ defmodule Sippet.DialogTest do
 
   describe "RFC3261§14.1 a re-INVITE" do
     test "is not made while another is in progress, in either direction" do
-      {_invite, dialog} = Dialog.next_request(uac(), :invite)
+      {:ok, _invite, dialog} = Dialog.next_request(uac(), :invite)
       assert Dialog.next_request(dialog, :invite) == {:error, :invite_in_progress}
       assert Dialog.next_request(early_uac(), :invite) == {:error, :invite_in_progress}
 
       {:ok, dialog} = Dialog.receive_request(uas(), in_dialog(:invite, 8))
       assert Dialog.next_request(dialog, :invite) == {:error, :invite_in_progress}
-      assert {%{start_line: %{method: :info}}, _dialog} = Dialog.next_request(dialog, :info)
+      assert {:ok, %{start_line: %{method: :info}}, _dialog} = Dialog.next_request(dialog, :info)
     end
 
     test "that is refused leaves the session as it was, and another may follow" do
       for status <- [488, 491, 503] do
-        {invite, dialog} = Dialog.next_request(uac(), :invite)
+        {:ok, invite, dialog} = Dialog.next_request(uac(), :invite)
         refusal = answer(invite, status, moved("192.0.2.9"))
         assert {:ok, left} = Dialog.receive_response(dialog, refusal)
         assert left == %{uac() | local_seq: 8}
-        assert {%{headers: %{cseq: {9, :invite}}}, _dialog} = Dialog.next_request(left, :invite)
+
+        assert {:ok, %{headers: %{cseq: {9, :invite}}}, _dialog} =
+                 Dialog.next_request(left, :invite)
       end
 
-      {_invite, dialog} = Dialog.next_request(uac(), :invite)
+      {:ok, _invite, dialog} = Dialog.next_request(uac(), :invite)
       assert Dialog.receive_error(dialog, :invite, :econnrefused) == %{uac() | local_seq: 8}
     end
 
@@ -754,7 +762,7 @@ defmodule Sippet.DialogTest do
 
   describe "RFC3261§14.2 a re-INVITE that comes" do
     test "while ours is in progress gets 491" do
-      {_invite, dialog} = Dialog.next_request(uac(), :invite)
+      {:ok, _invite, dialog} = Dialog.next_request(uac(), :invite)
       assert status(Dialog.receive_request(dialog, swapped(in_dialog(:invite, 1)))) == 491
       assert {:ok, _dialog} = Dialog.receive_request(dialog, swapped(in_dialog(:info, 1)))
     end

@@ -535,7 +535,7 @@ defmodule Sippet.FlowTest do
       via = fn -> hd(request(port).headers.via) end
       :ok = Sippet.send(stack, %{Message.put_header(ack, :via, [via.()]) | target: ok.source})
       assert {%{start_line: %{method: :ack}}, ^inside} = heard(phone)
-      {bye, dialog} = Sippet.Dialog.next_request(dialog, :bye)
+      {:ok, bye, dialog} = Sippet.Dialog.next_request(dialog, :bye)
       :ok = Sippet.send(stack, %{Message.put_header(bye, :via, [via.()]) | target: ok.source})
       {%{start_line: %{method: :bye}} = got, ^inside} = heard(phone)
       say.(to_string(Message.to_response(got, 200)))

@@ -172,7 +172,7 @@ defmodule Sippet.ForeignOctetsTest do
     test "make dialogs, bindings, responses and copies" do
       assert Dialog.id(request()) == {@octets <> "@atlanta.com", nil, @octets}
       {:ok, dialog} = Dialog.uas(request(), response())
-      {bye, _dialog} = Dialog.next_request(dialog, :bye)
+      {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
       assert bye.headers.call_id == request().headers.call_id
       assert {:ok, _dialog} = Dialog.uac(request(), response())
 

@@ -482,10 +482,10 @@ defmodule Sippet.OwnersTest do
 
     test "sends a number that was not used", %{stack: stack} do
       {pid, _invite, dialog} = owned_call(stack, 200)
-      {info, dialog} = Dialog.next_request(dialog, :info)
+      {:ok, info, dialog} = Dialog.next_request(dialog, :info)
       :ok = Sippet.send(stack, info)
       assert_sent(:info)
-      {info, _dialog} = Dialog.next_request(dialog, :info)
+      {:ok, info, _dialog} = Dialog.next_request(dialog, :info)
       :ok = Sippet.send(stack, info)
       assert_sent(:info)
       Process.exit(pid, :kill)
@@ -494,7 +494,7 @@ defmodule Sippet.OwnersTest do
 
     test "sends nothing after a BYE, by either side", %{stack: stack} do
       {pid, _invite, dialog} = owned_call(stack, 200)
-      {bye, _dialog} = Dialog.next_request(dialog, :bye)
+      {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
       :ok = Sippet.send(stack, bye)
       assert_sent(:bye)
       Process.exit(pid, :kill)

@@ -100,7 +100,10 @@ defmodule Sippet.DialogCase do
   @doc """
   The next request of an end, and its dialog then.
   """
-  def next(dialog, method), do: Dialog.next_request(dialog, method)
+  def next(dialog, method) do
+    {:ok, request, dialog} = Dialog.next_request(dialog, method)
+    {request, dialog}
+  end
 
   @doc """
   The dialog after a response that came.

@@ -12,6 +12,18 @@ defmodule Sippet.Message.Completion do
   @first_number 1
 
   @doc """
+  The CSeq number of a request that names none.
+  """
+  @spec first_number() :: pos_integer
+  def first_number, do: @first_number
+
+  @doc """
+  The Max-Forwards of a request that names none.
+  """
+  @spec max_forwards() :: pos_integer
+  def max_forwards, do: @max_forwards
+
+  @doc """
   A Via whose sent-by is left to the stack, with a new branch.
   """
   @spec via() :: tuple

@@ -82,6 +82,14 @@ defmodule Sippet.Message.Route do
   def loose?(uri), do: parameter?(uri, "lr")
 
   @doc """
+  Whether the host of a URI is one that no name server knows, by which a client says that only its flow leads to it (RFC 7118
+  §5).
+  """
+  @spec invalid_host?(URI.t()) :: boolean
+  def invalid_host?(%URI{host: host}),
+    do: host != nil and String.ends_with?(String.downcase(host, :ascii), ".invalid")
+
+  @doc """
   Whether a URI has the parameter of this name, given in lower case.
   """
   @spec parameter?(URI.t(), String.t()) :: boolean

@@ -73,7 +73,7 @@ defmodule Sippet.Router.Outbound do
 
   # RFC3261§15.1.1
   def unattended(stack, {:end_dialog, dialog}) do
-    {bye, _dialog} = Dialog.next_request(dialog, :bye)
+    {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
     send_request(stack, bye, :nobody)
   end
 
