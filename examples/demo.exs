@@ -79,7 +79,7 @@ defmodule Demo.Server do
   end
 
   defp put_contact(response, stack),
-    do: Message.put_header(response, :contact, [{"", Sippet.own_uri(stack, "bob"), %{}}])
+    do: Message.put_header(response, :contact, [{"", Sippet.own_uri(stack, user: "bob"), %{}}])
 
   defp put_sdp(response) do
     %{Message.put_header(response, :content_type, {{"application", "sdp"}, %{}}) | body: @sdp}
@@ -132,7 +132,10 @@ defmodule Demo.Call do
     from = {"Alice", URI.parse!("sip:alice@127.0.0.1"), %{}}
 
     Message.build_request(method, uri)
-    |> Message.put_headers(from: from, contact: [{"", Sippet.own_uri(:alice, "alice"), %{}}])
+    |> Message.put_headers(
+      from: from,
+      contact: [{"", Sippet.own_uri(:alice, user: "alice"), %{}}]
+    )
     |> Message.complete()
   end
 

@@ -103,7 +103,7 @@ defmodule Examples.ForkingProxy do
   end
 
   defp options(request, stack, route, %{nat: nat} = config) do
-    own = %{Sippet.own_uri(stack, nil, request.source) | parameters: ";lr"}
+    own = Sippet.own_uri(stack, flow: request.source, lr: true)
     stays? = config.record_route and request.start_line.method == :invite
     [record_route: if(stays?, do: own), route: route, nat: nat] ++ config.context
   end

@@ -68,7 +68,7 @@ defmodule Examples.StatelessProxy do
   defp copy(received, stack, config) do
     request = Proxy.preprocess_route(received, Sippet.own_hosts(stack))
     uri = request.start_line.request_uri
-    own = %{Sippet.own_uri(stack) | parameters: ";lr"}
+    own = Sippet.own_uri(stack, lr: true)
 
     Proxy.forward(request, uri,
       # The same for what comes again, for the CANCEL of an INVITE, and for the ACK of its refusal.

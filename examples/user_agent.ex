@@ -209,6 +209,6 @@ defmodule Examples.UserAgent.Call do
 
   defp put_contact(response, stack) do
     {_name, uri, _params} = response.headers.to
-    Message.put_header(response, :contact, [{"", Sippet.own_uri(stack, uri.userinfo), %{}}])
+    Message.put_header(response, :contact, [{"", Sippet.own_uri(stack, user: uri.userinfo), %{}}])
   end
 end

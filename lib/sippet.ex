@@ -90,7 +90,7 @@ defmodule Sippet do
 
   use Supervisor
 
-  alias Sippet.{Dialog, Flow, LocalHosts, Message, Options, Overload, Resolver, Stack}
+  alias Sippet.{Dialog, LocalHosts, Message, Options, Overload, Resolver, Stack}
   alias Sippet.{Telemetry, Transactions, Transport, URI}
   alias Sippet.Router.{Inbound, Outbound}
   alias Sippet.Message.{RequestLine, StatusLine, Validator}
@@ -187,7 +187,12 @@ defmodule Sippet do
     case message do
       %Message{start_line: %RequestLine{}} = request ->
         %{owner: owner} = Options.validate!(options, @send_options)
-        Outbound.send_request(stack, request |> Message.complete() |> valid!(), owner)
+
+        Outbound.send_request(
+          stack,
+          request |> Message.complete() |> valid!() |> with_branch!(),
+          owner
+        )
 
       response ->
         Transactions.send_response(stack, valid!(response))
@@ -263,15 +268,18 @@ defmodule Sippet do
       is acknowledged, and its dialog ended by a BYE;
     * of an INVITE that has its 2xx, the core gets the error `:no_ack`;
     * a call whose dialog it owned is ended by a BYE, unless a BYE was sent or answered before. For that the stack needs
-      the `Sippet.Dialog` itself, and not only its ID.
+      the `Sippet.Dialog` itself, and not only its ID. It follows the 2xx to INVITE that pass through it. If anything else
+      changes the remote target, call this function again with the new dialog.
 
-  `terminate/2` tells the owner of what it has ended by the error `:terminated`.
+  `terminate/2` tells the owner of what it has ended by the error `:terminated`. With `nil` in place of a process, the core gets
+  the events again, and the stack sends no BYE. A dialog has no owner any more after its BYE was answered, and an early one
+  after its INVITE was refused.
 
   Returns `{:error, :no_transaction}` where there is none of this key.
   """
-  @spec controlling_process(sippet, key | Dialog.t() | Dialog.id(), pid) ::
+  @spec controlling_process(sippet, key | Dialog.t() | Dialog.id(), pid | nil) ::
           :ok | {:error, :no_transaction}
-  def controlling_process(sippet, key, pid) when is_pid(pid),
+  def controlling_process(sippet, key, pid) when is_pid(pid) or pid == nil,
     do: Transactions.own(Stack.fetch!(sippet), key, pid)
 
   @doc """
@@ -320,6 +328,19 @@ defmodule Sippet do
   @spec forward(sippet, Message.t()) :: :ok | {:error, term}
   def forward(sippet, message),
     do: sippet |> Stack.fetch!() |> Outbound.forward(valid!(message))
+
+  # RFC3261§9.1 - a CANCEL has the branch of its INVITE, and is not completed
+  defp with_branch!(
+         %Message{headers: %{via: [{_version, _protocol, _sent_by, params} | _]}} = request
+       ) do
+    unless is_map_key(params, "branch") do
+      raise ArgumentError,
+            "expected the Via of a CANCEL to have the branch of its INVITE: complete the INVITE before you send it " <>
+              "(Sippet.Message.complete/1), or call Sippet.cancel/2"
+    end
+
+    request
+  end
 
   # That it prints too shows a moment later, when the transaction's octets are made: also in this process.
   defp valid!(message) do
@@ -450,35 +471,29 @@ defmodule Sippet do
   @doc """
   Returns a SIP URI by which others reach the stack, for a Contact or a Record-Route.
 
-      contact = [{"", Sippet.own_uri(stack, "alice"), %{}}]
-      record_route = %{Sippet.own_uri(stack) | parameters: ";lr"}
+      contact = [{"", Sippet.own_uri(stack, user: "alice"), %{}}]
+      record_route = Sippet.own_uri(stack, lr: true)
 
-  Its host and port are those that the stack writes into a Via: of the transport of `flow`, as the `source`
-  of a request, or else of the first transport that has an address. A protocol other than UDP is written as the
-  parameter `transport`. Raises `ArgumentError` if no transport has an address.
+  Its host and port are those that the stack writes into a Via: of the first transport that has registered
+  an address. A protocol other than UDP is written as the parameter `transport`. Raises `ArgumentError` if
+  no transport has an address. Options:
+
+  #{Sippet.Options.docs(Sippet.Stack.Options.own_uri())}
   """
-  @spec own_uri(sippet, user :: String.t() | nil, Flow.t() | nil) :: URI.t()
-  def own_uri(sippet, user \\ nil, flow \\ nil) do
+  @spec own_uri(sippet, keyword) :: URI.t()
+  def own_uri(sippet, options \\ []) do
+    options = Options.validate!(options, Stack.Options.own_uri())
     stack = Stack.fetch!(sippet)
+    by_flow = options.flow && Stack.transport_of(stack, options.flow)
 
-    case (flow && Stack.transport_of(stack, flow)) ||
-           Enum.find(Stack.transports(stack), & &1.sent_by) do
-      %Transport{sent_by: {host, port}, protocol: protocol} ->
-        %URI{
-          scheme: "sip",
-          userinfo: user,
-          host: host,
-          port: port,
-          parameters: transport(protocol)
-        }
+    case Enum.find(List.wrap(by_flow) ++ Stack.transports(stack), & &1.sent_by) do
+      %Transport{} = transport ->
+        LocalHosts.uri(transport.sent_by, transport.protocol, options)
 
-      _none ->
+      nil ->
         raise ArgumentError, "no transport of #{inspect(sippet)} has registered an address"
     end
   end
-
-  defp transport(:udp), do: nil
-  defp transport(protocol), do: ";transport=" <> String.downcase(to_string(protocol))
 
   @doc """
   Registers the core of a stack, in place of the one before.

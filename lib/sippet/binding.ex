@@ -361,11 +361,15 @@ defmodule Sippet.Binding do
 
   ## Step 7
 
+  # What a stranger may send in any number is counted before it is compared.
+  defp change(_current, %{contacts: contacts}, %{max_bindings: max})
+       when length(contacts) > max,
+       do: {:error, 403}
+
   defp change(current, %{contacts: contacts, request: request} = registration, options) do
     {replaced, kept} = Enum.split_with(current, &replaced?(&1, contacts))
 
     cond do
-      length(contacts) > options.max_bindings -> {:error, 403}
       Enum.any?(contacts, &Contact.brief?(&1, options.min_expires)) -> {:error, 423}
       not Enum.all?(replaced, &in_order?(&1, request)) -> {:error, 500}
       true -> bounded(kept ++ made(registration, options), options)

@@ -152,6 +152,10 @@ defmodule Sippet.Dialog do
     ]
   ]
 
+  @doc false
+  @spec forming?(Message.method()) :: boolean
+  def forming?(method), do: method in @dialog_forming
+
   @doc """
   Returns the ID of a dialog, or the ID of the dialog that a received message belongs to.
 

@@ -6,7 +6,6 @@ defmodule Sippet.LocalHosts do
 
   @type host :: {String.t(), :inet.port_number()}
 
-  # A transport that listens there listens at every address of the machine.
   @any [{0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0}]
 
   # Addresses of documentation (RFC 5737, RFC 3849), which the default route leads to. No packet is sent there.
@@ -30,6 +29,12 @@ defmodule Sippet.LocalHosts do
     bound = for ip <- bound(ip), do: {Address.to_text(ip), port}
     %{sent_by: sent_by, hosts: Enum.uniq([sent_by | bound])}
   end
+
+  @doc """
+  Whether a transport that is bound to this address listens at every address of the machine.
+  """
+  @spec any?(:inet.ip_address()) :: boolean
+  def any?(ip), do: ip in @any
 
   defp primary(ip) when ip in @any, do: default_route(family(ip)) || loopback(family(ip))
   defp primary(ip), do: ip
@@ -82,6 +87,31 @@ defmodule Sippet.LocalHosts do
   defp link_local?(_ipv4), do: false
 
   @doc """
+  The URI of a host for who speaks this protocol.
+  """
+  @spec uri(host, atom | String.t(), %{user: String.t() | nil, scheme: String.t(), lr: boolean}) ::
+          URI.t()
+  def uri({host, port}, protocol, %{user: user, scheme: scheme, lr: lr?}) do
+    parameters = transport(protocol, scheme) <> if(lr?, do: ";lr", else: "")
+
+    %URI{
+      scheme: scheme,
+      userinfo: user,
+      host: host,
+      port: port,
+      parameters: if(parameters != "", do: parameters)
+    }
+  end
+
+  # RFC3261§19.1.2 - the default of SIP is UDP, and of SIPS TLS
+  defp transport(:udp, _scheme), do: ""
+  defp transport(:tls, "sips"), do: ""
+  defp transport(:wss, "sips"), do: ";transport=ws"
+
+  defp transport(protocol, _scheme),
+    do: ";transport=" <> String.downcase(to_string(protocol), :ascii)
+
+  @doc """
   Whether a URI or a host is one of these.
   """
   @spec member?(URI.t() | host, [host]) :: boolean
@@ -89,8 +119,9 @@ defmodule Sippet.LocalHosts do
   def member?(%URI{host: host, port: port}, hosts), do: member?({host, port}, hosts)
 
   def member?({host, port}, hosts) do
-    name = normal(host)
-    Enum.any?(hosts, fn {other, number} -> number == port and normal(other) == name end)
+    Enum.any?(hosts, fn {other, number} ->
+      number == port and (other == host or normal(other) == normal(host))
+    end)
   end
 
   # RFC5118§4.5, RFC4291§2.2 - an address has several texts

@@ -95,9 +95,6 @@ defmodule Sippet.Proxy do
   @typedoc "A host as it stands in a Via or a URI, and a port."
   @type host :: {String.t(), :inet.port_number()}
 
-  # RFC3261§8.1.1.6
-  @max_forwards 70
-
   @largest_port 65_535
 
   @sip_port URI.default_port("sip")
@@ -260,8 +257,9 @@ defmodule Sippet.Proxy do
   def forward(request, target, options \\ [])
 
   def forward(request, %Binding{path: path} = binding, options) do
-    copy = copy(request, Binding.uri(binding), path, Options.validate!(options, @forward_options))
-    if options[:nat] == true and path == [], do: put_flow(copy, binding), else: copy
+    options = Options.validate!(options, @forward_options)
+    copy = copy(request, Binding.uri(binding), path, options)
+    if options.nat and path == [], do: put_flow(copy, binding), else: copy
   end
 
   def forward(request, %URI{} = target, options),
@@ -310,10 +308,10 @@ defmodule Sippet.Proxy do
   defp put_flow(copy, _binding), do: copy
 
   # Whether a Contact names another address than the one that its message came from. What a name means is not known here.
-  defp elsewhere?(%URI{host: host, port: port}, %Flow{remote: {ip, source_port}}) do
+  defp elsewhere?(%URI{host: host, port: port} = uri, %Flow{remote: {ip, source_port}}) do
     case Address.parse(host || "") do
       {:ok, address} -> {address, port} != {ip, source_port}
-      :error -> String.ends_with?(String.downcase(host || "", :ascii), ".invalid")
+      :error -> Route.invalid_host?(uri)
     end
   end
 
@@ -325,8 +323,8 @@ defmodule Sippet.Proxy do
   Contact names another one.
 
   It does so only for a Contact of the user agent that sent the message to this proxy: for a request with
-  one Via, and for a response whose topmost Record-Route, if any, is one of `own`. A Contact that has the
-  parameter stays as it is.
+  one Via, and for a response whose topmost Record-Route is one of `own`. An `alias` that this user agent
+  has written itself is taken off.
 
       iex> flow = %Sippet.Flow{protocol: :udp, remote: {{192, 0, 2, 9}, 40_001}}
       iex> request = Sippet.Message.build_request(:invite, "sip:bob@biloxi.com")
@@ -344,12 +342,9 @@ defmodule Sippet.Proxy do
           message,
         own
       ) do
-    if uri.scheme in ["sip", "sips"] and first_hop?(message, own) and elsewhere?(uri, flow) and
-         Route.fetch_parameter(uri, @alias) == :error do
-      Message.put_header(message, :contact, [{name, with_alias(uri, flow), params}])
-    else
-      message
-    end
+    if uri.scheme in ["sip", "sips"] and first_hop?(message, own),
+      do: Message.put_header(message, :contact, [{name, aliased(uri, flow), params}]),
+      else: message
   end
 
   def put_alias(message, _own), do: message
@@ -360,7 +355,12 @@ defmodule Sippet.Proxy do
   defp first_hop?(%Message{headers: %{record_route: [{_name, uri, _params} | _]}}, own),
     do: own?(uri, own)
 
-  defp first_hop?(_response, _own), do: true
+  defp first_hop?(_response, _own), do: false
+
+  defp aliased(uri, flow) do
+    uri = Route.without(uri, [@alias])
+    if elsewhere?(uri, flow), do: with_alias(uri, flow), else: uri
+  end
 
   defp with_alias(%URI{parameters: parameters} = uri, %Flow{
          remote: {ip, port},
@@ -395,7 +395,7 @@ defmodule Sippet.Proxy do
   end
 
   defp hops(%{max_forwards: hops}), do: max(hops - 1, 0)
-  defp hops(_headers), do: @max_forwards
+  defp hops(_headers), do: Completion.max_forwards()
 
   defp record_route(request, nil, _pushed), do: request
 

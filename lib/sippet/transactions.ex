@@ -124,6 +124,9 @@ defmodule Sippet.Transactions do
   # RFC3261§9.2 - a CANCEL is what ends another, whatever the load
   defp room?(_stack, row(id: id), _seen) when elem(id, 1) == :cancel, do: true
 
+  # What an owner that has ended has left is ended too.
+  defp room?(_stack, row(owner: :nobody), _seen), do: true
+
   # A part of all is kept for who is seen; the stack's own have all.
   defp room?(%Stack{options: %{max_transactions: limit}} = stack, _row, seen) do
     count = count(stack)
@@ -310,13 +313,15 @@ defmodule Sippet.Transactions do
     %{status_code: status} = line
     taken = arrived(stack, numbered(stack, key), {:response, status, response})
 
-    if taken == :ok and status in 200..299, do: note_accepted(stack, key.method, response.headers)
+    if taken == :ok and status >= 200, do: note_received(stack, key.method, response)
     taken
   end
 
-  defp note_accepted(stack, method, headers) do
-    Owners.accepted(stack, :theirs, headers)
-    if method in @dialogs, do: note_dialog(stack, headers)
+  defp note_received(stack, method, %Message{headers: headers} = response) do
+    Owners.answered(stack, :received, response)
+
+    if method in @dialogs and response.start_line.status_code < 300,
+      do: note_dialog(stack, headers)
   end
 
   # The same branch may come with any Call-ID, without end.
@@ -383,7 +388,6 @@ defmodule Sippet.Transactions do
       )
       when status in 200..299 do
     Overload.note_source(stack.overload, Via.address(via))
-    Owners.accepted(stack, :ours, headers)
     if method in @dialogs, do: note_dialog(stack, headers)
     :ok
   end
@@ -431,6 +435,7 @@ defmodule Sippet.Transactions do
   defp answer(stack, response, event) do
     with number when number != nil <- answered(stack, response),
          :ok <- give(stack, number, named(response, event)) do
+      if response.start_line.status_code >= 200, do: Owners.answered(stack, :sent, response)
       note(stack, response)
     else
       nil -> {:error, :no_transaction}

@@ -31,10 +31,7 @@ defmodule Sippet.UAS do
   Whether a request came by two paths (§8.2.2.2) is for `Sippet.merged?/2` to say, as it takes the stack's state.
   """
 
-  alias Sippet.{Message, Options}
-
-  # The requests of which a dialog may be made: RFC3261§12.1, RFC6665§4.1, RFC3515§2.4.4.
-  @dialog_forming [:invite, :subscribe, :refer, :notify]
+  alias Sippet.{Dialog, Message, Options}
 
   @doc """
   Checks method (§8.2.1), Record-Route, Require (§8.2.2.3) and body (§8.2.3), and gives the
@@ -79,11 +76,11 @@ defmodule Sippet.UAS do
   defp name(method), do: method
 
   # RFC3261§12.1.1 - the route of a dialog is made of it, by either end; §10.3 - a registrar ignores it
-  defp record_route(%Message{start_line: %{method: method}} = request)
-       when method in @dialog_forming,
-       do: well_formed(request, ["Record-Route"])
-
-  defp record_route(_request), do: :ok
+  defp record_route(%Message{start_line: %{method: method}} = request) do
+    if method == :notify or Dialog.forming?(method),
+      do: well_formed(request, ["Record-Route"]),
+      else: :ok
+  end
 
   @doc false
   # Whether none of the headers is text, which is what the parser makes of a malformed one; else

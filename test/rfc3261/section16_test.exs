@@ -43,7 +43,6 @@ defmodule Sippet.RFC3261.Section16Test do
     :ok = deliver(stack, text, remote)
     assert_receive {:receive_request, request, key}
     copies = for host <- hosts, do: forward(request, "sip:b@#{host}")
-    options = [own: [@own]] ++ options
     context = spawn_link(fn -> ResponseContext.run(stack, key, request, [copies], options) end)
     {context, for(_host <- hosts, do: request.start_line.method |> sent() |> elem(0))}
   end
@@ -430,7 +429,7 @@ defmodule Sippet.RFC3261.Section16Test do
       for method <- ["INVITE", "OPTIONS"] do
         :ok = deliver(stack, wire(method))
         assert_receive {:receive_request, request, key}
-        spawn_link(fn -> ResponseContext.run(stack, key, request, [], own: [@own]) end)
+        spawn_link(fn -> ResponseContext.run(stack, key, request, []) end)
         sent(480)
       end
     end
@@ -459,7 +458,7 @@ defmodule Sippet.RFC3261.Section16Test do
       :ok = deliver(stack, wire("INVITE"))
       assert_receive {:receive_request, request, key}
       lists = for host <- ["192.0.2.11", "192.0.2.12"], do: [forward(request, "sip:b@#{host}")]
-      options = [own: [@own], timer_c: 50]
+      options = [timer_c: 50]
       context = Task.async(fn -> ResponseContext.run(stack, key, request, lists, options) end)
       {first, {{192, 0, 2, 11}, 5060}} = sent(:invite)
       {second, {{192, 0, 2, 12}, 5060}} = sent(:invite)
@@ -474,13 +473,29 @@ defmodule Sippet.RFC3261.Section16Test do
       respond(stack, first, 487)
       assert {:ok, %{start_line: %{status_code: 486}}} = Task.await(context)
     end
+
+    @tag stack: [t1: 10, t2: 40, answer_timeout: 30_000]
+    test "who has rung and is dead by now does not end the search", %{stack: stack} do
+      :ok = deliver(stack, wire("INVITE"))
+      assert_receive {:receive_request, request, key}
+      lists = for host <- ["192.0.2.11", "192.0.2.12"], do: [forward(request, "sip:b@#{host}")]
+      context = Task.async(fn -> ResponseContext.run(stack, key, request, lists, timer_c: 50) end)
+      {dead, _destination} = sent(:invite)
+      respond(stack, dead, 180)
+      sent(180)
+      sent(:cancel)
+      # 64*T1 after the CANCEL.
+      assert_receive {:sent, {{192, 0, 2, 12}, 5060}, "INVITE" <> _rest = next, _key}, 2_000
+      respond(stack, Message.parse!(next), 486)
+      sent(486)
+      assert {:ok, %{start_line: %{status_code: 486}}} = Task.await(context)
+    end
   end
 
   describe "RFC3261§16.7 what run/5 returns" do
     defp run(stack, text, targets, options \\ []) do
       :ok = deliver(stack, text)
       assert_receive {:receive_request, request, key}
-      options = Keyword.put_new(options, :own, [@own])
       Task.async(fn -> ResponseContext.run(stack, key, request, targets, options) end)
     end
 
@@ -548,6 +563,24 @@ defmodule Sippet.RFC3261.Section16Test do
       respond(stack, copy, 487)
       assert Task.await(context) == {:error, :terminated}
     end
+
+    test "is that of a branch whose Via the proxy has named itself", %{stack: stack} do
+      options = [via: {:udp, {"proxy.example.com", 5060}}]
+      context = run(stack, wire("INVITE"), [uris(["192.0.2.11"])], options)
+      {copy, _destination} = sent(:invite)
+      assert {_, :udp, {"proxy.example.com", 5060}, _} = hd(copy.headers.via)
+      respond(stack, copy, 200)
+      sent(200)
+      assert {:ok, %{start_line: %{status_code: 200}}} = Task.await(context)
+    end
+
+    test "leaves nothing in the mailbox of a process that goes on", %{stack: stack} do
+      :ok = deliver(stack, wire("INVITE"))
+      assert_receive {:receive_request, request, key}
+      assert {:ok, _response} = ResponseContext.run(stack, key, request, [])
+      {:monitors, monitors} = Process.info(self(), :monitors)
+      refute {:process, Process.whereis(Sippet.supervisor(stack))} in monitors
+    end
   end
 
   describe "RFC4320§4.2 a request that is no INVITE, to who is silent" do
@@ -560,6 +593,21 @@ defmodule Sippet.RFC3261.Section16Test do
       refute_received {:sent, _destination, "SIP/2.0 4" <> _rest, _key}
       stats = Sippet.stats(stack)
       assert {stats.core_failed, stats.core_abandoned} == {0, 0}
+    end
+
+    test "nor is it answered where the far end answers 408", %{stack: stack} do
+      context = run(stack, wire("MESSAGE"), [uris(["192.0.2.11"])])
+      {copy, _destination} = sent(:message)
+      respond(stack, copy, 408)
+      assert Task.await(context) == {:error, :timeout}
+      refute_received {:sent, _destination, "SIP/2.0 408" <> _rest, _key}
+      refute_received {:sent, _destination, "SIP/2.0 500" <> _rest, _key}
+    end
+
+    test "nor where a list comes behind that", %{stack: stack} do
+      context = run(stack, wire("MESSAGE"), [uris(["192.0.2.11"]), uris(["192.0.2.12"])])
+      assert Task.await(context) == {:error, :timeout}
+      refute_received {:sent, _destination, "SIP/2.0 5" <> _rest, _key}
     end
   end
 
@@ -659,6 +707,34 @@ defmodule Sippet.RFC3261.Section16Test do
       sent(200)
       assert ResponseContext.receive_response(stack, ok, nil) == :ok
       refute_received {:sent, _destination, "SIP/2.0 200" <> _rest, _key}
+    end
+  end
+
+  # In a stack whose time stands still, but for Timer C.
+  defmodule TwoTargets do
+    use Sippet.Core
+
+    def receive_request(request, key, stack) do
+      lists = for n <- 11..12, do: [Sippet.URI.parse!("sip:b@192.0.2.#{n}")]
+      Sippet.Proxy.ResponseContext.run(stack, key, request, lists, timer_c: 20)
+    end
+  end
+
+  describe "RFC3261§16.8 the time of the caller's INVITE" do
+    @describetag transport: false
+    test "is Timer C, and the 64*T1 that who has rung has to answer its CANCEL" do
+      stack = start_supervised!({Sippet.Test, name: __MODULE__, core: TwoTargets}) && __MODULE__
+      invite = Sippet.Test.deliver(stack, Sippet.Test.request(:invite, "sip:b@biloxi.com"))
+      Sippet.Test.assert_response(stack, 100, invite)
+      first = Sippet.Test.assert_request(stack, :invite)
+      Sippet.Test.respond(stack, first, 180)
+      Sippet.Test.assert_response(stack, 180, invite)
+      Sippet.Test.assert_request(stack, :cancel)
+      Sippet.Test.advance(stack, 33_000)
+      second = Sippet.Test.assert_request(stack, :invite)
+      assert second.start_line.request_uri.host == "192.0.2.12"
+      Sippet.Test.respond(stack, second, 486)
+      Sippet.Test.assert_response(stack, 486, invite)
     end
   end
 end

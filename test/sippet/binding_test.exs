@@ -693,4 +693,38 @@ defmodule Sippet.BindingTest do
       assert length(malformed) == length(texts) - 1
     end
   end
+
+  describe "a REGISTER with more contacts than may be" do
+    # Each is compared with each binding, else.
+    test "costs no more than to count them" do
+      contacts = for n <- 1..2_000, do: {"", URI.parse!("sip:b@h#{n}.com"), %{}}
+      [first | _] = contacts
+      bindings = for n <- 1..16, do: binding_of("sip:a@h#{n}.com")
+      request = with_contacts(contacts)
+
+      reductions = fn bindings ->
+        {:reductions, before} = Process.info(self(), :reductions)
+        assert {:error, %{start_line: %{status_code: 403}}} = Binding.register(bindings, request)
+        {:reductions, later} = Process.info(self(), :reductions)
+        later - before
+      end
+
+      reductions.([])
+      assert reductions.(bindings) < 2 * reductions.([])
+      assert first
+    end
+
+    defp binding_of(uri) do
+      {:ok, [binding], _response} =
+        Binding.register([], with_contacts([{"", URI.parse!(uri), %{}}]))
+
+      binding
+    end
+
+    defp with_contacts(contacts) do
+      bob = {"", URI.parse!("sip:bob@biloxi.com"), %{}}
+      headers = %{to: bob, from: bob, call_id: "x", cseq: {1, :register}, contact: contacts}
+      %{Message.build_request(:register, "sip:biloxi.com") | headers: headers}
+    end
+  end
 end

@@ -244,6 +244,34 @@ defmodule Sippet.DialogTest do
       assert Dialog.id(ok(invite())) == Dialog.id(uac())
       assert Dialog.id(in_dialog(:bye, 8)) == Dialog.id(uas())
     end
+
+    test "what the stack has written into the request is read from the response" do
+      sent = invite()
+      {name, uri, _params} = sent.headers.from
+
+      written = %{
+        sent
+        | headers: Map.drop(%{sent.headers | from: {name, uri, %{}}}, [:call_id, :cseq])
+      }
+
+      assert {:ok, dialog} = Dialog.uac(written, ok(sent, callee_contact()))
+      assert Dialog.id(dialog) == {"call", "a", "b"}
+      assert {dialog.local_seq, elem(dialog.local, 2)} == {7, %{"tag" => "a"}}
+      ack = Dialog.build_ack(dialog, ok(sent, callee_contact()))
+      assert Dialog.id(ack) == Dialog.id(in_dialog(:ack, 7))
+    end
+
+    test "a response to another request, and a NOTIFY to an INVITE, make none" do
+      for headers <- [
+            %{call_id: "other"},
+            %{from: address("sip:alice@atlanta.com", %{"tag" => "z"})}
+          ] do
+        response = ok(invite(), Map.merge(callee_contact(), headers))
+        assert Dialog.uac(invite(), response) == {:error, :other_dialog}
+      end
+
+      assert Dialog.uac(invite(), notify("b")) == {:error, :no_dialog}
+    end
   end
 
   describe "RFC6665§4.1.2.4 a NOTIFY before the 200" do
@@ -529,6 +557,30 @@ defmodule Sippet.DialogTest do
       {:ok, dialog} = Dialog.receive_response(dialog, answer(Message.renew(info), 200))
       assert {:ok, %{headers: %{cseq: {10, :bye}}}, _dialog} = Dialog.next_request(dialog, :bye)
     end
+
+    test "once more, it goes where the dialog leads by then, with what it had" do
+      {:ok, reinvite, dialog} =
+        Dialog.next_request(uac(["sip:p1;lr"]), :invite, headers: [subject: "x"], body: "v=0")
+
+      {:ok, dialog} = Dialog.receive_response(dialog, answer(reinvite, 491))
+
+      {:ok, dialog} =
+        Dialog.receive_request(dialog, swapped(in_dialog(:update, 3, moved("192.0.2.9"))))
+
+      assert {:ok, again, dialog} = Dialog.renew(dialog, reinvite)
+      assert again.start_line.request_uri.host == "192.0.2.9"
+      assert {again.headers.cseq, again.headers.subject, again.body} == {{9, :invite}, "x", "v=0"}
+      assert again.headers.route == reinvite.headers.route
+      assert Dialog.renew(dialog, reinvite) == {:error, :invite_in_progress}
+    end
+
+    test "none is made in a dialog that has ended" do
+      {:ok, ended} = Dialog.receive_request(uas(), in_dialog(:bye, 8))
+      assert Dialog.next_request(ended, :info) == {:error, :terminated}
+      assert Dialog.next_request(ended, :invite) == {:error, :terminated}
+      assert status(Dialog.receive_request(ended, in_dialog(:info, 9))) == 481
+      assert {:ok, _dialog} = Dialog.receive_request(ended, in_dialog(:ack, 7))
+    end
   end
 
   describe "RFC3261§13.2.2.4 the ACK of a 2xx" do
@@ -548,6 +600,16 @@ defmodule Sippet.DialogTest do
       ack = Dialog.build_ack(dialog, response, invite)
       assert ack.headers.proxy_authorization == credentials
       refute Map.has_key?(ack.headers, :subject)
+    end
+
+    test "is made in its own dialog alone" do
+      fork =
+        ok(
+          invite(),
+          Map.put(callee_contact(), :to, address("sip:bob@biloxi.com", %{"tag" => "c"}))
+        )
+
+      assert_raise ArgumentError, fn -> Dialog.build_ack(uac(), fork) end
     end
   end
 

@@ -20,7 +20,7 @@ defmodule Sippet.LogTest do
       phone = URI.parse!("sip:phone@192.0.2.9")
       {host, port} = @own
       copy = Proxy.forward(request, phone, via: {:udp, {host, port}})
-      Proxy.ResponseContext.run(stack, key, request, [[copy]], own: [@own])
+      Proxy.ResponseContext.run(stack, key, request, [[copy]])
     end
 
     def receive_response(_response, _key, _stack), do: :ok

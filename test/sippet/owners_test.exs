@@ -563,6 +563,72 @@ defmodule Sippet.OwnersTest do
       Process.exit(pid, :kill)
       assert_sent(:bye)
     end
+
+    test "goes where the 2xx leads, and not where the 180 led", %{stack: stack} do
+      invite = own_request(:invite, "sip:b@192.0.2.4")
+      :ok = Sippet.send(stack, invite)
+      assert_sent(:invite)
+      contact = &[contact: [{"", Sippet.URI.parse!("sip:b@" <> &1), %{}}]]
+      ringing = Message.put_headers(Message.to_response(invite, 180), contact.("192.0.2.5"))
+      {:ok, early} = Dialog.uac(invite, ringing)
+      pid = owner(stack, [early])
+      ok = Message.put_headers(Message.to_response(invite, 200), contact.("192.0.2.6"))
+      deliver(stack, to_string(ok))
+      assert_receive {:receive_response, _ok, _key}
+      # An owner that says again what it knew before the 2xx makes nothing undone.
+      :ok = Sippet.controlling_process(stack, early, pid)
+      Process.exit(pid, :kill)
+      assert {bye, {{192, 0, 2, 6}, 5060}} = assert_sent(:bye)
+      assert bye.start_line.request_uri.host == "192.0.2.6"
+    end
+
+    test "leaves nothing of dialogs that have ended, however long the owner lives", %{
+      stack: stack
+    } do
+      held = fn -> Map.take(Transactions.held(Stack.fetch!(stack)), [:dialogs, :endings]) end
+      none = %{dialogs: 0, endings: 0}
+
+      # Refused.
+      {_pid, invite, _dialog} = owned_call(stack, 180)
+      :ok = Sippet.send(stack, Message.to_response(invite, 486))
+      assert_sent(486)
+      wait_until(fn -> held.() == none end)
+
+      # Its BYE was answered by the far end.
+      {_pid, _invite, dialog} = owned_call(stack, 200)
+      {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
+      :ok = Sippet.send(stack, bye)
+      {bye, _destination} = assert_sent(:bye)
+      deliver(stack, to_string(Message.to_response(bye, 200)))
+      assert_receive {:receive_response, _ok, _key}
+      wait_until(fn -> held.() == none end)
+
+      # Given back.
+      {pid, _invite, dialog} = owned_call(stack, 200)
+      :ok = Sippet.controlling_process(stack, dialog, nil)
+      assert held.() == none
+      Process.exit(pid, :kill)
+      refute_sent("BYE ")
+    end
+
+    test "of an INVITE that a proxy has forwarded, the 2xx goes to the core", %{stack: stack} do
+      vias = own_request(:invite, "sip:b@192.0.2.9").headers.via
+      upstream = {{2, 0}, :udp, {"10.1.1.1", 5060}, %{"branch" => Message.create_branch()}}
+
+      copy =
+        own_request(:invite, "sip:b@192.0.2.9") |> Message.put_header(:via, vias ++ [upstream])
+
+      pid = spawn(fn -> Process.sleep(:infinity) end)
+      :ok = Sippet.send(stack, copy, owner: pid)
+      assert_sent(:invite)
+      Process.exit(pid, :kill)
+      respond(stack, copy, 180)
+      assert_sent(:cancel)
+      respond(stack, copy, 200)
+      assert_receive {:receive_response, %{start_line: %{status_code: 200}}, _key}
+      refute_sent("ACK ")
+      refute_sent("BYE ")
+    end
   end
 
   describe "RFC3261§9.1 cancel/2" do

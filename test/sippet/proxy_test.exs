@@ -451,12 +451,18 @@ defmodule Sippet.ProxyTest do
 
       for unchanged <- [
             "sip:a@192.0.2.9:40001",
-            "sip:a@phone.atlanta.com",
-            "sip:a@10.0.0.5;alias=192.0.2.1~5060~1"
+            "sip:a@phone.atlanta.com"
           ],
           do: assert(contact_of(copy_of(from_phone(unchanged))) == unchanged)
 
       assert contact_of(copy_of(from_phone("sip:a@df7jal.invalid"))) =~ ";alias="
+
+      # Where a phone wants us to send to is not for it to say.
+      assert contact_of(copy_of(from_phone("sip:a@10.0.0.5;alias=10.9.9.9~22~tcp"))) ==
+               "sip:a@10.0.0.5;alias=192.0.2.9~40001~udp"
+
+      assert contact_of(copy_of(from_phone("sip:a@192.0.2.9:40001;alias=10.9.9.9~22~tcp"))) ==
+               "sip:a@192.0.2.9:40001"
     end
 
     test "only if it is wanted, and the proxy sees what follows" do
@@ -484,6 +490,7 @@ defmodule Sippet.ProxyTest do
 
       assert response.(["sip:ss1.atlanta.com;lr"]) == "sip:b@10.0.0.6;alias=192.0.2.9~40001~udp"
       assert response.(["sip:other.com;lr", "sip:ss1.atlanta.com;lr"]) == "sip:b@10.0.0.6"
+      assert response.([]) == "sip:b@10.0.0.6"
     end
 
     test "a request within the dialog goes there, without it" do

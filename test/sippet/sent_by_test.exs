@@ -133,12 +133,12 @@ defmodule Sippet.SentByTest do
     assert Sippet.send(stack, own_request(:options, "sip:bob@192.0.2.4")) == :ok
   end
 
-  describe "own_uri/3" do
+  describe "own_uri/2" do
     test "is how others reach the stack, and a transport of it", %{stack: stack} do
       register(stack, :udp, false, address: {{127, 0, 0, 1}, 5070})
       register(stack, :tcp, true, address: {{0, 0, 0, 0, 0, 0, 0, 1}, 5060})
       assert to_string(Sippet.own_uri(stack)) == "sip:127.0.0.1:5070"
-      assert to_string(Sippet.own_uri(stack, "alice")) == "sip:alice@127.0.0.1:5070"
+      assert to_string(Sippet.own_uri(stack, user: "alice")) == "sip:alice@127.0.0.1:5070"
 
       flow = %Sippet.Flow{
         protocol: :tcp,
@@ -146,7 +146,24 @@ defmodule Sippet.SentByTest do
         local: {{0, 0, 0, 0, 0, 0, 0, 1}, 5060}
       }
 
-      assert to_string(Sippet.own_uri(stack, "alice", flow)) == "sip:alice@[::1];transport=tcp"
+      assert to_string(Sippet.own_uri(stack, user: "alice", flow: flow)) ==
+               "sip:alice@[::1];transport=tcp"
+    end
+
+    test "keeps the transport beside lr, and has the scheme that is wanted", %{stack: stack} do
+      register(stack, :tcp, true, address: {{127, 0, 0, 1}, 5070})
+      uri = Sippet.own_uri(stack, lr: true)
+      assert to_string(uri) == "sip:127.0.0.1:5070;transport=tcp;lr"
+      assert Sippet.own?(stack, uri)
+      uri = Sippet.own_uri(stack, user: "a", scheme: "sips")
+      assert to_string(uri) == "sips:a@127.0.0.1:5070;transport=tcp"
+    end
+
+    test "of a flow whose transport has no address is that of another", %{stack: stack} do
+      register(stack, :udp, false, address: {{127, 0, 0, 1}, 5070})
+      connection = %Sippet.Transport{protocol: :tcp, reliable?: true, pid: self()}
+      flow = %Sippet.Flow{protocol: :tcp, remote: {{127, 0, 0, 1}, 1}, connection: connection}
+      assert to_string(Sippet.own_uri(stack, flow: flow)) == "sip:127.0.0.1:5070"
     end
 
     test "wants a transport with an address", %{stack: stack} do
@@ -188,5 +205,36 @@ defmodule Sippet.SentByTest do
       stop_supervised!({UDP, stack, "127.0.0.1", 0})
       Sippet.Wait.wait_until(fn -> not Sippet.own?(stack, {"127.0.0.1", port}) end)
     end
+  end
+
+  describe "RFC3261§18.1.1 beside a transport of TCP" do
+    setup %{stack: stack} do
+      register(stack, :udp, false, address: {{127, 0, 0, 1}, 5070})
+      register(stack, :tcp, true, address: {{127, 0, 0, 1}, 5071})
+      :ok
+    end
+
+    test "a request is completed, and judged by its size", %{stack: stack} do
+      assert Sippet.send(stack, request()) == :ok
+      assert {_, :udp, {"127.0.0.1", 5070}, %{"rport" => ""}} = sent_via(:options)
+
+      large = Message.put_header(request(), :subject, String.duplicate("x", 1_300))
+      assert Sippet.send(stack, large) == :ok
+      assert {_, :tcp, {"127.0.0.1", 5071}, params} = sent_via(:options)
+      refute is_map_key(params, "rport")
+    end
+  end
+
+  test "RFC3261§9.1: a CANCEL without the branch of its INVITE is refused", %{stack: stack} do
+    register(stack, :udp, false, address: {{127, 0, 0, 1}, 5070})
+    invite = request(:invite)
+    :ok = Sippet.send(stack, invite)
+
+    assert_raise ArgumentError, fn -> Sippet.send(stack, Message.to_cancel(invite)) end
+
+    cancel = own_request(:cancel, "sip:bob@192.0.2.4")
+    [{version, protocol, sent_by, _params}] = cancel.headers.via
+    cancel = Message.put_header(cancel, :via, [{version, protocol, sent_by, %{}}])
+    assert_raise ArgumentError, ~r/branch of its INVITE/, fn -> Sippet.send(stack, cancel) end
   end
 end

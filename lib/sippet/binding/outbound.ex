@@ -5,7 +5,8 @@ defmodule Sippet.Binding.Outbound do
 
   alias Sippet.Binding
   alias Sippet.Binding.Contact
-  alias Sippet.{Message, URI}
+  alias Sippet.Message
+  alias Sippet.Message.Route
 
   @doc """
   The contacts with the `reg-id` that counts, or the status that refuses them.
@@ -30,14 +31,7 @@ defmodule Sippet.Binding.Outbound do
   def first_hop?(%Message{}), do: true
 
   # RFC5626§6 - the first URI of the Path has the parameter "ob"
-  defp outbound?([{_name, uri, _params} | _path]) do
-    parameters = uri.parameters || ""
-
-    parameters
-    |> URI.decode_parameters()
-    |> Enum.any?(fn {name, _value} -> String.downcase(name, :ascii) == "ob" end)
-  end
-
+  defp outbound?([{_name, uri, _params} | _path]), do: Route.parameter?(uri, "ob")
   defp outbound?([]), do: false
 
   # RFC5626§6 - a REGISTER is for one flow

@@ -2,40 +2,30 @@ defmodule Sippet.Proxy.ResponseContext do
   # Options of `Sippet.Proxy.forward/3` that are the same for all targets.
   @forward [:via, :rport, :record_route, :route, :nat]
 
-  @own_options [
-    own: [
-      type: {:custom, &is_list/1, "a list of {host, port}"},
-      default: nil,
-      doc:
-        "the hosts that are the proxy, whose Via is taken off the responses. Defaults to `Sippet.own_hosts/1`"
-    ]
-  ]
-
-  @options @own_options ++
-             [
-               timer_c: [
-                 type: :positive,
-                 # RFC3261§16.6 step 11 - larger than 3 minutes
-                 default: 181_000,
-                 doc:
-                   "ms that an INVITE may ring at one place without a further provisional response. Then it is cancelled there"
-               ],
-               max_breadth: [
-                 type: :positive,
-                 # RFC5393§5.3.3.3
-                 default: 60,
-                 doc:
-                   "branches of a request that may exist at a time, here and at the proxies behind, if its Max-Breadth " <>
-                     "does not say less (RFC 5393 §5). A longer list is tried in parts"
-               ],
-               response: [
-                 type: {:custom, &__MODULE__.change?/1, "a function of a response"},
-                 default: nil,
-                 doc:
-                   "changes each response before it goes upstream (§16.7, steps 8 and 9). It gets the response without the " <>
-                     "proxy's Via, and returns it"
-               ]
-             ] ++ Keyword.take(Sippet.Proxy.forward_options(), @forward)
+  @options [
+             timer_c: [
+               type: :positive,
+               # RFC3261§16.6 step 11 - larger than 3 minutes
+               default: 181_000,
+               doc:
+                 "ms that an INVITE may ring at one place without a further provisional response. Then it is cancelled there"
+             ],
+             max_breadth: [
+               type: :positive,
+               # RFC5393§5.3.3.3
+               default: 60,
+               doc:
+                 "branches of a request that may exist at a time, here and at the proxies behind, if its Max-Breadth " <>
+                   "does not say less (RFC 5393 §5). A longer list is tried in parts"
+             ],
+             response: [
+               type: {:custom, &__MODULE__.change?/1, "a function of a response"},
+               default: nil,
+               doc:
+                 "changes each response before it goes upstream (§16.7, steps 8 and 9). It gets the response without the " <>
+                   "proxy's Via, and returns it"
+             ]
+           ] ++ Keyword.take(Sippet.Proxy.forward_options(), @forward)
 
   @moduledoc """
   The response context of a stateful proxy: it forwards one request to its targets, and gives the caller
@@ -46,7 +36,7 @@ defmodule Sippet.Proxy.ResponseContext do
 
       def receive_request(request, key, stack) do
         ...
-        targets = Sippet.Binding.Store.targets(store, request.start_line.request_uri)
+        {:ok, targets} = Sippet.Binding.Store.targets(store, request.start_line.request_uri)
         ResponseContext.run(stack, key, request, targets, record_route: record_route)
       end
 
@@ -83,11 +73,10 @@ defmodule Sippet.Proxy.ResponseContext do
   alias Sippet.{Binding, Message, Options, Proxy, Stack, Transactions, URI}
   alias Sippet.Transactions.{Client, Server}
 
-  @enforce_keys [:stack, :key, :own, :request, :timer_c, :respond, :waiting, :monitor]
+  @enforce_keys [:stack, :key, :request, :timer_c, :respond, :waiting, :monitor]
   defstruct [
     :stack,
     :key,
-    :own,
     :request,
     :timer_c,
     :respond,
@@ -96,7 +85,8 @@ defmodule Sippet.Proxy.ResponseContext do
     :result,
     branches: %{},
     finals: [],
-    cancelled?: false
+    cancelled?: false,
+    unanswered?: false
   ]
 
   @typedoc "A place to forward the request to. A request is sent as it is."
@@ -120,12 +110,12 @@ defmodule Sippet.Proxy.ResponseContext do
           | :terminated
           | :already_answered
 
-  # `state` is `:left` once the search goes on without a branch that has not ended.
+  # `state` is `:left` once the search goes on without a branch that has not ended. `unanswered?` says that the transaction of
+  # the request shall end without a response.
   @typep branch :: %{state: :calling | :ringing | :left, timer: reference | nil}
   @typep t :: %__MODULE__{
            stack: atom,
            key: Server.Key.t(),
-           own: [Proxy.host()],
            request: Message.request(),
            timer_c: pos_integer,
            respond: (Message.response() -> Message.response()),
@@ -137,7 +127,7 @@ defmodule Sippet.Proxy.ResponseContext do
            cancelled?: boolean
          }
 
-  # ms for which the caller's INVITE lasts longer than Timer C, which ends what it waits for.
+  # ms for which the caller's INVITE lasts longer than Timer C and the 64*T1 that a branch then has to end.
   @margin 10_000
 
   # Reasons for which the stack ends the transaction of the request. Any other is of one response that could not be sent.
@@ -164,20 +154,27 @@ defmodule Sippet.Proxy.ResponseContext do
     forward = Keyword.take(options, @forward)
     options = Options.validate!(options, @options)
 
-    # Of this order a CANCEL comes as a message, or was there before.
+    # A CANCEL comes as a message from now on. `Sippet.cancelled?/2` tells of one that came before.
     with :ok <- Sippet.controlling_process(stack, key, self()) do
-      context = %__MODULE__{
-        stack: stack,
-        key: key,
-        own: options.own || Sippet.own_hosts(stack),
-        request: answerable(request),
-        timer_c: options.timer_c,
-        respond: respond(options, stack),
-        waiting: copies(request, targets, options, forward),
-        monitor: Process.monitor(Sippet.supervisor(stack))
-      }
+      monitor = Process.monitor(Sippet.supervisor(stack))
 
-      begin(context, max_breadth(request))
+      # Nothing but it holds the copies, which may be large.
+      result =
+        begin(
+          %__MODULE__{
+            stack: stack,
+            key: key,
+            request: answerable(request),
+            timer_c: options.timer_c,
+            respond: respond(options, stack),
+            waiting: copies(request, targets, options, forward),
+            monitor: monitor
+          },
+          max_breadth(request)
+        )
+
+      Process.demonitor(monitor, [:flush])
+      result
     end
   end
 
@@ -186,10 +183,16 @@ defmodule Sippet.Proxy.ResponseContext do
     %{request | headers: Map.take(headers, [:via, :from, :to, :call_id, :cseq]), body: nil}
   end
 
-  defp respond(%{nat: nat?, response: change} = options, stack) do
-    own = options.own || Sippet.own_hosts(stack)
+  # An alias is of use where the proxy sees the requests that have it.
+  defp respond(%{nat: nat?, record_route: record_route, response: change}, stack) do
     change = change || (& &1)
-    if nat?, do: &change.(Proxy.put_alias(&1, own)), else: change
+
+    if nat? and record_route != nil do
+      own = Sippet.own_hosts(stack)
+      &change.(Proxy.put_alias(&1, own))
+    else
+      change
+    end
   end
 
   ## Targets
@@ -274,6 +277,8 @@ defmodule Sippet.Proxy.ResponseContext do
     result =
       case Sippet.send(context.stack, response) do
         :ok -> {:ok, response}
+        # RFC4320§4.2 - its time is over, and the word of that is on its way
+        {:error, :no_transaction} when context.key.method != :invite -> {:error, :timeout}
         {:error, reason} -> {:error, reason}
       end
 
@@ -292,9 +297,9 @@ defmodule Sippet.Proxy.ResponseContext do
   defp answer(%{finals: finals} = context) do
     best = Proxy.best_response(context.request, Enum.reverse(finals))
 
-    # RFC4320§4.2
+    # RFC4320§4.2 - and the end of this process would have the stack answer
     if best.start_line.status_code == 408 and not invite?(context),
-      do: %{context | result: {:error, :timeout}},
+      do: %{context | result: {:error, :timeout}, unanswered?: true},
       else: answer(context, best)
   end
 
@@ -304,51 +309,49 @@ defmodule Sippet.Proxy.ResponseContext do
   A 2xx to an INVITE goes upstream, as long as the server transaction is there (§16.7 step 5), and also if the
   proxy has answered by itself. An INVITE that still rings is cancelled. All else is dropped: a response that
   belongs to no transaction of the proxy must not be forwarded (RFC 6026 §8.3).
-
-  Options:
-
-  #{Options.docs(@own_options)}
   """
-  @spec receive_response(atom, Message.response(), Client.Key.t() | nil, keyword) :: :ok
-  def receive_response(stack, response, key, options \\ [])
-
-  def receive_response(_stack, _response, nil, _options), do: :ok
+  @spec receive_response(atom, Message.response(), Client.Key.t() | nil) :: :ok
+  def receive_response(_stack, _response, nil), do: :ok
 
   def receive_response(
         stack,
         %Message{headers: %{cseq: {_number, :invite}}} = response,
-        %Client.Key{method: :invite} = key,
-        options
+        %Client.Key{method: :invite} = key
       ) do
-    own = Options.validate!(options, @own_options).own || Sippet.own_hosts(stack)
-
     case response.start_line.status_code do
       status when status < 200 -> Sippet.cancel(stack, key)
-      status when status < 300 -> forward_late(stack, response, own)
+      status when status < 300 -> forward_late(stack, response)
       _refused -> :ok
     end
 
     :ok
   end
 
-  def receive_response(_stack, _response, _key, _options), do: :ok
+  def receive_response(_stack, _response, _key), do: :ok
 
-  defp forward_late(stack, response, own) do
-    with {:ok, response} <- Proxy.remove_via(response, own),
+  defp forward_late(stack, response) do
+    with {:ok, response} <- without_own_via(response),
          {:error, :already_answered} <- Sippet.send(stack, response),
          do: Sippet.forward(stack, response)
   end
 
+  # Its transaction was found, and so the topmost Via is what this proxy has sent.
+  defp without_own_via(%Message{headers: %{via: [_own | [_upstream | _] = vias]}} = response),
+    do: {:ok, Message.put_header(response, :via, vias)}
+
+  defp without_own_via(_response), do: :error
+
   @doc """
   Has the context of an INVITE cancel all branches, as if the caller had sent a CANCEL (§16.10).
 
-  Returns `:error` if there is no context of this key.
+  The key is that of an INVITE which `run/5` forwards. Returns `{:error, :no_transaction}` if no process
+  owns such an INVITE any more.
   """
-  @spec cancel(atom, Server.Key.t()) :: :ok | :error
+  @spec cancel(atom, Server.Key.t()) :: :ok | {:error, :no_transaction}
   def cancel(stack, %Server.Key{} = key) do
     case Transactions.owner(Stack.fetch!(stack), key) do
       nil ->
-        :error
+        {:error, :no_transaction}
 
       pid ->
         send(pid, {__MODULE__, :cancel})
@@ -368,7 +371,10 @@ defmodule Sippet.Proxy.ResponseContext do
     end
   end
 
-  defp settle(%__MODULE__{result: result, branches: branches}) when branches == %{}, do: result
+  defp settle(%__MODULE__{result: result, branches: branches, unanswered?: false})
+       when branches == %{},
+       do: result
+
   defp settle(context), do: await(context)
 
   defp await(%{stack: stack, monitor: monitor} = context) do
@@ -382,8 +388,10 @@ defmodule Sippet.Proxy.ResponseContext do
 
   defp next(%{waiting: [copies | waiting]} = context) do
     # RFC3261§16.8 - Timer C begins anew with each branch, and the caller's INVITE lasts longer
-    if invite?(context),
-      do: Transactions.wait(Stack.fetch!(context.stack), context.key, context.timer_c + @margin)
+    if invite?(context) do
+      stack = Stack.fetch!(context.stack)
+      Transactions.wait(stack, context.key, context.timer_c + 64 * stack.options.t1 + @margin)
+    end
 
     copies |> Enum.reduce(%{context | waiting: waiting}, &start/2) |> tidied()
   end
@@ -414,9 +422,9 @@ defmodule Sippet.Proxy.ResponseContext do
     do: %{context | branches: Map.put(context.branches, key, branch)}
 
   defp told(key, {:response, response}, context) do
-    case Proxy.remove_via(response, context.own) do
+    case without_own_via(response) do
       {:ok, response} -> handle({:response, key, response}, context)
-      {:error, _not_ours} -> context
+      :error -> context
     end
   end
 
@@ -435,7 +443,7 @@ defmodule Sippet.Proxy.ResponseContext do
 
   # The caller has its answer by the stack, or is gone.
   defp abandoned(context, reason) do
-    context = %{context | result: context.result || {:error, reason}}
+    context = %{context | result: context.result || {:error, reason}, unanswered?: false}
     if invite?(context), do: stop(context), else: %{context | branches: %{}}
   end
 

@@ -178,8 +178,8 @@ defmodule Sippet.Router.Inbound do
     cond do
       line.method in [:ack, :cancel] -> :ok
       # RFC3261§8.2, §21.5.6
-      line.version != {2, 0} -> refuse(stack, 505, nil, arrival)
-      true -> refuse(stack, 400, phrase(text), arrival)
+      line.version != {2, 0} -> respond(stack, 505, nil, arrival)
+      true -> respond(stack, 400, phrase(text), arrival)
     end
   end
 
@@ -238,10 +238,10 @@ defmodule Sippet.Router.Inbound do
 
       # It has no effect on any other request.
       Transactions.other_request?(stack, id) ->
-        refuse(stack, 200, nil, arrival)
+        respond(stack, 200, nil, arrival)
 
       true ->
-        refuse(stack, 481, nil, arrival)
+        respond(stack, 481, nil, arrival)
     end
   end
 
@@ -316,7 +316,7 @@ defmodule Sippet.Router.Inbound do
       else: answer(stack, arrival, fn -> {:ok, OwnMessages.refusal(request, 503)} end)
   end
 
-  defp refuse(stack, status, reason, %Arrival{message: request} = arrival),
+  defp respond(stack, status, reason, %Arrival{message: request} = arrival),
     do: answer(stack, arrival, fn -> {:ok, StatelessResponse.to(request, status, reason)} end)
 
   defp unparsed(stack, error, %Arrival{remote: remote} = arrival) do

@@ -79,7 +79,7 @@ defmodule Sippet.Router.NextHop do
   defp shift(%Transport{protocol: :udp} = udp, transports, host, request) do
     case Choice.choose(transports, :tcp, host, request) do
       nil -> udp
-      tcp -> if large?(request), do: tcp, else: udp
+      tcp -> if large?(rewrite(request, udp)), do: tcp, else: udp
     end
   end
 

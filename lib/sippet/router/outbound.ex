@@ -90,7 +90,7 @@ defmodule Sippet.Router.Outbound do
 
   # It goes by the way of its INVITE, and has a branch of its own.
   defp with_via(request, %Message{headers: %{via: [{version, protocol, sent_by, params} | _]}}) do
-    params = Map.drop(params, ["received", "rport", "branch"])
+    params = params |> Map.drop(["received", "branch"]) |> Map.replace("rport", "")
     Message.complete(Message.put_header(request, :via, [{version, protocol, sent_by, params}]))
   end
 

@@ -43,7 +43,7 @@ defmodule Sippet.Stack.Options do
                  default: 200_000,
                  doc:
                    "the same for an INVITE that rings: ms after its last response of 101 to 199. " <>
-                     "`Sippet.Proxy.ResponseContext` sets it for its own INVITE, to its Timer C and 10 s"
+                     "`Sippet.Proxy.ResponseContext` sets it for its own INVITE, to its Timer C, 64·T1 and 10 s"
                ],
                max_transactions: [
                  type: :positive,
@@ -144,7 +144,7 @@ defmodule Sippet.Stack.Options do
   @moduledoc false
   # The options of a stack: one schema, which is also their documentation.
 
-  alias Sippet.{LocalHosts, Options}
+  alias Sippet.{Flow, LocalHosts, Options}
 
   @enforce_keys Keyword.keys(@options)
   defstruct @enforce_keys ++ [private: %{}]
@@ -205,6 +205,35 @@ defmodule Sippet.Stack.Options do
   """
   @spec schema() :: Options.schema()
   def schema, do: @options
+
+  @doc """
+  The options of `Sippet.own_uri/2`.
+  """
+  @spec own_uri() :: Options.schema()
+  def own_uri do
+    [
+      user: [
+        type: {:custom, &is_binary/1, "text"},
+        default: nil,
+        doc: "the user part, as it stands in a URI: escaped where it has to be"
+      ],
+      flow: [
+        type: {:custom, &is_struct(&1, Flow), "a Sippet.Flow"},
+        default: nil,
+        doc: "the `source` of a message: the URI is that of its transport, if that has an address"
+      ],
+      scheme: [
+        type: {:custom, &(&1 in ["sip", "sips"]), "\"sip\" or \"sips\""},
+        default: "sip",
+        doc: "the scheme; the Contact of a dialog that was made by a SIPS URI is a SIPS URI"
+      ],
+      lr: [
+        type: :boolean,
+        default: false,
+        doc: "whether the URI has the parameter `lr`, as a Record-Route needs it"
+      ]
+    ]
+  end
 
   @doc """
   The options with their defaults, or `ArgumentError`.

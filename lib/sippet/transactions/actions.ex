@@ -431,25 +431,18 @@ defmodule Sippet.Transactions.Actions do
     {row(row, names: kept), []}
   end
 
-  # A callback that owns its request is told so, and ends by itself.
-  defp carry(stack, row(running: pid, owner: pid) = row, :abandon, _name) when is_pid(pid) do
-    # The error of an INVITE is told by its machine.
-    case row(row, :id) do
-      {_branch, :invite, _sent_by} -> :ok
-      _other -> Owners.tell(stack, pid, key(row), :receive_error, :timeout)
-    end
-
+  # An owner is told, and ends by itself. The error of an INVITE is told by its machine.
+  defp carry(stack, row(owner: owner, id: {_branch, method, _sent_by}) = row, :abandon, _name)
+       when is_pid(owner) do
+    if method != :invite, do: Owners.tell(stack, owner, key(row), :receive_error, :timeout)
+    if row(row, :running) != owner, do: abandon(stack, row)
     {row, []}
   end
 
-  defp carry(stack, row(running: pid, given: :request) = row, :abandon, _name) when is_pid(pid) do
-    unless Callbacks.process(stack, Rows.turn(row)) == :returned,
-      do: CallbackRunner.abandon(stack, pid, :receive_request, key(row))
-
+  defp carry(stack, row, :abandon, _name) do
+    abandon(stack, row)
     {row, []}
   end
-
-  defp carry(_stack, row, :abandon, _name), do: {row, []}
 
   # Another 2xx may come, and its ACK has what the INVITE had.
   defp carry(stack, row(owner: :nobody, id: {_branch, _method}) = row, :finished, _name) do
@@ -461,6 +454,13 @@ defmodule Sippet.Transactions.Actions do
     Rows.finish(stack)
     {row(row, octets: nil, remote: nil, answer: nil), []}
   end
+
+  defp abandon(stack, row(running: pid, given: :request) = row) when is_pid(pid) do
+    unless Callbacks.process(stack, Rows.turn(row)) == :returned,
+      do: CallbackRunner.abandon(stack, pid, :receive_request, key(row))
+  end
+
+  defp abandon(_stack, _row), do: :ok
 
   # A response to the name of a maddr that is obeyed.
   defp transmit_named(stack, row(number: number, started: started) = row, octets) do
@@ -509,6 +509,18 @@ defmodule Sippet.Transactions.Actions do
   defp tell(stack, row(owner: owner) = row, callback, argument, key) when is_pid(owner) do
     Owners.tell(stack, owner, key, callback, argument)
     row
+  end
+
+  # What a proxy has forwarded is its caller's, and the core brings it there.
+  defp tell(
+         stack,
+         row(owner: :nobody) = row,
+         :receive_response,
+         %Message{headers: %{via: [_own, _upstream | _]}} = response,
+         key
+       ) do
+    row = tell(stack, row(row, owner: nil), :receive_response, response, key)
+    row(row, owner: :nobody)
   end
 
   defp tell(_stack, row(owner: :nobody) = row, callback, argument, _key),

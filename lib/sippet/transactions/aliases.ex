@@ -101,17 +101,46 @@ defmodule Sippet.Transactions.Aliases do
     do: :ets.delete(tables.dialogs, hash)
 
   @doc """
-  Keeps how a dialog is ended when its owner has ended: the dialog as octets, whether it is confirmed, and the CSeq number
-  used last.
+  Whether any process owns a dialog.
   """
-  @spec put_ending(Stack.t(), Rows.hash(), {binary, boolean, non_neg_integer}) :: true
-  def put_ending(%Stack{transactions: %{aliases: tables}}, hash, {dialog, confirmed?, number}),
-    do: :ets.insert(tables.endings, {hash, dialog, confirmed?, number})
+  @spec dialogs?(Stack.t()) :: boolean
+  def dialogs?(%Stack{transactions: %{aliases: tables}}),
+    do: :ets.info(tables.dialogs, :size) not in [0, :undefined]
+
+  @typedoc "The dialog of a call as octets, whether it is confirmed, and the CSeq number that was used last."
+  @type ending :: {binary, confirmed? :: boolean, non_neg_integer}
 
   @doc """
-  Takes away how a dialog is ended, and returns it.
+  Keeps what a BYE is made of, should the owner of the dialog end. What is known of it already is not forgotten.
   """
-  @spec take_ending(Stack.t(), Rows.hash()) :: {binary, boolean, non_neg_integer} | nil
+  @spec put_ending(Stack.t(), Rows.hash(), ending) :: true
+  def put_ending(%Stack{transactions: %{aliases: tables}} = stack, hash, ending) do
+    {dialog, confirmed?, number} = ending
+
+    case ending(stack, hash) do
+      {before, true, last} when not confirmed? ->
+        :ets.insert(tables.endings, {hash, before, true, max(number, last)})
+
+      {_before, _confirmed?, last} ->
+        :ets.insert(tables.endings, {hash, dialog, confirmed?, max(number, last)})
+
+      nil ->
+        :ets.insert(tables.endings, {hash, dialog, confirmed?, number})
+    end
+  end
+
+  @spec ending(Stack.t(), Rows.hash()) :: ending | nil
+  def ending(%Stack{transactions: %{aliases: tables}}, hash) do
+    case :ets.lookup(tables.endings, hash) do
+      [{_hash, dialog, confirmed?, number}] -> {dialog, confirmed?, number}
+      [] -> nil
+    end
+  end
+
+  @doc """
+  Takes away what a BYE would be made of, and returns it.
+  """
+  @spec take_ending(Stack.t(), Rows.hash()) :: ending | nil
   def take_ending(%Stack{transactions: %{aliases: tables}}, hash) do
     case :ets.take(tables.endings, hash) do
       [{_hash, dialog, confirmed?, number}] -> {dialog, confirmed?, number}
@@ -120,18 +149,21 @@ defmodule Sippet.Transactions.Aliases do
   end
 
   @doc """
-  Notes that a dialog is confirmed, if it is kept how it ends.
+  Keeps the dialog as its 2xx has left it. One that is not kept any more stays so.
   """
-  @spec confirm(Stack.t(), Rows.hash()) :: boolean
-  def confirm(%Stack{transactions: %{aliases: tables}}, hash),
-    do: :ets.update_element(tables.endings, hash, {3, true})
+  @spec confirm(Stack.t(), Rows.hash(), binary) :: boolean
+  def confirm(%Stack{transactions: %{aliases: tables}}, hash, dialog),
+    do: :ets.update_element(tables.endings, hash, [{2, dialog}, {3, true}])
 
   @doc """
-  Notes the CSeq number that a dialog has used last, if it is kept how it ends.
+  Notes a CSeq number that the dialog has used.
   """
-  @spec used(Stack.t(), Rows.hash(), non_neg_integer) :: boolean
-  def used(%Stack{transactions: %{aliases: tables}}, hash, number),
-    do: :ets.update_element(tables.endings, hash, {4, number})
+  @spec used(Stack.t(), Rows.hash(), non_neg_integer) :: non_neg_integer
+  def used(%Stack{transactions: %{aliases: tables}}, hash, number) do
+    :ets.select_replace(tables.endings, [
+      {{hash, :"$1", :"$2", :"$3"}, [{:<, :"$3", number}], [{{hash, :"$1", :"$2", number}}]}
+    ])
+  end
 
   @spec dialog_owner(Stack.t(), Rows.hash()) :: pid | nil
   def dialog_owner(%Stack{transactions: %{aliases: tables}}, hash) do

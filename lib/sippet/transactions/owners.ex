@@ -8,7 +8,8 @@ defmodule Sippet.Transactions.Owners do
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
   alias Sippet.{Dialog, Message, Stack}
-  alias Sippet.Transactions.{Aliases, Rows}
+  alias Sippet.Message.Tag
+  alias Sippet.Transactions.{Aliases, Rows, Workers}
 
   @typedoc "What a process owns: a row by its number, or a dialog by its hash."
   @type owned :: Rows.hash() | {:dialog, Rows.hash()}
@@ -86,17 +87,15 @@ defmodule Sippet.Transactions.Owners do
   ## Dialogs
 
   @doc """
-  Requests within the dialog go to a process from now on. Of a call that is given as a whole, the stack knows how to end it.
+  Requests within the dialog go to a process from now on, or with `nil` to the core. Of a call that is given as a whole, the
+  stack can send the BYE.
   """
-  @spec own_dialog(Stack.t(), pos_integer, Dialog.t() | Dialog.id(), pid) :: :ok
+  @spec own_dialog(Stack.t(), pos_integer, Dialog.t() | Dialog.id(), pid | nil) :: :ok
+  def own_dialog(stack, _worker, dialog, nil), do: forget(stack, hash(stack, dialog_id(dialog)))
+
   def own_dialog(stack, worker, dialog, pid) do
     hash = hash(stack, dialog_id(dialog))
-
-    case Aliases.dialog_owner(stack, hash) do
-      nil -> :ok
-      before -> unwatch(before, {:dialog, hash})
-    end
-
+    let_go(stack, hash)
     put_ending(stack, hash, dialog)
     Aliases.put_dialog(stack, hash, pid, worker)
     watch(pid, {:dialog, hash})
@@ -107,57 +106,110 @@ defmodule Sippet.Transactions.Owners do
 
   defp hash(stack, id), do: Rows.hash(stack, {:dialog, id})
 
+  defp let_go(stack, hash) do
+    with owner when owner != nil <- Aliases.dialog_owner(stack, hash),
+         do: unwatch(owner, {:dialog, hash})
+
+    :ok
+  end
+
   # As octets it takes a quarter of the room.
-  defp put_ending(stack, hash, %Dialog{method: :invite} = dialog) do
-    confirmed? = dialog.state == :confirmed
-    ending = {:erlang.term_to_binary(dialog), confirmed?, dialog.local_seq || 0}
+  defp put_ending(stack, hash, %Dialog{method: :invite, state: state} = dialog)
+       when state != :terminated do
+    ending = {:erlang.term_to_binary(dialog), state == :confirmed, dialog.local_seq || 0}
     Aliases.put_ending(stack, hash, ending)
   end
 
   defp put_ending(_stack, _hash, _other), do: :ok
 
   @doc """
-  Notes a request of our own within a dialog. After a BYE there is nothing left to end.
+  Nobody owns the dialog of this hash any more. It runs in the worker that watches the owner.
+  """
+  @spec forget(Stack.t(), Rows.hash()) :: :ok
+  def forget(stack, hash) do
+    let_go(stack, hash)
+    Aliases.forget_dialog(stack, hash)
+    Aliases.take_ending(stack, hash)
+    :ok
+  end
+
+  @doc """
+  Notes a request of our own. After a BYE the stack has none to send.
   """
   @spec sent(Stack.t(), Message.request()) :: :ok
-  def sent(stack, %Message{headers: %{to: {_name, _uri, %{"tag" => tag}}} = headers}) do
-    hash = hash(stack, {headers.call_id, Message.Tag.of(headers.from), tag})
+  def sent(stack, %Message{headers: %{cseq: {number, method}} = headers}) do
+    to = Tag.of(headers.to)
 
-    case headers.cseq do
-      {_number, :bye} -> Aliases.take_ending(stack, hash)
-      {number, _method} -> Aliases.used(stack, hash, number)
+    if (to != nil or method == :bye) and Aliases.dialogs?(stack) do
+      hash = hash(stack, {headers.call_id, Tag.of(headers.from), to})
+
+      if method == :bye,
+        do: Aliases.take_ending(stack, hash),
+        else: Aliases.used(stack, hash, number)
     end
 
     :ok
   end
 
-  def sent(_stack, _request), do: :ok
-
   @doc """
-  Notes that a request was accepted: that of a far end with `:ours`, our own with `:theirs` as who has answered.
+  Notes a final response: one that we send, or one that came. A 2xx to INVITE confirms the dialog. It ends with a BYE that
+  is answered, and an early one with the refusal of its INVITE.
   """
-  @spec accepted(Stack.t(), :ours | :theirs, map) :: :ok
-  def accepted(stack, answer, %{cseq: {_number, method}} = headers)
+  @spec answered(Stack.t(), :sent | :received, Message.response()) :: :ok
+  def answered(stack, way, %Message{headers: %{cseq: {_number, method}} = headers} = response)
       when method in [:invite, :bye] do
-    {from, to} = {Message.Tag.of(headers.from), Message.Tag.of(headers.to)}
-
-    hash =
-      hash(
-        stack,
-        if(answer == :ours, do: {headers.call_id, to, from}, else: {headers.call_id, from, to})
-      )
-
-    if method == :invite,
-      do: Aliases.confirm(stack, hash),
-      else: Aliases.take_ending(stack, hash)
+    if Aliases.dialogs?(stack) do
+      status = response.start_line.status_code
+      answered(stack, hash(stack, id(way, headers)), way, method, status, response)
+    end
 
     :ok
   end
 
-  def accepted(_stack, _answer, _headers), do: :ok
+  def answered(_stack, _way, _response), do: :ok
+
+  defp id(:sent, headers), do: {headers.call_id, Tag.of(headers.to), Tag.of(headers.from)}
+  defp id(:received, headers), do: {headers.call_id, Tag.of(headers.from), Tag.of(headers.to)}
+
+  defp answered(stack, hash, way, :invite, status, response) when status < 300 do
+    with {octets, _confirmed?, _number} <- Aliases.ending(stack, hash) do
+      dialog = confirmed(way, :erlang.binary_to_term(octets), response)
+      Aliases.confirm(stack, hash, :erlang.term_to_binary(dialog))
+    end
+  end
+
+  defp answered(stack, hash, _way, :invite, _refused, response) do
+    # Of a re-INVITE in the early dialog it ends nothing.
+    with {octets, false, _number} <- Aliases.ending(stack, hash),
+         %Dialog{pending: pending} when pending != nil <- :erlang.binary_to_term(octets),
+         true <- elem(pending, 1) == elem(response.headers.cseq, 0),
+         do: forget_later(stack, hash, response)
+  end
+
+  # A BYE that is challenged comes again.
+  defp answered(_stack, _hash, :received, :bye, status, _response) when status in [401, 407],
+    do: :ok
+
+  defp answered(_stack, _hash, :sent, :bye, status, _response) when status >= 300, do: :ok
+
+  defp answered(stack, hash, _way, :bye, _status, response),
+    do: forget_later(stack, hash, response)
+
+  defp confirmed(:sent, dialog, response), do: Dialog.respond(dialog, response)
+
+  defp confirmed(:received, dialog, response) do
+    case Dialog.receive_response(dialog, response) do
+      {:ok, dialog} -> dialog
+      # Its Contact is no good, and so the BYE goes where the dialog has led before.
+      {:error, _reason} -> dialog
+    end
+  end
+
+  defp forget_later(stack, hash, %Message{headers: %{call_id: call_id}}),
+    do: Workers.send(stack, Workers.of_call(stack, call_id), {:forget_dialog, hash})
 
   @doc """
-  Has a dialog ended whose owner has ended (RFC 3261 §15). One that is early ends with its INVITE.
+  Has a call ended whose owner has ended (RFC 3261 §15). One that is early ends with its INVITE.
   """
   @spec end_dialog(Stack.t(), Rows.hash()) :: :ok
   def end_dialog(stack, hash) do
@@ -176,7 +228,7 @@ defmodule Sippet.Transactions.Owners do
   """
   @spec of_dialog(Stack.t(), Message.request()) :: pid | nil
   def of_dialog(stack, %Message{headers: %{to: {_name, _uri, %{"tag" => tag}}} = headers}) do
-    id = {headers[:call_id], tag, Message.Tag.of(headers[:from])}
+    id = {headers[:call_id], tag, Tag.of(headers[:from])}
     Aliases.dialog_owner(stack, hash(stack, id))
   end
 
@@ -233,7 +285,7 @@ defmodule Sippet.Transactions.Owners do
   def cancel(row), do: row
 
   @doc """
-  Has the INVITE of a row cancelled that was to be as soon as it can be, if this event is its first provisional response.
+  Sends the CANCEL that waits for the first provisional response, if the event is that.
   """
   @spec cancel_wanted(Rows.row(), term) :: Rows.row()
   def cancel_wanted(row(cancelled: :wanted) = row, {:response, status, _response})

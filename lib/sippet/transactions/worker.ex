@@ -97,6 +97,11 @@ defmodule Sippet.Transactions.Worker do
     {:noreply, worker}
   end
 
+  def handle_info({:forget_dialog, hash}, {_index, stack, _inbound} = worker) do
+    Owners.forget(stack, hash)
+    {:noreply, worker}
+  end
+
   def handle_info({:lose_place, listed}, {_index, stack, inbound} = worker) do
     inbound.lose_place(stack, listed)
     {:noreply, worker}

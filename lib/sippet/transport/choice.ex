@@ -2,10 +2,7 @@ defmodule Sippet.Transport.Choice do
   @moduledoc false
   # Which of a stack's transports a message leaves by.
 
-  alias Sippet.{Address, Message, Transport}
-
-  # A transport that listens there listens at every address of the machine.
-  @any [{0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0}]
+  alias Sippet.{Address, LocalHosts, Message, Transport}
 
   @doc """
   Of several transports of a protocol: one that can reach the host, and among these the one that the topmost Via names as its
@@ -51,7 +48,7 @@ defmodule Sippet.Transport.Choice do
        }) do
     cond do
       host == Address.to_text(ip) -> 3
-      ip in @any -> 2
+      LocalHosts.any?(ip) -> 2
       true -> 1
     end
   end

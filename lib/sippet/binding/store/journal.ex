@@ -48,12 +48,19 @@ defmodule Sippet.Binding.Store.Journal do
     do: chunks({continuation, entries, more}, log, fun, :marked, bad)
 
   defp chunks({continuation, entries, more}, log, fun, :marked, bad) do
-    for {key, bindings} <- entries, do: fun.(key, Enum.map(bindings, &known/1))
-    chunks(:disk_log.chunk(log, continuation), log, fun, :marked, bad + more)
+    {known, foreign} = Enum.split_with(entries, &entry?/1)
+    for {key, bindings} <- known, do: fun.(key, Enum.map(bindings, &known/1))
+    bad = bad + more + Enum.sum(Enum.map(foreign, &:erlang.external_size/1))
+    chunks(:disk_log.chunk(log, continuation), log, fun, :marked, bad)
   end
 
   defp chunks(:eof, _log, _fun, :marked, bad), do: {:ok, bad}
   defp chunks(_other, _log, _fun, :unmarked, _bad), do: {:error, :not_a_file_of_bindings}
+
+  defp entry?({key, bindings}) when is_binary(key) and is_list(bindings),
+    do: Enum.all?(bindings, &is_struct(&1, Binding))
+
+  defp entry?(_foreign), do: false
 
   # A binding of another version of the library has other fields.
   defp known(%Binding{} = binding), do: struct(Binding, Map.from_struct(binding))
