@@ -97,6 +97,7 @@ defmodule Examples.ForkingProxy do
     case Registrar.locate(stack, uri) do
       {:ok, _targets} when request.start_line.method == :register -> :registrar
       {:ok, targets} -> {:ok, targets, []}
+      {:error, :unavailable} -> {:error, Message.to_response(request, 500)}
       :error when is_map_key(request.headers, :route) -> {:ok, [[uri]], []}
       :error -> {:ok, [[uri]], List.wrap(config.routes[uri.host])}
     end

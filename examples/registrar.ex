@@ -110,18 +110,15 @@ defmodule Examples.Registrar do
   defp to(%Message{headers: %{to: {_name, uri, _params}}}), do: uri
 
   @doc """
-  The targets of a Request-URI, for a proxy: lists of bindings, the best first; `:error` where the domain is not served here.
+  The targets of a Request-URI, for a proxy: lists of bindings, the best first; `:error` where the domain is not served here, and
+  `{:error, :unavailable}` where the store can't be read.
   """
   def locate(stack, uri) do
     config = :persistent_term.get({__MODULE__, stack})
 
-    if ours?(uri, config) do
-      {:ok, targets} = Store.targets(config.store, uri)
-
-      # RFC5626§7 - of the flows of one user agent, one is tried: the one that it has refreshed last
-      {:ok, for(bindings <- targets, do: Enum.uniq_by(bindings, &(&1.instance || &1)))}
-    else
-      :error
-    end
+    # RFC5626§7 - of the flows of one user agent, one is tried: the one that it has refreshed last
+    with true <- ours?(uri, config) || :error,
+         {:ok, targets} <- Store.targets(config.store, uri),
+         do: {:ok, for(bindings <- targets, do: Enum.uniq_by(bindings, &(&1.instance || &1)))}
   end
 end

@@ -47,8 +47,12 @@ defmodule Sippet do
 
   The stack writes the other headers that a request needs (`Sippet.Message.complete/1`). Into the Via
   it writes the address by which it sends: the option `:advertise` of the transport, else the address
-  that the transport is bound to. If you write the host of the topmost Via yourself, it stays. If the
-  stack has several transports, such a request leaves by the one whose port the Via names.
+  that the transport is bound to. If you write the host of the topmost Via yourself, it stays.
+
+  If several transports can reach the destination, the request leaves by the one whose port the Via names,
+  or by the first of them if the Via has no host. Make a `Sippet.Flow` the request's target to choose
+  another. A transport that is bound to all addresses of the machine looks at its interfaces once, when it
+  registers: give it `:advertise` if they change.
 
   The response comes to the core's `c:Sippet.Core.receive_response/2`.
 

@@ -89,8 +89,7 @@ defmodule Sippet.LocalHosts do
   @doc """
   The URI of a host for who speaks this protocol.
   """
-  @spec uri(host, atom | String.t(), %{user: String.t() | nil, scheme: String.t(), lr: boolean}) ::
-          URI.t()
+  @spec uri(host, atom | String.t(), map) :: URI.t()
   def uri({host, port}, protocol, %{user: user, scheme: scheme, lr: lr?}) do
     parameters = transport(protocol, scheme) <> if(lr?, do: ";lr", else: "")
 

@@ -219,7 +219,13 @@ defmodule Sippet.Robustness.FaultsCase do
       for key <- refused(stack), do: Sippet.terminate(name, key)
       # An entry of the deadlines stays until its time, though its row is gone.
       held = fn -> stack |> Transactions.held() |> Map.delete(:deadlines) end
-      wait_until(fn -> Enum.all?(held.(), &match?({_table, 0}, &1)) end, name)
+
+      told = fn ->
+        {name, held.(),
+         for(key <- Transactions.keys(stack), do: {key, Transactions.info(stack, key)})}
+      end
+
+      wait_until(fn -> Enum.all?(held.(), &match?({_table, 0}, &1)) end, told)
 
       assert %{transactions: 0, pending: 0} = stats = Sippet.stats(name)
       assert stats.transaction_ended <= stats.transaction_started
