@@ -18,7 +18,7 @@ defmodule Sippet.TelemetryTest do
   for {id, [:sippet | event], measurements, metadata} <- Telemetry.events() do
     test "#{inspect([:sippet | event])} is as documented, and counted", %{stack: stack} do
       provoke(unquote(id), stack)
-      assert_receive {:event, unquote(event), measured, told}, 1_000
+      assert_receive {:event, unquote(event), measured, told}, 5_000
       assert measured |> Map.keys() |> Enum.sort() == unquote(Enum.sort(measurements))
       assert told |> Map.keys() |> Enum.sort() == unquote(Enum.sort(metadata))
       assert told.stack == stack

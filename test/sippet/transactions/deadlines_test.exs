@@ -57,6 +57,8 @@ defmodule Sippet.Transactions.DeadlinesTest do
         stack: stack
       } do
         key = start_client(stack, request(unquote(method)))
+        # Its worker begins it.
+        Transactions.settle(stack)
         assert %{due: at} = Transactions.info(stack, key)
         assert is_integer(at)
         assert Transactions.held(stack).deadlines == 1
