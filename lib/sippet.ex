@@ -369,6 +369,27 @@ defmodule Sippet do
     do: Transactions.retransmit_2xx(Stack.fetch!(sippet), response)
 
   @doc """
+  Repeats a reliable provisional response to an INVITE until its PRACK comes (RFC 3262 §3).
+
+      {ringing, dialog} = Sippet.Dialog.put_reliable(dialog, Sippet.Message.to_response(invite, 183))
+      :ok = Sippet.retransmit_1xx(stack, ringing)
+
+  The stack sends the response, unless you have sent it by `send/2` just before. It repeats it at
+  intervals of T1 that double. The PRACK ends that, and comes to the core or to the dialog's owner, who
+  answers it with 200. The stack answers a PRACK with 481 if the INVITE waits for none of this number.
+
+  If no PRACK has come after 64·T1, the stack answers the INVITE with 504, and the core or the owner gets
+  the error `:no_prack`. A final response ends the repetition too. Do not send another reliable response
+  before the first one has its PRACK.
+
+  The caller must list `100rel` in Supported or Require: `Sippet.UAS.extension/2` tells. Raises
+  `ArgumentError` for a response that is not one of 101 to 199 to an INVITE, with a To tag and RSeq.
+  """
+  @spec retransmit_1xx(sippet, Message.response()) :: :ok | {:error, :no_transaction}
+  def retransmit_1xx(sippet, response),
+    do: Transactions.retransmit_1xx(Stack.fetch!(sippet), response)
+
+  @doc """
   Whether a request without a To tag is one that came by another path already (RFC 3261 §8.2.2.2): then the core
   answers 482.
   """

@@ -51,6 +51,7 @@ defmodule Sippet.Dialog do
     * `remote_target` - the URI of the far end's Contact
     * `route_set` - the values of Route, in that order
     * `local_seq`, `remote_seq` - the last CSeq number of each side, `nil` before the first
+    * `local_rseq`, `remote_rseq` - the last RSeq number of each side, `nil` before the first
     * `secure?` - whether the dialog was made by a SIPS URI
     * `pending` - the INVITE in progress, `nil` if there is none: `{:sent, number}` or
       `{:received, number, remote_target}`
@@ -86,6 +87,8 @@ defmodule Sippet.Dialog do
                 :remote_seq,
                 :pending,
                 :flow,
+                :local_rseq,
+                :remote_rseq,
                 secure?: false,
                 route_set: []
               ]
@@ -106,6 +109,8 @@ defmodule Sippet.Dialog do
           route_set: [address],
           local_seq: non_neg_integer | nil,
           remote_seq: non_neg_integer | nil,
+          local_rseq: pos_integer | nil,
+          remote_rseq: pos_integer | nil,
           secure?: boolean,
           pending: nil | {:sent, non_neg_integer} | {:received, non_neg_integer, URI.t() | nil},
           flow: Flow.t() | nil
@@ -490,6 +495,70 @@ defmodule Sippet.Dialog do
 
   defp put_credentials(ack, %Message{headers: headers}),
     do: %{ack | headers: Map.merge(ack.headers, Map.take(headers, @credentials))}
+
+  # RFC3262§3 - the first number is below 2**31
+  @largest_first_rseq 0x7FFFFFFF
+
+  @doc """
+  Makes a provisional response to the INVITE reliable (RFC 3262 §3): puts `100rel` into its Require, and
+  the next RSeq. Returns the response with the dialog after it.
+
+  `Sippet.retransmit_1xx/2` sends it and repeats it. The first RSeq is random.
+  """
+  @spec put_reliable(t, Message.response()) :: {Message.response(), t}
+  def put_reliable(%__MODULE__{local_rseq: last} = dialog, %Message{} = response) do
+    rseq = if last, do: last + 1, else: :rand.uniform(@largest_first_rseq)
+
+    response =
+      response
+      |> Message.put_header(:require, ["100rel" | Message.get_header(response, :require, [])])
+      |> Message.put_header("RSeq", [Integer.to_string(rseq)])
+
+    {response, %{dialog | local_rseq: rseq}}
+  end
+
+  @doc """
+  Makes the PRACK for a reliable provisional response to your INVITE (RFC 3262 §4). Returns
+  `{:ok, prack, dialog}`.
+
+  Returns `{:error, reason}` with
+
+    * `:not_reliable` - the response needs no PRACK;
+    * `:repeated` - the response came before, and has its PRACK: do nothing;
+    * `:out_of_order` - a response before it is missing: do nothing, as both will come again.
+  """
+  @spec prack(t, Message.response()) ::
+          {:ok, Message.request(), t} | {:error, :not_reliable | :repeated | :out_of_order}
+  def prack(%__MODULE__{} = dialog, %Message{} = response) do
+    with {:ok, rseq, number} <- reliable(response),
+         :ok <- in_sequence(rseq, dialog.remote_rseq) do
+      rack = "#{rseq} #{number} INVITE"
+      {:ok, prack, dialog} = next_request(dialog, :prack, headers: [{"RAck", [rack]}])
+      {:ok, prack, %{dialog | remote_rseq: rseq}}
+    end
+  end
+
+  defp reliable(
+         %Message{start_line: %StatusLine{status_code: status}, headers: headers} = response
+       )
+       when status in 101..199 do
+    tags = Message.get_header(response, :require, [])
+
+    with true <- Enum.any?(tags, &(String.downcase(&1, :ascii) == "100rel")),
+         {:ok, rseq} when rseq > 0 <- Message.fetch_typed(response, "RSeq"),
+         {number, :invite} <- headers.cseq do
+      {:ok, rseq, number}
+    else
+      _unreliable -> {:error, :not_reliable}
+    end
+  end
+
+  defp reliable(_final), do: {:error, :not_reliable}
+
+  defp in_sequence(_rseq, nil), do: :ok
+  defp in_sequence(rseq, last) when rseq == last + 1, do: :ok
+  defp in_sequence(rseq, last) when rseq <= last, do: {:error, :repeated}
+  defp in_sequence(_rseq, _last), do: {:error, :out_of_order}
 
   @doc """
   Makes the ACK and the BYE that end the dialog of a 2xx to your INVITE at once.

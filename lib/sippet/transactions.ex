@@ -8,7 +8,7 @@ defmodule Sippet.Transactions do
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
   alias Sippet.{Dialog, Message, Names, Overload, Resolver, Stack, Transport}
-  alias Sippet.Message.{RequestLine, StatusLine, Tag, Via}
+  alias Sippet.Message.{RequestLine, StatusLine, Tag, Typed, Via}
   alias Sippet.Stack.Events
 
   alias Sippet.Transactions.{
@@ -432,6 +432,49 @@ defmodule Sippet.Transactions do
     end
   end
 
+  @doc """
+  Has a reliable provisional response to an INVITE repeated until its PRACK comes (RFC 3262 §3).
+
+  Where it was not sent yet it is sent first. Raises `ArgumentError` for any other response.
+  """
+  @spec retransmit_1xx(Stack.t(), Message.response()) :: :ok | {:error, :no_transaction}
+  def retransmit_1xx(stack, response) do
+    with %Message{
+           start_line: %StatusLine{status_code: status},
+           headers: %{cseq: {_number, :invite}, to: to} = headers
+         }
+         when status in 101..199 <- response,
+         {:ok, rseq} when rseq > 0 <- Typed.fetch(headers, "RSeq"),
+         tag when tag != nil <- Key.tag(to) do
+      answer(stack, response, {:reliable, rseq, Message.to_string(response)})
+    else
+      _other ->
+        raise ArgumentError,
+              "expected a response of 101 to 199 to an INVITE, with a To tag and RSeq, got: #{inspect(response)}"
+    end
+  end
+
+  @doc """
+  Takes a PRACK: what it acknowledges is not repeated any more. `:unmatched` where the INVITE that it names waits for another,
+  and `:unknown` where no INVITE of the dialog has sent such a response, or has its final one.
+  """
+  @spec prack(Stack.t(), Message.request()) :: :ok | :unmatched | :unknown
+  def prack(stack, %Message{headers: headers} = request) do
+    with {:ok, {rseq, number, :invite}} <- Typed.fetch(headers, "RAck"),
+         name = prack_name(headers, Key.tag(headers[:from]), Key.tag(headers[:to]), number),
+         found when found != nil <- Aliases.number(stack, name),
+         row(worker: worker, state: state) = row <- Rows.fetch(stack, found),
+         waits? when waits? != nil <- Server.Invite.unacknowledged?(state, rseq) do
+      if waits?, do: pass(stack, row, {:pracked, rseq})
+      if waits? or worker != Actions.worker_of(stack, request), do: :ok, else: :unmatched
+    else
+      _none -> :unknown
+    end
+  end
+
+  defp prack_name(headers, remote_tag, local_tag, number),
+    do: {:prack, headers[:call_id], remote_tag, local_tag, number}
+
   defp answer(stack, response, event) do
     with number when number != nil <- answered(stack, response),
          :ok <- give(stack, number, named(response, event)) do
@@ -483,6 +526,10 @@ defmodule Sippet.Transactions do
   defp final?({event, _name}), do: final?(event)
   defp final?({:answer, status, _tag, _octets}), do: status >= 200
   defp final?({:repeat, _tag, _octets}), do: true
+  defp final?({:reliable, _rseq, _octets}), do: false
+
+  defp named(%Message{headers: %{cseq: {number, :invite}} = headers}, {:reliable, _, _} = event),
+    do: {event, prack_name(headers, Key.tag(headers.from), Key.tag(headers.to), number)}
 
   defp named(%Message{headers: %{cseq: {_number, :invite}}, start_line: line} = response, event)
        when line.status_code in 200..299,

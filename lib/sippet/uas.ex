@@ -82,6 +82,29 @@ defmodule Sippet.UAS do
       else: :ok
   end
 
+  @doc """
+  Returns whether the sender of a request requires an extension, supports it, or says nothing of it
+  (RFC 3261 §20.32, §20.37).
+
+      iex> request = Sippet.Message.build_request(:invite, "sip:bob@biloxi.com")
+      iex> request = Sippet.Message.put_headers(request, require: ["100rel"], supported: ["timer"])
+      iex> for tag <- ["100rel", "Timer", "replaces"], do: Sippet.UAS.extension(request, tag)
+      [:required, :supported, :unsupported]
+  """
+  @spec extension(Message.request(), String.t()) :: :required | :supported | :unsupported
+  def extension(request, tag) do
+    cond do
+      unsupported(request, :require, [tag]) != Message.get_header(request, :require, []) ->
+        :required
+
+      unsupported(request, :supported, [tag]) != Message.get_header(request, :supported, []) ->
+        :supported
+
+      true ->
+        :unsupported
+    end
+  end
+
   @doc false
   # Whether none of the headers is text, which is what the parser makes of a malformed one; else
   # the 400.

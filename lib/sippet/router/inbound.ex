@@ -245,7 +245,17 @@ defmodule Sippet.Router.Inbound do
     end
   end
 
-  defp new(stack, request, key, arrival) do
+  # RFC3262§3 - a PRACK of nothing that waits for one is answered 481
+  defp new(stack, %Message{start_line: %{method: :prack}} = prack, key, arrival) do
+    case Transactions.prack(stack, prack) do
+      :unmatched -> respond(stack, 481, nil, arrival)
+      _matched_or_unknown -> accept(stack, prack, key, arrival)
+    end
+  end
+
+  defp new(stack, request, key, arrival), do: accept(stack, request, key, arrival)
+
+  defp accept(stack, request, key, arrival) do
     source = source(stack, arrival)
     seen = seen(stack, arrival)
 

@@ -417,9 +417,14 @@ defmodule Sippet.Transactions.Actions do
        [{:acknowledge, Message.to_string(OwnMessages.ack(Message.parse!(invite), response))}]}
 
   defp carry(stack, row, {:await_ack, tag}, name) when name != nil do
-    hash = Aliases.name(stack, name, row(row, :number))
-    names = [{Rows.hash(stack, tag), hash} | row(row, :names)]
-    {row(row, names: names), []}
+    tag = Rows.hash(stack, tag)
+
+    if List.keymember?(row(row, :names), tag, 0) do
+      {row, []}
+    else
+      hash = Aliases.name(stack, name, row(row, :number))
+      {row(row, names: [{tag, hash} | row(row, :names)]), []}
+    end
   end
 
   defp carry(_stack, row, {:await_ack, _tag}, nil), do: {row, []}

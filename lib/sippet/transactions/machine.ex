@@ -38,6 +38,8 @@ defmodule Sippet.Transactions.Machine do
           | {:acked, String.t() | nil}
           | {:answer, 100..699, String.t() | nil, binary}
           | {:repeat, String.t() | nil, binary}
+          | {:reliable, rseq :: pos_integer, binary}
+          | {:pracked, rseq :: pos_integer}
           | {:reply, binary}
           | {:patience, pos_integer}
           | {:trying, binary}
@@ -63,7 +65,7 @@ defmodule Sippet.Transactions.Machine do
     * `{:make_ack, invite, response}` - make the ACK of a response from 300 to 699; it comes back as `{:acknowledge,
       octets}`
     * `{:await_ack, to_tag}`, `{:forget_ack, to_tag}` - the ACK of this 2xx, which has a branch of its own, is the
-      transaction's, or is not any more
+      transaction's, or is not any more; with `:prack` the PRACK of a reliable provisional response is
     * `{:await_2xx, response}` - the core's ACK of this 2xx, and of others to the same INVITE, is the transaction's
     * `{:send_ack, ack}` - send again what `{:acknowledged, …}` told
     * `:abandon` - end the callback that has the request
@@ -73,10 +75,10 @@ defmodule Sippet.Transactions.Machine do
           {:send, binary}
           | {:tell, :receive_response | :receive_error, term}
           | {:tell_stray, Message.request()}
-          | {:make, 100 | 200 | 500}
+          | {:make, 100 | 200 | 500 | 504}
           | {:refuse, 503}
           | {:make_ack, binary, Message.response()}
-          | {:await_ack | :forget_ack, String.t() | nil}
+          | {:await_ack | :forget_ack, String.t() | :prack | nil}
           | {:await_2xx, Message.response()}
           | {:send_ack, term}
           | :abandon

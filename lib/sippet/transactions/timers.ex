@@ -30,7 +30,11 @@ defmodule Sippet.Transactions.Timers do
     {:cancelled, {64, :t1}, :once, :same, "RFC 3261 §9.1",
      "ends a cancelled INVITE without a final response"},
     {:repeat, {1, :t1}, :doubles_to_t2, :same, "RFC 3261 §13.3.1.4",
-     "repeats a 2xx until its ACK comes"}
+     "repeats a 2xx until its ACK comes"},
+    {:repeat_1xx, {1, :t1}, :doubles, :same, "RFC 3262 §3",
+     "repeats a reliable provisional response until its PRACK comes"},
+    {:prack, {64, :t1}, :once, :same, "RFC 3262 §3",
+     "answers 504 to an INVITE whose reliable provisional response gets no PRACK"}
   ]
 
   texts = fn
@@ -85,6 +89,8 @@ defmodule Sippet.Transactions.Timers do
           | :invite_ringing
           | :cancelled
           | :repeat
+          | :repeat_1xx
+          | :prack
 
   @typedoc "The stack's options, and whether the transaction's transport is a reliable one."
   @type t :: {Sippet.Stack.Options.t(), reliable? :: boolean}

@@ -118,7 +118,7 @@ defmodule Sippet.Transactions.TableTest.Driver do
   # What the machines pass on, and do not look into: but for the To tag of an ACK.
   defp message(what), do: %Message{headers: %{to: {"", nil, %{"tag" => "tag"}}}, body: what}
 
-  defp last(%{from: %{state: {:proceeding, _, _, octets, _, _}, module: Server.Invite}}),
+  defp last(%{from: %{state: {:proceeding, _, _, octets, _, _, _}, module: Server.Invite}}),
     do: octets
 
   defp last(%{from: %{state: {:proceeding, octets, _, _}}}), do: octets
@@ -143,6 +143,22 @@ defmodule Sippet.Transactions.TableTest.Driver do
     repeated = step(context, {:repeat, "tag", "200"})
     %{step(repeated, {:acked, "tag"}) | from: repeated}
   end
+
+  defp happen(context, "1xx to be repeated"),
+    do: context |> Map.put(:status, 183) |> step({:reliable, 988, "183"})
+
+  defp happen(%{state: state} = context, "PRACK of that 1xx") when elem(state, 0) != :proceeding,
+    do: step(context, {:pracked, 988})
+
+  defp happen(context, "PRACK of that 1xx") do
+    repeated = step(context, {:reliable, 988, "183"})
+    # That of another changes nothing.
+    assert step(repeated, {:pracked, 987}) == repeated
+    %{step(%{repeated | did: []}, {:pracked, 988}) | from: repeated}
+  end
+
+  defp happen(context, "64·T1 without its PRACK"),
+    do: context |> step({:reliable, 988, "183"}) |> due_after(64 * @options.t1)
 
   defp happen(context, "2xx to be repeated"),
     do: context |> Map.put(:status, 200) |> step({:repeat, "tag", "200"})
@@ -313,6 +329,32 @@ defmodule Sippet.Transactions.TableTest.Driver do
 
   defp check("503 without a transaction, `:overload` to the core", context) do
     assert actions(context) == [:abandon, {:refuse, 503}, {:tell, :receive_error, :overload}]
+  end
+
+  # RFC3262§3 - doubled without an upper bound
+  defp check("sent, repeated", %{event: "1xx to be repeated"} = context) do
+    check("sent", context)
+    gaps = [500, 1_000, 2_000, 4_000, 8_000, 16_000]
+    repeated = until(%{context | did: []}, context.now + Enum.sum(gaps))
+    times = for {at, {:send, "183"}} <- repeated.did, do: at
+
+    assert Enum.map(Enum.zip(times, [context.now | times]), fn {at, last} -> at - last end) ==
+             gaps
+
+    # What was sent before is not sent now.
+    sent = context.from |> Map.put(:did, []) |> step({:answer, 183, "tag", "183"})
+    assert sent(step(%{sent | did: []}, {:reliable, 988, "183"})) == []
+  end
+
+  defp check("not repeated any more", context) do
+    assert sent(context) == []
+    later = until(%{context | did: []}, context.now + 40_000)
+    assert sent(later) == []
+  end
+
+  defp check("504 sent, `:no_prack` to the core", context) do
+    assert [:abandon, {:tell, :receive_error, :no_prack} | _] = actions(context)
+    assert sent(context) == ["504"]
   end
 
   defp check("sent, repeated", context) do
@@ -515,7 +557,7 @@ defmodule Sippet.Transactions.TableTest.Server.InviteDetailsTest do
   test "the time for an answer starts anew with each 101-199 from the core, and is longer then" do
     ringing = Invite |> Driver.start(false) |> Driver.reach(:proceeding) |> Driver.wait(150_000)
     ringing = ringing |> Driver.step({:answer, 183, "tag", "183"}) |> Driver.wait(199_999)
-    assert {:proceeding, _, _, "183", _, _} = ringing.state
+    assert {:proceeding, _, _, "183", _, _, []} = ringing.state
     assert {:completed, "500", _, _, _, _, _} = Driver.wait(ringing, 1).state
   end
 
@@ -525,7 +567,7 @@ defmodule Sippet.Transactions.TableTest.Server.InviteDetailsTest do
 
     ringing = waiting |> Driver.wait(299_999) |> Driver.step({:answer, 180, "tag", "180"})
     ringing = Driver.wait(ringing, 299_999)
-    assert {:proceeding, _, _, "180", _, 300_000} = ringing.state
+    assert {:proceeding, _, _, "180", _, 300_000, []} = ringing.state
     assert {:completed, "500", _, _, _, _, _} = Driver.wait(ringing, 1).state
   end
 
@@ -537,7 +579,7 @@ defmodule Sippet.Transactions.TableTest.Server.InviteDetailsTest do
           |> Driver.step({:answer, 100, nil, "100"})
           |> Driver.wait(59_999)
         ] do
-      assert {:proceeding, _, _, "100", _, _} = late.state
+      assert {:proceeding, _, _, "100", _, _, []} = late.state
       assert {:completed, "500", _, _, _, _, _} = Driver.wait(late, 1).state
     end
   end

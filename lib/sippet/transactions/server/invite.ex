@@ -36,6 +36,9 @@ defmodule Sippet.Transactions.Server.Invite do
   | ACK | ignored | confirmed | ignored | to the core |
   | ACK of the 2xx's dialog | ignored | ignored | ignored | the 2xx is not repeated any more |
   | 1xx from the core | sent | ignored | ignored | ignored |
+  | 1xx to be repeated | sent, repeated | ignored | ignored | ignored |
+  | PRACK of that 1xx | not repeated any more | ignored | ignored | ignored |
+  | 64·T1 without its PRACK | 504 sent, `:no_prack` to the core; completed | | | |
   | 2xx from the core | sent; accepted | ignored | ignored | sent |
   | 300-699 from the core | sent; completed | ignored | ignored | ignored |
   | 300-699 without a transaction | sent; ends | ignored | ignored | ignored |
@@ -54,6 +57,7 @@ defmodule Sippet.Transactions.Server.Invite do
 
   Whatever else comes is ignored in every state. That a send failed is told once for each response, and ends nothing
   (RFC 6026 §7.1). An ACK from a peer of RFC 2543 ends completed only if its To tag is that of the response (§17.2.3).
+  A 1xx that is to be repeated is a reliable one (RFC 3262 §3): at intervals of T1 that double, until its PRACK comes.
   The time for an answer is the stack's `:answer_timeout`. From the first 101-199 of the core on it is `:ring_timeout`, and
   starts anew with each.
   """
@@ -68,7 +72,9 @@ defmodule Sippet.Transactions.Server.Invite do
   #
   # `patience` is how long a far end may ring, in ms, where that is not the stack's option.
   #
-  #   {:proceeding, trying_at, no_answer_at, last_provisional | nil, told?, patience | nil}
+  # `unacked` are the reliable 1xx without their PRACK, as `{rseq, octets, at, interval, give_up_at}`.
+  #
+  #   {:proceeding, trying_at, no_answer_at, last_provisional | nil, told?, patience | nil, unacked}
   #   {:completed, response, to_tag, g_at, g_interval, h_at, told?}
   #   {:confirmed, i_at}
   #   {:accepted, l_at, acks, told?}
@@ -78,12 +84,16 @@ defmodule Sippet.Transactions.Server.Invite do
   @impl true
   def start(_octets, now, timers) do
     trying_at = Timers.at(:invite_trying, now, timers)
-    {{:proceeding, trying_at, Timers.at(:invite_no_answer, now, timers), nil, false, nil}, []}
+    {{:proceeding, trying_at, Timers.at(:invite_no_answer, now, timers), nil, false, nil, []}, []}
   end
 
   @impl true
-  def due({:proceeding, trying_at, no_answer_at, _last, _told?, _patience}),
-    do: Machine.earlier(trying_at, no_answer_at)
+  def due({:proceeding, trying_at, no_answer_at, _last, _told?, _patience, unacked}) do
+    Enum.reduce(unacked, Machine.earlier(trying_at, no_answer_at), fn
+      {_rseq, _octets, at, _interval, give_up_at}, due ->
+        at |> Machine.earlier(give_up_at) |> Machine.earlier(due)
+    end)
+  end
 
   def due({:completed, _response, _tag, g_at, _interval, h_at, _told?}),
     do: Machine.earlier(g_at, h_at)
@@ -104,70 +114,114 @@ defmodule Sippet.Transactions.Server.Invite do
   ## Proceeding
 
   # RFC3261§17.2.1 - 100, unless the core has answered within 200 ms
-  def handle({:proceeding, trying_at, no_answer_at, last, told?, patience}, :due, now, _timers)
+  def handle({:proceeding, trying_at, no_answer_at, last, told?, patience, unacked}, :due, now, _)
       when passed?(trying_at, now),
-      do: {{:proceeding, :never, no_answer_at, last, told?, patience}, [{:make, 100}]}
+      do: {{:proceeding, :never, no_answer_at, last, told?, patience, unacked}, [{:make, 100}]}
 
-  def handle({:proceeding, trying_at, no_answer_at, last, told?, patience}, :due, now, _timers)
+  def handle({:proceeding, trying_at, no_answer_at, last, told?, patience, unacked}, :due, now, _)
       when passed?(no_answer_at, now) do
-    {{:proceeding, trying_at, :never, last, told?, patience},
+    {{:proceeding, trying_at, :never, last, told?, patience, unacked},
      [:abandon, {:tell, :receive_error, :no_answer}, {:make, 500}]}
   end
 
-  def handle({:proceeding, _, no_answer_at, _, _, patience}, {:trying, octets}, _now, _timers),
-    do: {{:proceeding, :never, no_answer_at, octets, false, patience}, [{:send, octets}]}
+  def handle({:proceeding, trying_at, at, last, told?, patience, unacked}, :due, now, timers) do
+    case Enum.any?(unacked, fn {_, _, _, _, give_up_at} -> passed?(give_up_at, now) end) do
+      # RFC3262§3 - the INVITE is refused
+      true ->
+        {{:proceeding, trying_at, at, last, told?, patience, []},
+         [:abandon, {:tell, :receive_error, :no_prack}, {:make, 504}]}
 
-  def handle({:proceeding, _, _, last, _, _} = state, {:request, :invite}, _now, _timers)
+      false ->
+        {unacked, sends} = Enum.map_reduce(unacked, [], &repeat_1xx(&1, &2, now, timers))
+        {{:proceeding, trying_at, at, last, told?, patience, unacked}, Enum.reverse(sends)}
+    end
+  end
+
+  def handle({:proceeding, _, no_answer_at, _, _, patience, unacked}, {:trying, octets}, _, _),
+    do: {{:proceeding, :never, no_answer_at, octets, false, patience, unacked}, [{:send, octets}]}
+
+  def handle({:proceeding, _, _, last, _, _, _} = state, {:request, :invite}, _now, _timers)
       when last != nil,
       do: {state, [{:send, last}]}
 
   # A 100 says no more than the stack's own.
-  def handle({:proceeding, _, no_answer_at, _, _, patience}, {:answer, 100, _, octets}, _, _),
-    do: {{:proceeding, :never, no_answer_at, octets, false, patience}, [{:send, octets}]}
+  def handle({:proceeding, _, at, _, _, patience, unacked}, {:answer, 100, _, octets}, _, _),
+    do: {{:proceeding, :never, at, octets, false, patience, unacked}, [{:send, octets}]}
 
-  def handle({:proceeding, _, _, _, _, patience}, {:answer, status, _tag, octets}, now, timers)
+  def handle(
+        {:proceeding, _, _, _, _, patience, unacked},
+        {:answer, status, _, octets},
+        now,
+        timers
+      )
       when status < 200 do
-    no_answer_at = if patience, do: now + patience, else: Timers.at(:invite_ringing, now, timers)
-    {{:proceeding, :never, no_answer_at, octets, false, patience}, [{:send, octets}]}
+    at = ringing_until(patience, now, timers)
+    {{:proceeding, :never, at, octets, false, patience, unacked}, [{:send, octets}]}
   end
 
-  def handle({:proceeding, trying_at, _, last, told?, _}, {:patience, ms}, now, _timers),
-    do: {{:proceeding, trying_at, now + ms, last, told?, ms}, []}
+  # The core has sent it, or has it sent now.
+  def handle(
+        {:proceeding, _, _, last, _, patience, unacked} = state,
+        {:reliable, rseq, octets},
+        now,
+        timers
+      ) do
+    if List.keymember?(unacked, rseq, 0) do
+      {state, []}
+    else
+      interval = Timers.first(:repeat_1xx, timers)
+      one = {rseq, octets, now + interval, interval, Timers.at(:prack, now, timers)}
+      at = ringing_until(patience, now, timers)
+      send = if octets == last, do: [], else: [{:send, octets}]
+
+      {{:proceeding, :never, at, octets, false, patience, unacked ++ [one]},
+       send ++ [{:await_ack, :prack}]}
+    end
+  end
+
+  def handle({:proceeding, trying_at, at, last, told?, patience, unacked}, {:pracked, rseq}, _, _) do
+    {{:proceeding, trying_at, at, last, told?, patience, List.keydelete(unacked, rseq, 0)}, []}
+  end
+
+  def handle({:proceeding, trying_at, _, last, told?, _, unacked}, {:patience, ms}, now, _timers),
+    do: {{:proceeding, trying_at, now + ms, last, told?, ms, unacked}, []}
 
   # The ACK may come before the core asks for repetition: it is awaited from the first 2xx on.
-  def handle({:proceeding, _, _, _, _, _}, {:answer, status, tag, octets}, now, timers)
+  def handle({:proceeding, _, _, _, _, _, _}, {:answer, status, tag, octets}, now, timers)
       when status < 300 do
     {{:accepted, Timers.at(:l, now, timers), [{tag, :awaited}], false},
      [{:send, octets}, {:await_ack, tag}, :finished]}
   end
 
-  def handle({:proceeding, _, _, _, _, _}, {:answer, _status, tag, octets}, now, timers) do
+  def handle({:proceeding, _, _, _, _, _, _}, {:answer, _status, tag, octets}, now, timers) do
     {g_at, interval} = repetition(:g, now, timers)
     h_at = Timers.at(:h, now, timers)
     {{:completed, octets, tag, g_at, interval, h_at, false}, [{:send, octets}, :finished]}
   end
 
-  def handle({:proceeding, _, _, _, _, _}, :lose_place, _now, _timers) do
+  def handle({:proceeding, _, _, _, _, _, _}, :lose_place, _now, _timers) do
     {:terminated, :overload, [:abandon, {:refuse, 503}, {:tell, :receive_error, :overload}]}
   end
 
   # RFC3261§8.2.7 - what is known of its ACK is known without state
-  def handle({:proceeding, _, _, _, _, _}, {:reply, octets}, _now, _timers),
+  def handle({:proceeding, _, _, _, _, _, _}, {:reply, octets}, _now, _timers),
     do: {:terminated, :normal, [{:send, octets}]}
 
   # Nothing was sent yet: the 2xx is sent now, and repeated by the state that this leads to.
-  def handle({:proceeding, _, _, _, _, _}, {:repeat, tag, octets}, now, timers) do
+  def handle({:proceeding, _, _, _, _, _, _}, {:repeat, tag, octets}, now, timers) do
     {{:accepted, Timers.at(:l, now, timers), [{tag, repeated(octets, now, timers)}], false},
      [{:send, octets}, {:await_ack, tag}, :finished]}
   end
 
   def handle(
-        {:proceeding, trying_at, at, last, false, patience},
+        {:proceeding, trying_at, at, last, false, patience, unacked},
         {:error, reason},
         _now,
         _timers
       ),
-      do: {{:proceeding, trying_at, at, last, true, patience}, [{:tell, :receive_error, reason}]}
+      do:
+        {{:proceeding, trying_at, at, last, true, patience, unacked},
+         [{:tell, :receive_error, reason}]}
 
   ## Completed
 
@@ -267,6 +321,25 @@ defmodule Sippet.Transactions.Server.Invite do
     do: {{:accepted, l_at, acks, true}, [{:tell, :receive_error, reason}]}
 
   def handle(state, _event, _now, _timers), do: {state, []}
+
+  defp ringing_until(nil, now, timers), do: Timers.at(:invite_ringing, now, timers)
+  defp ringing_until(patience, now, _timers), do: now + patience
+
+  defp repeat_1xx({rseq, octets, at, interval, give_up_at}, sends, now, timers) when at <= now do
+    interval = Timers.next(:repeat_1xx, interval, timers)
+    {{rseq, octets, now + interval, interval, give_up_at}, [{:send, octets} | sends]}
+  end
+
+  defp repeat_1xx(later, sends, _now, _timers), do: {later, sends}
+
+  @doc """
+  Whether a reliable provisional response with this number waits for its PRACK; `nil` once the INVITE has its final response.
+  """
+  @spec unacknowledged?(tuple, non_neg_integer) :: boolean | nil
+  def unacknowledged?({:proceeding, _, _, _, _, _, unacked}, rseq),
+    do: List.keymember?(unacked, rseq, 0)
+
+  def unacknowledged?(_answered, _rseq), do: nil
 
   defp awaiting(acks, tag) do
     case List.keymember?(acks, tag, 0) do
