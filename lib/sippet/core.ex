@@ -79,6 +79,7 @@ defmodule Sippet.Core do
 
     * `:timeout` - the request got no final response. Treat it as a 408 (RFC 3261 §8.1.3.1);
     * `:no_ack` - no ACK came for a final response (§17.2.1, §13.3.1.4);
+    * `:no_prack` - no PRACK came for a reliable provisional response (RFC 3262 §3), so the stack sent 504;
     * `:no_answer` - the core sent no final response to an INVITE in time, so the stack sent 500;
     * `:overload`, for an INVITE that came in - it lost its place to another one, and got 503 (the
       stack's `:max_invites`);

@@ -11,6 +11,7 @@ defmodule Sippet.Dialog do
   | the request that makes the dialog, with its response | `uas/2` | `uac/2` |
   | a request within the dialog | `next_request/3`, `build_ack/3` | `receive_request/2` |
   | a response within the dialog | `respond/2` | `receive_response/2` |
+  | a reliable provisional response (RFC 3262) | `put_reliable/2` | `prack/2` |
 
   A request that fails without a response goes through `receive_error/3`.
 

@@ -14,6 +14,7 @@ defmodule Sippet.Conformance.Clauses do
   # The sections that are ours to meet; all that an RFC has where none is named.
   @scope [
     {"3261", ~w(7 8 9 10 11 12 13 14 15 16 17 18 19 20 22 25)},
+    {"3262", ~w(3 4 5 7)},
     {"3327", ~w(5)},
     {"3581", []},
     {"4320", []},
@@ -72,7 +73,7 @@ defmodule Sippet.Conformance.Clauses do
   @examples ~w(4475 5118)
 
   # These were written down rule by rule, without their texts.
-  @rules ~w(3327 5393)
+  @rules ~w(3262 3327 5393)
 
   @doc """
   The RFCs of the scope whose texts the folder lacks. Those of all but `rules/0` have to be there.
