@@ -1,9 +1,10 @@
 """A user agent of PJSUA2 without sound: takes commands from standard input, one a line, and tells what happens.
 
-    agent.py USER PORT [REGISTRAR_HOST:PORT PASSWORD]
+    agent.py USER PORT [REGISTRAR_HOST:PORT PASSWORD] [--100rel]
 
 Commands: dial URI, hold, resume, hangup, message URI TEXT, unregister. Calls that come in are
-answered. It ends with its standard input.
+answered. With --100rel all provisional responses are reliable ones (RFC 3262), in both directions. It ends with its
+standard input.
 """
 
 import os
@@ -73,7 +74,7 @@ def start_endpoint(port):
     return endpoint, endpoint.transportCreate(pjsua2.PJSIP_TRANSPORT_UDP, transport)
 
 
-def account_config(user, port, transport, registrar):
+def account_config(user, port, transport, registrar, reliable):
     config = pjsua2.AccountConfig()
     config.sipConfig.transportId = transport
     config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
@@ -87,6 +88,9 @@ def account_config(user, port, transport, registrar):
         config.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", user, 0, password))
     else:
         config.idUri = f"sip:{user}@127.0.0.1:{port}"
+
+    if reliable:
+        config.callConfig.prackUse = pjsua2.PJSUA_100REL_MANDATORY
 
     return config
 
@@ -145,12 +149,14 @@ def lines_of_stdin():
     return lines
 
 
-def main(user, port, *registrar):
+def main(user, port, *arguments):
+    reliable = "--100rel" in arguments
+    registrar = [argument for argument in arguments if argument != "--100rel"]
     endpoint, transport = start_endpoint(int(port))
     endpoint.libStart()
     calls, buddies = [], []
     account = Account(calls)
-    account.create(account_config(user, port, transport, registrar))
+    account.create(account_config(user, port, transport, registrar, reliable))
     tell("ready")
 
     while (lines := lines_of_stdin()) is not None:

@@ -14,7 +14,8 @@ defmodule Sippet.Interop.PJSUA2 do
 
     * `:user` - its name ("alice");
     * `:registrar` - `{ip, port}` where it registers as a user of test.local, and by which it sends all its requests;
-    * `:password` - for whoever challenges it ("secret").
+    * `:password` - for whoever challenges it ("secret");
+    * `:reliable` - whether all provisional responses are reliable ones (RFC 3262), in both directions.
   """
   @spec start(keyword) :: t
   def start(options \\ []) do
@@ -28,7 +29,8 @@ defmodule Sippet.Interop.PJSUA2 do
         {ip, registrar_port} -> ["#{:inet.ntoa(ip)}:#{registrar_port}", password]
       end
 
-    arguments = [@agent, user, Integer.to_string(port) | registrar]
+    reliable = if options[:reliable], do: ["--100rel"], else: []
+    arguments = [@agent, user, Integer.to_string(port) | registrar] ++ reliable
     program = Program.start(Peers.pjsua2_python(), arguments, limit: 30)
     %{program: Program.await_output(program, "EVENT ready"), port: port}
   end
