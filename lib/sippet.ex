@@ -251,35 +251,35 @@ defmodule Sippet do
   def reply(sippet, request, status), do: reply(sippet, Message.to_response(request, status))
 
   @doc """
-  Has a process get what belongs to a transaction, or to a dialog, as messages from now on, in place of the core's callbacks. What
-  waits for a callback comes first.
+  Makes a process the owner of a transaction or of a dialog. From now on it gets as messages what the core's
+  callbacks would get. Events that wait for a callback come first.
 
       {:sippet, stack, key, {:request, request}}
       {:sippet, stack, key, {:response, response}}
       {:sippet, stack, key, {:error, reason}}
 
-  They have the arguments of the callbacks: an ACK of a 2xx has `nil` as its key, and a CANCEL its own. The owner of an INVITE
-  gets its CANCEL, and answers both: 200, then 487. A CANCEL that was there before went to the core; `cancelled?/2` tells of
-  it.
+  The messages have the arguments of the callbacks. The key of the ACK of a 2xx is `nil`, and a CANCEL has
+  a key of its own. The owner of an INVITE gets its CANCEL, and answers both: the CANCEL with 200, then the
+  INVITE with 487. A CANCEL that came before went to the core: ask `cancelled?/2`.
 
-  The owner of a dialog (`Sippet.Dialog`, or its ID) gets the requests within it in the order of their arrival. It owns their
-  transactions.
+  The owner of a dialog (`Sippet.Dialog`, or its ID) gets the requests within it in the order of their
+  arrival, and owns their transactions.
 
-  If the owner ends, what it has left is ended:
+  If the owner ends, the stack ends what it has left:
 
-    * a request that has no final response is answered 500;
-    * an INVITE that was sent is cancelled, not before its first provisional response (RFC 3261 §9.1). A 2xx that was faster
-      is acknowledged, and its dialog ended by a BYE;
-    * of an INVITE that has its 2xx, the core gets the error `:no_ack`;
-    * a call whose dialog it owned is ended by a BYE, unless a BYE was sent or answered before. For that the stack needs
-      the `Sippet.Dialog` itself, and not only its ID. It follows the 2xx to INVITE that pass through it. If anything else
-      changes the remote target, call this function again with the new dialog.
+    * A request without a final response is answered with 500.
+    * An INVITE that it sent is cancelled, after the first provisional response (RFC 3261 §9.1). If a 2xx is
+      faster, the stack acknowledges it and ends its dialog by a BYE.
+    * If an INVITE has its 2xx and the ACK is missing, the core gets the error `:no_ack`.
+    * A call whose dialog it owned is ended by a BYE, unless a BYE was sent or accepted before. The stack
+      needs the `Sippet.Dialog` itself for that, and not only its ID. It follows each 2xx to INVITE. If
+      anything else changes the remote target, call this function again with the new dialog.
 
-  `terminate/2` tells the owner of what it has ended by the error `:terminated`. With `nil` in place of a process, the core gets
-  the events again, and the stack sends no BYE. A dialog has no owner any more after its BYE was answered, and an early one
-  after its INVITE was refused.
+  If `terminate/2` ends a transaction, its owner gets the error `:terminated`. Pass `nil` instead of a
+  process to give a transaction or a dialog back to the core. The stack then sends no BYE. A dialog has no
+  owner any more after its BYE was answered, and an early one after its INVITE was refused.
 
-  Returns `{:error, :no_transaction}` where there is none of this key.
+  Returns `{:error, :no_transaction}` if there is no transaction of this key.
   """
   @spec controlling_process(sippet, key | Dialog.t() | Dialog.id(), pid | nil) ::
           :ok | {:error, :no_transaction}

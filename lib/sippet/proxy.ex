@@ -100,10 +100,16 @@ defmodule Sippet.Proxy do
   @sip_port URI.default_port("sip")
 
   @doc """
-  Validates a request that is to be forwarded (§16.3), and gives the response that refuses it.
+  Checks a request that is to be forwarded (§16.3). Returns `:ok`, or `{:error, response}` with the
+  response that refuses it:
 
-  The response is 400 where a header that a proxy has to look at is malformed, 416, 483, 482 for a loop, or 420 with Unsupported. An
-  ACK is not to be answered.
+    * 400 - a header that a proxy has to read is malformed;
+    * 416 - the scheme of the Request-URI is not one of `:schemes`;
+    * 483 - Max-Forwards is 0;
+    * 482 - the request has been here before, and nothing has changed since;
+    * 420 with Unsupported - Proxy-Require lists an unknown extension. An ACK and a CANCEL pass.
+
+  Do not answer an ACK.
 
   Options:
 
@@ -167,11 +173,13 @@ defmodule Sippet.Proxy do
   defp refuse(request, status), do: {:error, Message.to_response(request, status)}
 
   @doc """
-  Takes this proxy out of a request's way (§16.4). `own` lists the hosts and ports that the proxy has in its Record-Route,
-  or goes by in a Route.
+  Removes this proxy from the route of a request (§16.4). `own` lists the hosts and ports by which others
+  know the proxy (`Sippet.own_hosts/1`).
 
-  A Request-URI that the proxy wrote into a Record-Route, as a strict router sends it, gives way to the last Route; a
-  `maddr` that names the proxy goes; and so does the first Route, if it names the proxy.
+    * If the Request-URI is a Record-Route of this proxy, as a strict router sends it, the last Route takes
+      its place.
+    * A `maddr` that names the proxy is removed, if the request came by the transport that the URI names.
+    * The first Route is removed, if it names the proxy.
 
       iex> route = for host <- ["ss1.atlanta.com", "ss2.biloxi.com"], do: {"", Sippet.URI.parse!("sip:\#{host};lr"), %{}}
       iex> request = Sippet.Message.build_request(:bye, "sip:bob@192.0.2.4") |> Sippet.Message.put_header(:route, route)
@@ -424,8 +432,10 @@ defmodule Sippet.Proxy do
   defp sips(uri), do: %{uri | scheme: "sips"}
 
   @doc """
-  The branch with which a stateless proxy forwards a request (§16.11): the same for each retransmission, and for the
-  CANCEL of an INVITE and the ACK of its refusal. Give it what came, before anything was changed.
+  Returns the branch by which a stateless proxy forwards a request (§16.11).
+
+  The branch is the same for each retransmission, for the CANCEL of an INVITE, and for the ACK of its
+  refusal. Pass the request as it came, before you change it.
 
       iex> via = {{2, 0}, :udp, {"192.0.2.101", 5060}, %{"branch" => "z9hG4bK74b43"}}
       iex> branch = fn method ->
@@ -458,10 +468,14 @@ defmodule Sippet.Proxy do
   end
 
   @doc """
-  Takes the proxy's own Via off a response (§16.7 step 3, §16.11); `own` lists what it writes as sent-by.
+  Removes the proxy's own Via from a response (§16.7 step 3, §16.11). `own` lists the sent-by values of the
+  proxy (`Sippet.own_hosts/1`).
 
-  `{:error, :own_request}` where no Via is left: the response is to a request of the proxy's own, as a CANCEL. `{:error,
-  :not_ours}` where the topmost Via is not the proxy's: the response is to be dropped.
+  Returns `{:ok, response}`, or `{:error, reason}` with
+
+    * `:own_request` - no other Via is left: the response answers a request of the proxy itself, such as a
+      CANCEL;
+    * `:not_ours` - the topmost Via is not the proxy's. Drop the response.
   """
   @spec remove_via(Message.response(), [host]) ::
           {:ok, Message.response()} | {:error, :own_request | :not_ours}
