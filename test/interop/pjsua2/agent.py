@@ -1,12 +1,18 @@
 """A user agent of PJSUA2 without sound: takes commands from standard input, one a line, and tells what happens.
 
-    agent.py USER PORT [REGISTRAR_HOST:PORT PASSWORD] [--100rel]
+    agent.py USER PORT [--registrar HOST:PORT] [--password WORD] [--100rel] [--timer] [--session-expires N] [--min-se N]
+             [--mailbox]
 
-Commands: dial URI, hold, resume, hangup, message URI TEXT, unregister. Calls that come in are
-answered. With --100rel all provisional responses are reliable ones (RFC 3262), in both directions. It ends with its
-standard input.
+Commands: dial URI, hold, resume, update, hangup, transfer URI, transfer-attended, message URI TEXT, watch URI, unwatch,
+unregister. They are for the last call; transfer-attended connects the far ends of the last two. Calls that come in are
+answered, and so are transfers.
+
+With --100rel all provisional responses are reliable ones (RFC 3262), with --timer all calls have a session timer (RFC
+4028), in both directions. With --mailbox it subscribes to its own message-summary (RFC 3842). It ends with its standard
+input.
 """
 
+import argparse
 import os
 import select
 import sys
@@ -19,6 +25,10 @@ def tell(*words):
 
 
 class Call(pjsua2.Call):
+    def __init__(self, account, calls, call_id=pjsua2.PJSUA_INVALID_ID):
+        super().__init__(account, call_id)
+        self.account, self.calls = account, calls
+
     def onCallState(self, _param):
         info = self.getInfo()
         tell("call", info.stateText, info.lastStatusCode, info.lastReason)
@@ -30,6 +40,32 @@ class Call(pjsua2.Call):
             tell("media", {1: "active", 2: "held here", 3: "held there"}.get(media.status, media.status))
 
 
+    def onCallTransferRequest(self, param):
+        tell("transfer to", param.dstUri)
+        # The library takes the new call for the one that it places.
+        param.newCall = self.started(Call(self.account, self.calls))
+
+    def onCallTransferStatus(self, param):
+        tell("transfer", param.statusCode, param.reason, "final" if param.finalNotify else "")
+
+    def onCallReplaceRequest(self, param):
+        tell("to be replaced")
+        param.newCall = self.started(Call(self.account, self.calls))
+
+    def onCallReplaced(self, param):
+        tell("replaced")
+
+    def started(self, call):
+        self.calls.append(call)
+        return call
+
+
+class Buddy(pjsua2.Buddy):
+    def onBuddyState(self):
+        info = self.getInfo()
+        tell("presence", info.subStateName, info.presStatus.statusText or "-", info.subTermReason or "-")
+
+
 class Account(pjsua2.Account):
     def __init__(self, calls):
         super().__init__()
@@ -39,7 +75,7 @@ class Account(pjsua2.Account):
         tell("registration", param.code, param.reason, "active" if self.getInfo().regIsActive else "gone")
 
     def onIncomingCall(self, param):
-        call = Call(self, param.callId)
+        call = Call(self, self.calls, param.callId)
         self.calls.append(call)
         for status in (180, 200):
             answer = pjsua2.CallOpParam()
@@ -51,6 +87,10 @@ class Account(pjsua2.Account):
 
     def onInstantMessageStatus(self, param):
         tell("delivery", param.code, param.reason)
+
+    def onMwiInfo(self, param):
+        waiting = [line for line in param.rdata.wholeMsg.splitlines() if line.startswith("Messages-Waiting")]
+        tell("mailbox", *(waiting or ["-"]))
 
 
 def start_endpoint(port):
@@ -74,29 +114,32 @@ def start_endpoint(port):
     return endpoint, endpoint.transportCreate(pjsua2.PJSIP_TRANSPORT_UDP, transport)
 
 
-def account_config(user, port, transport, registrar, reliable):
+def account_config(options, transport):
     config = pjsua2.AccountConfig()
     config.sipConfig.transportId = transport
     config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
 
-    if registrar:
-        address, password = registrar
-        config.idUri = f"sip:{user}@test.local"
+    if options.registrar:
+        config.idUri = f"sip:{options.user}@test.local"
         config.regConfig.registrarUri = "sip:test.local"
         config.regConfig.timeoutSec = 60
-        config.sipConfig.proxies.append(f"sip:{address};lr")
-        config.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", user, 0, password))
+        config.sipConfig.proxies.append(f"sip:{options.registrar};lr")
+        config.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", options.user, 0, options.password))
     else:
-        config.idUri = f"sip:{user}@127.0.0.1:{port}"
+        config.idUri = f"sip:{options.user}@127.0.0.1:{options.port}"
 
-    if reliable:
+    if options.reliable:
         config.callConfig.prackUse = pjsua2.PJSUA_100REL_MANDATORY
 
+    config.callConfig.timerUse = pjsua2.PJSUA_SIP_TIMER_ALWAYS if options.timer else pjsua2.PJSUA_SIP_TIMER_OPTIONAL
+    config.callConfig.timerSessExpiresSec = options.session_expires
+    config.callConfig.timerMinSESec = options.min_se
+    config.mwiConfig.enabled = options.mailbox
     return config
 
 
 def dial(account, calls, uri):
-    call = Call(account)
+    call = Call(account, calls)
     calls.append(call)
     call.makeCall(uri, pjsua2.CallOpParam(True))
 
@@ -118,6 +161,15 @@ def send_message(account, uri, text):
     return buddy
 
 
+def watch(account, uri):
+    config = pjsua2.BuddyConfig()
+    config.uri = uri
+    config.subscribe = True
+    buddy = Buddy()
+    buddy.create(account, config)
+    return buddy
+
+
 def obey(line, account, calls, buddies):
     command, _, rest = line.partition(" ")
     if command == "dial":
@@ -126,8 +178,18 @@ def obey(line, account, calls, buddies):
         calls[-1].setHold(pjsua2.CallOpParam())
     elif command == "resume":
         resume(calls[-1])
+    elif command == "update":
+        calls[-1].update(pjsua2.CallOpParam(True))
     elif command == "hangup":
         calls[-1].hangup(pjsua2.CallOpParam())
+    elif command == "transfer":
+        calls[-1].xfer(rest, pjsua2.CallOpParam(True))
+    elif command == "transfer-attended":
+        calls[-2].xferReplaces(calls[-1], pjsua2.CallOpParam(True))
+    elif command == "watch":
+        buddies.append(watch(account, rest))
+    elif command == "unwatch":
+        buddies[-1].subscribePresence(False)
     elif command == "message":
         buddies.append(send_message(account, *rest.split(" ", 1)))
     elif command == "unregister":
@@ -149,14 +211,26 @@ def lines_of_stdin():
     return lines
 
 
-def main(user, port, *arguments):
-    reliable = "--100rel" in arguments
-    registrar = [argument for argument in arguments if argument != "--100rel"]
-    endpoint, transport = start_endpoint(int(port))
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("user")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--registrar")
+    parser.add_argument("--password", default="secret")
+    parser.add_argument("--100rel", dest="reliable", action="store_true")
+    parser.add_argument("--timer", action="store_true")
+    parser.add_argument("--session-expires", type=int, default=1800)
+    parser.add_argument("--min-se", type=int, default=90)
+    parser.add_argument("--mailbox", action="store_true")
+    return parser.parse_args()
+
+
+def main(options):
+    endpoint, transport = start_endpoint(options.port)
     endpoint.libStart()
     calls, buddies = [], []
     account = Account(calls)
-    account.create(account_config(user, port, transport, registrar, reliable))
+    account.create(account_config(options, transport))
     tell("ready")
 
     while (lines := lines_of_stdin()) is not None:
@@ -168,4 +242,4 @@ def main(user, port, *arguments):
     os._exit(0)
 
 
-main(*sys.argv[1:])
+main(arguments())

@@ -2,9 +2,10 @@ defmodule Sippet.Interop.Peers do
   @moduledoc false
   # The real peers that Sippet is tested against: how to find them, and what to say where they are not.
 
+  alias Sippet.Interop.Asterisk
   alias Sippet.SIPp
 
-  @type peer :: :sipp | :sipsak | :tshark | :baresip | :kamailio | :pjsua2
+  @type peer :: :sipp | :sipsak | :tshark | :baresip | :kamailio | :pjsua2 | :linphone | :asterisk
 
   # script/interop makes it. What pip installs goes with the build, not into the user's home.
   @pjsua2_python Path.expand("../../../_build/interop/pjsua2/bin/python", __DIR__)
@@ -48,6 +49,18 @@ defmodule Sippet.Interop.Peers do
       version:
         {@pjsua2_python, ["-c", "import pjsua2; print(pjsua2.Endpoint().libVersion().full)"],
          ~r/(\d\S*)/}
+    },
+    linphone: %{
+      title: "linphone",
+      about: "a user agent on a stack of its own, belle-sip",
+      link: "https://www.linphone.org",
+      version: {"linphonec", ["-v"], ~r/version: (\S+)/}
+    },
+    asterisk: %{
+      title: "Asterisk",
+      about: "a PBX on PJSIP",
+      link: "https://www.asterisk.org",
+      version: Tuple.append(Asterisk.command(["-V"]), ~r/Asterisk (\d[\d.]*\d)/)
     }
   ]
 
@@ -79,6 +92,7 @@ defmodule Sippet.Interop.Peers do
     missing_program(:tshark) || uncapturable()
   end
 
+  def missing(:asterisk), do: Asterisk.missing() || missing_program(:asterisk)
   def missing(peer), do: missing_program(peer)
 
   defp missing_program(peer) do

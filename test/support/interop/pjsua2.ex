@@ -15,25 +15,28 @@ defmodule Sippet.Interop.PJSUA2 do
     * `:user` - its name ("alice");
     * `:registrar` - `{ip, port}` where it registers as a user of test.local, and by which it sends all its requests;
     * `:password` - for whoever challenges it ("secret");
-    * `:reliable` - whether all provisional responses are reliable ones (RFC 3262), in both directions.
+    * `:reliable` - whether all provisional responses are reliable ones (RFC 3262), in both directions;
+    * `:timer` - whether all calls have a session timer (RFC 4028), in both directions;
+    * `:session_expires`, `:min_se` - in seconds, of that timer (1800 and 90);
+    * `:mailbox` - whether it subscribes to its own message-summary (RFC 3842).
   """
   @spec start(keyword) :: t
   def start(options \\ []) do
     user = Keyword.get(options, :user, "alice")
-    password = Keyword.get(options, :password, "secret")
     port = Program.free_port()
-
-    registrar =
-      case options[:registrar] do
-        nil -> []
-        {ip, registrar_port} -> ["#{:inet.ntoa(ip)}:#{registrar_port}", password]
-      end
-
-    reliable = if options[:reliable], do: ["--100rel"], else: []
-    arguments = [@agent, user, Integer.to_string(port) | registrar] ++ reliable
+    arguments = [@agent, user, Integer.to_string(port) | Enum.flat_map(options, &argument/1)]
     program = Program.start(Peers.pjsua2_python(), arguments, limit: 30)
     %{program: Program.await_output(program, "EVENT ready"), port: port}
   end
+
+  defp argument({:user, _user}), do: []
+  defp argument({:registrar, {ip, port}}), do: ["--registrar", "#{:inet.ntoa(ip)}:#{port}"]
+  defp argument({:password, password}), do: ["--password", password]
+  defp argument({:reliable, true}), do: ["--100rel"]
+  defp argument({:timer, true}), do: ["--timer"]
+  defp argument({:session_expires, seconds}), do: ["--session-expires", "#{seconds}"]
+  defp argument({:min_se, seconds}), do: ["--min-se", "#{seconds}"]
+  defp argument({:mailbox, true}), do: ["--mailbox"]
 
   @doc """
   Gives the agent a command; agent.py lists them.

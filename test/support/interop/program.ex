@@ -60,7 +60,8 @@ defmodule Sippet.Interop.Program do
   Starts a program.
 
     * `:folder` - where it runs, one made by `new_folder/1`;
-    * `:limit` - after so many seconds it is ended (20).
+    * `:limit` - after so many seconds it is ended (20);
+    * `:env` - variables of its environment, `[{name, value}]`.
   """
   @spec start(String.t(), [String.t()], keyword) :: t
   def start(program, arguments, options \\ []) do
@@ -78,7 +79,9 @@ defmodule Sippet.Interop.Program do
         :exit_status,
         :stderr_to_stdout,
         args: arguments,
-        cd: folder
+        cd: folder,
+        env:
+          for({name, value} <- options[:env] || [], do: {to_charlist(name), to_charlist(value)})
       ])
 
     os_pid = with {:os_pid, os_pid} <- Port.info(port, :os_pid), do: os_pid
@@ -197,7 +200,19 @@ defmodule Sippet.Interop.Program do
 
   # A number may be somebody else's by now: it is ours as long as it runs in our folder.
   defp terminate(%{os_pid: os_pid, folder: folder}) do
-    if File.read_link("/proc/#{os_pid}/cwd") == {:ok, folder},
-      do: System.cmd("kill", [Integer.to_string(os_pid)], stderr_to_stdout: true)
+    if ours?(os_pid, folder) do
+      System.cmd("kill", [Integer.to_string(os_pid)], stderr_to_stdout: true)
+      # What it writes at its end would keep the folder from being removed.
+      await_end(os_pid, folder, 100)
+    end
   end
+
+  defp await_end(os_pid, folder, tries) do
+    if tries > 0 and ours?(os_pid, folder) do
+      Process.sleep(10)
+      await_end(os_pid, folder, tries - 1)
+    end
+  end
+
+  defp ours?(os_pid, folder), do: File.read_link("/proc/#{os_pid}/cwd") == {:ok, folder}
 end
