@@ -87,7 +87,7 @@ defmodule Sippet.MixProject do
   defp guides do
     first =
       for name <-
-            ~w(getting-started writing-a-core beyond-the-basic-call registrar examples messages transactions writing-a-transport
+            ~w(getting-started writing-a-core beyond-the-basic-call sdp registrar examples messages transactions writing-a-transport
                digest-authentication testing-your-core telemetry tracing running-in-production migrating-from-1.0),
           do: "guides/#{name}.md"
 
