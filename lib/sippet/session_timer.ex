@@ -134,9 +134,6 @@ defmodule Sippet.SessionTimer do
   # Every 422 may name a larger interval, without an end.
   @most_refusals 5
 
-  # RFC4028§4 - delta-seconds
-  @largest 0xFFFFFFFF
-
   @doc """
   Makes the timer of a session that does not exist yet. Options:
 
@@ -498,7 +495,7 @@ defmodule Sippet.SessionTimer do
   # `{:ok, nil}` where there is no such header.
   defp seconds(message, name) do
     case Message.fetch_typed(message, name) do
-      {:ok, {seconds, _params}} when seconds <= @largest -> {:ok, seconds}
+      {:ok, {seconds, _params}} -> {:ok, seconds}
       :error -> {:ok, nil}
       _malformed -> malformed(message, name)
     end
