@@ -780,6 +780,8 @@ defmodule Sippet.RegistrationTest do
       accept(stack, assert_request(stack, :register))
       wait_until(fn -> Registration.info(pid).registered? end)
       ref = Process.monitor(pid)
+      # It has the monitor when it has answered.
+      Registration.info(pid)
       Process.exit(owner, :kill)
       assert_receive {:DOWN, ^ref, :process, ^pid, :normal}
       assert assert_request(stack, :register).headers.expires == 0
