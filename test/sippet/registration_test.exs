@@ -188,6 +188,15 @@ defmodule Sippet.RegistrationTest do
       assert second.headers.via != first.headers.via
     end
 
+    test "makes no route set of a Record-Route", %{stack: stack} do
+      pid = start(stack)
+      route = [{"", URI.parse!("sip:192.0.2.99;lr"), %{}}]
+      accept(stack, assert_request(stack, :register), 60, with_header(:record_route, route))
+      assert {:registered, _bindings} = event(pid)
+      fire(pid, :attempt)
+      refute is_map_key(assert_request(stack, :register).headers, :route)
+    end
+
     test "is one at a time", %{stack: stack} do
       pid = start(stack)
       assert_request(stack, :register)
