@@ -286,6 +286,21 @@ defmodule Sippet.RegistrationTest do
       end
     end
 
+    test "that lists ours no more has ended the bindings", %{stack: stack} do
+      {pid, _request} = registered(stack)
+      {_ms, expire} = timer(pid, :expiry)
+      fire(pid, :attempt)
+      respond(stack, assert_request(stack, :register), 200)
+      assert event(pid) == :expired
+      assert {:failed, :not_bound, _ms} = event(pid)
+      assert %{registered?: false, bindings: [], until: nil} = Registration.info(pid)
+      expire.()
+      refute_event(pid)
+      # It may be one of the registrars that list nothing.
+      Task.async(fn -> Registration.unregister(pid) end)
+      assert assert_request(stack, :register).headers.expires == 0
+    end
+
     test "of contacts that are malformed in part counts for the others", %{stack: stack} do
       pid = start(stack)
       request = assert_request(stack, :register)
@@ -768,6 +783,33 @@ defmodule Sippet.RegistrationTest do
       respond(stack, request, 200)
       advance(stack, 32_000)
       refute_received {:core, _response}
+    end
+
+    test "takes the place of the request on its way", %{stack: stack} do
+      for unregistering? <- [false, true] do
+        pid = start(stack)
+        request = assert_request(stack, :register)
+
+        request =
+          if unregistering? do
+            accept(stack, request)
+            assert {:registered, _bindings} = event(pid)
+            spawn(fn -> Registration.unregister(pid) end)
+            assert_request(stack, :register)
+          else
+            request
+          end
+
+        ref = Process.monitor(pid)
+        Process.exit(pid, :shutdown)
+        assert_receive {:DOWN, ^ref, :process, ^pid, :shutdown}
+        last = assert_request(stack, :register)
+        assert {number(last), last.headers.expires} == {number(request) + 1, 0}
+        for request <- [request, last], do: respond(stack, request, 200)
+        advance(stack, 32_000)
+        refute_sent(stack)
+        refute_received {:core, _response}
+      end
     end
 
     test "sends nothing where nothing is bound, and nothing after a crash", %{stack: stack} do

@@ -10,7 +10,6 @@ defmodule Sippet.Registration.Server do
 
   alias Sippet.{Flow, Message, Stack, Telemetry}
   alias Sippet.Registration.{Delay, Request, Response, Schema}
-  alias Sippet.Router.Outbound
   alias Sippet.Transactions.Client
 
   # Requests of one attempt: a registrar that always asks anew is left in peace.
@@ -191,18 +190,22 @@ defmodule Sippet.Registration.Server do
 
   defp due(:attempt, _state, data), do: attempt(data)
 
-  defp due(:expiry, _state, data) do
-    data = forget(data)
-    tell(data, :expired)
-    emit(data, :registration_expired, %{system_time: System.system_time()}, %{})
-    {:keep_state, data}
-  end
+  defp due(:expiry, _state, data), do: {:keep_state, expire(data)}
 
   defp due({:unregister, _from} = name, _state, data) do
     {late, leaving} = Enum.split_with(data.leaving, &(&1 == name))
     replies = for {:unregister, from} <- late, do: {:reply, from, {:error, :timeout}}
     # The waiting is over, and not the ending: nobody is left to be told of it.
     {:keep_state, %{data | leaving: if(leaving == [], do: [nil], else: leaving)}, replies}
+  end
+
+  defp expire(%{registered?: false} = data), do: data
+
+  defp expire(data) do
+    data = forget(data)
+    tell(data, :expired)
+    emit(data, :registration_expired, %{system_time: System.system_time()}, %{})
+    data
   end
 
   defp forget(data),
@@ -276,7 +279,7 @@ defmodule Sippet.Registration.Server do
     sent = %{sent | request: request, key: Client.Key.new(request), left: sent.left - 1}
     data = %{data | sent: sent, number: data.number + 1}
 
-    case hand_over(data, request, &Sippet.send(&1, &2, owner: self())) do
+    case hand_over(data, request) do
       :ok ->
         {:next_state, state, data, actions}
 
@@ -290,8 +293,8 @@ defmodule Sippet.Registration.Server do
     end
   end
 
-  defp hand_over(%{config: %{stack: stack}}, request, send) do
-    send.(stack, request)
+  defp hand_over(%{config: %{stack: stack}}, request) do
+    Sippet.send(stack, request, owner: self())
   rescue
     error in ArgumentError ->
       # Its tables have gone between the look at it and this.
@@ -351,7 +354,7 @@ defmodule Sippet.Registration.Server do
 
   defp ok(:registering, bindings, response, data) do
     case for(%{own?: true, expires: seconds} <- bindings, do: seconds) do
-      [] -> failed(:registering, :refused, :not_bound, response, data)
+      [] -> failed(:registering, :refused, :not_bound, response, expire(data))
       granted -> bound(Enum.min(granted), bindings, accepted(data, response))
     end
   end
@@ -428,8 +431,9 @@ defmodule Sippet.Registration.Server do
     do: unregister(%{data | last_error: reason, target: nil, sent: nil}, actions)
 
   defp failed(:registering, class, reason, response, data, actions) do
-    # Where nobody has answered, the registrar may have got the request all the same.
-    bound? = if class == :unavailable, do: data.bound?, else: data.sent.bound?
+    # Where nobody has answered, the registrar may have got the request all the same. So it is with
+    # a 200 that does not list what there is.
+    bound? = class == :unavailable or reason == :not_bound or data.sent.bound?
     data = %{data | sent: nil, target: nil, bound?: bound?, failures: data.failures + 1}
     failed(reason, delay(class, response, data), data, actions)
   end
@@ -503,7 +507,7 @@ defmodule Sippet.Registration.Server do
 
   @impl true
   # Somebody ends the process who does not start it again: there is one request more, and no time
-  # to wait for its answer. A response to it is nobody's.
+  # to wait for its answer. The stack takes the responses of a process that has ended.
   def terminate(reason, _state, %{bound?: true} = data) do
     if reason in [:normal, :shutdown] or match?({:shutdown, _}, reason), do: end_bindings(data)
     :ok
@@ -512,10 +516,8 @@ defmodule Sippet.Registration.Server do
   def terminate(_reason, _state, _data), do: :ok
 
   defp end_bindings(data) do
-    with {:ok, data} <- ready(data) do
-      request = data |> ending() |> Request.numbered(data.number + 1, data.target)
-      hand_over(data, request, &Outbound.send_request(Stack.fetch!(&1), &2, :nobody))
-    end
+    with {:ok, data} <- ready(data),
+         do: hand_over(data, data |> ending() |> Request.numbered(data.number + 1, data.target))
   end
 
   ## Timers, events
