@@ -120,6 +120,14 @@ defmodule Sippet.RegistrationTest do
   defp number(request), do: elem(request.headers.cseq, 0)
   defp uris(request), do: for({_name, uri, _params} <- request.headers.contact, do: "#{uri}")
 
+  # Sippet.Registering.lent/1 takes maps, and no structs.
+  defp lendable(contacts),
+    do: for({name, uri, params} <- contacts, do: {name, Map.from_struct(uri), params})
+
+  defp unlent(response),
+    do:
+      update_in(response.headers.contact, &for({n, uri, p} <- &1, do: {n, struct!(URI, uri), p}))
+
   @alice {"alice", "wonderland"}
 
   describe "RFC3261§10.2 the request" do
@@ -247,7 +255,8 @@ defmodule Sippet.RegistrationTest do
     end
 
     test "a contact at the address that the registrar has seen is ours", %{stack: stack} do
-      pid = start(stack)
+      contacts = ["sip:alice@192.0.2.1", "sip:alice@192.0.2.1;transport=tcp"]
+      pid = start(stack, contacts: contacts)
       request = assert_request(stack, :register)
 
       respond(stack, request, 200, fn response ->
@@ -256,15 +265,17 @@ defmodule Sippet.RegistrationTest do
 
         seen = {"", URI.parse!("sip:alice@203.0.113.7:61234;ob"), %{"expires" => "60"}}
         other = {"", URI.parse!("sip:alice@203.0.113.7:61235"), %{"expires" => "60"}}
+        tcp = {"", URI.parse!("sip:alice@203.0.113.7:61234;transport=tcp"), %{}}
+        tls = {"", URI.parse!("sip:alice@203.0.113.7:61234;transport=tls"), %{}}
         bob = {"", URI.parse!("sip:bob@203.0.113.7:61234"), %{"expires" => "60"}}
 
         response
         |> Message.put_header(:via, [{version, udp, sent_by, params}])
-        |> Message.put_header(:contact, [seen, other, bob])
+        |> Message.put_header(:contact, [seen, other, bob, tcp, tls])
       end)
 
       assert {:registered, bindings} = event(pid)
-      assert Enum.map(bindings, & &1.own?) == [true, false, false]
+      assert Enum.map(bindings, & &1.own?) == [true, false, false, true, false]
     end
 
     test "without a contact of ours is a failure", %{stack: stack} do
@@ -283,6 +294,9 @@ defmodule Sippet.RegistrationTest do
         assert {:failed, :not_bound, ms} = event(pid)
         assert ms in 900_000..1_800_000
         assert %{state: :waiting, registered?: false, bindings: []} = Registration.info(pid)
+        # It may be one of the registrars that list nothing.
+        spawn(fn -> Registration.unregister(pid) end)
+        assert assert_request(stack, :register).headers.expires == 0
       end
     end
 
@@ -296,9 +310,6 @@ defmodule Sippet.RegistrationTest do
       assert %{registered?: false, bindings: [], until: nil} = Registration.info(pid)
       expire.()
       refute_event(pid)
-      # It may be one of the registrars that list nothing.
-      Task.async(fn -> Registration.unregister(pid) end)
-      assert assert_request(stack, :register).headers.expires == 0
     end
 
     test "of contacts that are malformed in part counts for the others", %{stack: stack} do
@@ -334,7 +345,18 @@ defmodule Sippet.RegistrationTest do
     end
 
     test "keeps no datagram in memory", %{stack: stack} do
-      {pid, _request} = registered(stack)
+      # Short texts are copied in any case.
+      long = "sip:alice@#{String.duplicate("a", 100)}.com"
+      pid = start(stack, contacts: [long])
+      request = assert_request(stack, :register)
+      key = Sippet.Transactions.Client.Key.new(request)
+
+      response =
+        request |> Message.to_response(200) |> with_header(:contact, listed(request, 60)).()
+
+      lent = update_in(response.headers.contact, &Sippet.Registering.lent(lendable(&1)))
+      send(pid, {:sippet, stack, key, {:response, unlent(lent)}})
+      assert {:registered, [%{own?: true}]} = event(pid)
       [%{uri: uri}] = Registration.info(pid).bindings
       assert Sippet.Registering.borrowed(Map.from_struct(uri)) == []
     end
@@ -370,6 +392,27 @@ defmodule Sippet.RegistrationTest do
       assert assert_request(stack, :register).target == {:udp, "atlanta.com", 5060}
     end
 
+    test "goes by any way where the one before is no more", %{stack: stack} do
+      pid = start(stack)
+      request = assert_request(stack, :register)
+      key = Sippet.Transactions.Client.Key.new(request)
+
+      # Of a transport that has gone.
+      gone = %Sippet.Flow{
+        protocol: :udp,
+        remote: {{198, 51, 100, 1}, 5060},
+        local: {{192, 0, 2, 200}, 5060}
+      }
+
+      response =
+        request |> Message.to_response(200) |> with_header(:contact, listed(request, 60)).()
+
+      send(pid, {:sippet, stack, key, {:response, %{response | source: gone}}})
+      assert {:registered, _bindings} = event(pid)
+      fire(pid, :attempt)
+      assert assert_request(stack, :register).target == {:udp, "atlanta.com", 5060}
+    end
+
     test "a failed one leaves the bindings until they expire", %{stack: stack} do
       {pid, _request} = registered(stack)
       {_ms, expire} = timer(pid, :expiry)
@@ -386,6 +429,15 @@ defmodule Sippet.RegistrationTest do
       fire(pid, :attempt)
       accept(stack, assert_request(stack, :register))
       assert {:registered, _bindings} = event(pid)
+      assert %{registered?: true, last_error: nil} = Registration.info(pid)
+    end
+
+    test "has timers as long as the longest that there are", %{stack: stack} do
+      pid = start(stack)
+      accept(stack, assert_request(stack, :register), 0xFFFFFFFF)
+      assert {:registered, [%{expires: 0xFFFFFFFF}]} = event(pid)
+      assert {86_400_000, _fire} = timer(pid, :attempt)
+      assert {4_000_000_000, _fire} = timer(pid, :expiry)
     end
 
     test "the end of the time before counts no more", %{stack: stack} do
@@ -493,6 +545,8 @@ defmodule Sippet.RegistrationTest do
         # The second one is a refusal of what was answered just now.
         challenge(stack, again, 401, "atlanta.com", [nonce: "c"] ++ options)
         assert {:failed, :wrong_credentials, _ms} = event(pid)
+        fire(pid, :attempt)
+        refute is_map_key(assert_request(stack, :register).headers, :authorization)
       end
     end
 
@@ -667,13 +721,16 @@ defmodule Sippet.RegistrationTest do
   describe "unregister/2" do
     test "ends the own bindings alone, and register/1 begins anew", %{stack: stack} do
       {pid, first} = registered(stack)
+      {_ms, refresh} = timer(pid, :attempt)
       task = Task.async(fn -> Registration.unregister(pid) end)
       request = assert_request(stack, :register)
+      refresh.()
       assert request.headers.expires == 0
       assert [{"", uri, %{"expires" => "0"}}] = request.headers.contact
       assert "#{uri}" == "sip:alice@192.0.2.1"
       assert number(request) == number(first) + 1
       assert Registration.info(pid).state == :unregistering
+      refute_sent(stack)
       respond(stack, request, 200)
       assert Task.await(task) == :ok
       assert event(pid) == :unregistered
@@ -716,6 +773,41 @@ defmodule Sippet.RegistrationTest do
       respond(stack, request, 200)
       assert Task.await(task) == :ok
       assert event(pid) == :unregistered
+    end
+
+    test "while a request is on its way sends one where that may have bound something", %{
+      stack: stack
+    } do
+      for {status, sends?} <- [{503, true}, {403, false}, {401, false}] do
+        pid = start(stack, credentials: @alice)
+        first = assert_request(stack, :register)
+        task = Task.async(fn -> Registration.unregister(pid) end)
+        wait_until(fn -> match?([{:unregister, _}], elem(:sys.get_state(pid), 1).leaving) end)
+        if status == 401, do: challenge(stack, first), else: respond(stack, first, status)
+
+        if sends? do
+          request = assert_request(stack, :register)
+          assert request.headers.expires == 0
+          respond(stack, request, 200)
+        end
+
+        assert Task.await(task) == :ok
+        assert event(pid) == :unregistered
+        refute_sent(stack)
+      end
+    end
+
+    test "takes back a register/1 that waits for the end", %{stack: stack} do
+      {pid, _request} = registered(stack)
+      tasks = [Task.async(fn -> Registration.unregister(pid) end)]
+      request = assert_request(stack, :register)
+      assert Registration.register(pid) == :ok
+      tasks = [Task.async(fn -> Registration.unregister(pid) end) | tasks]
+      wait_until(fn -> match?([_, _], elem(:sys.get_state(pid), 1).leaving) end)
+      respond(stack, request, 200)
+      assert Task.await_many(tasks) == [:ok, :ok]
+      assert event(pid) == :unregistered
+      refute_sent(stack)
     end
 
     test "sends nothing where nothing can be bound", %{stack: stack} do
@@ -776,8 +868,8 @@ defmodule Sippet.RegistrationTest do
       accept(stack, assert_request(stack, :register))
       assert {:registered, _bindings} = event(pid)
       ref = Process.monitor(pid)
-      Process.exit(pid, :shutdown)
-      assert_receive {:DOWN, ^ref, :process, ^pid, :shutdown}
+      Process.exit(pid, {:shutdown, :reason})
+      assert_receive {:DOWN, ^ref, :process, ^pid, {:shutdown, :reason}}
       request = assert_request(stack, :register)
       assert {request.headers.expires, credentials(request)["nc"]} == {0, "00000002"}
       respond(stack, request, 200)
@@ -922,13 +1014,17 @@ defmodule Sippet.RegistrationTest do
       refute_event(pid)
     end
 
-    test "that ends takes a last request with it", %{stack: stack} do
-      {pid, _request} = registered(stack)
-      task = Task.async(fn -> Registration.unregister(pid) end)
+    test "that ends takes a last request with it, or the one before that", %{stack: stack} do
+      waiting = start(stack)
       assert_request(stack, :register)
+      {pid, _request} = registered(stack)
+      tasks = for pid <- [waiting, pid], do: Task.async(fn -> Registration.unregister(pid) end)
+      assert_request(stack, :register)
+      wait_until(fn -> match?([_], elem(:sys.get_state(waiting), 1).leaving) end)
       stop_supervised!({Sippet.Test, stack})
-      assert Task.await(task) == {:error, {:unreachable, :no_stack}}
-      assert event(pid) == :unregistered
+      lost = {:error, {:unreachable, :no_stack}}
+      assert Task.await_many(tasks) == [lost, lost]
+      for pid <- [waiting, pid], do: assert(event(pid) == :unregistered)
       assert Registration.unregister(pid) == {:error, {:unreachable, :no_stack}}
     end
   end
@@ -942,6 +1038,8 @@ defmodule Sippet.RegistrationTest do
             {[address_of_record: @aor], "expected :stack option to be present"},
             {[nonsense: 1] ++ good, "unknown options: [:nonsense]"},
             {[stack: :none, address_of_record: "tel:+1"], ":address_of_record to be a SIP"},
+            {[stack: :none, address_of_record: %URI{scheme: "sip"}],
+             ":address_of_record to be a SIP"},
             {[stack: :none, address_of_record: "sip:"], ":address_of_record to be a SIP"},
             {[registrar: "sip:bob@atlanta.com"] ++ good, ":registrar to be a SIP"},
             {[contacts: []] ++ good, ":contacts to be a list"},

@@ -70,7 +70,10 @@ defmodule Sippet.Registration.Response do
 
   defp binding({_name, uri, _params} = address, default, contacts, seen) do
     contact = Contact.new(address, default)
-    own? = Enum.any?(contacts, &same?(contact, &1)) or Enum.any?(seen, &rewritten?(uri, &1))
+
+    own? =
+      Enum.any?(contacts, &same?(contact, &1)) or Enum.any?(seen, &URI.lazy_equivalent(uri, &1))
+
     %{uri: uri, expires: contact.interval, own?: own?}
   end
 
@@ -88,7 +91,7 @@ defmodule Sippet.Registration.Response do
     case Digits.parse(params["rport"], @max_port) do
       {:ok, port} ->
         for {_name, %URI{host: own} = uri, _params} when own != nil <- contacts,
-            do: %{uri | host: unbracketed(host), port: port, parameters: nil, headers: nil}
+            do: %{uri | host: unbracketed(host), port: port}
 
       :error ->
         []
@@ -98,7 +101,4 @@ defmodule Sippet.Registration.Response do
   defp seen(_response, _contacts), do: []
 
   defp unbracketed(host), do: host |> String.trim_leading("[") |> String.trim_trailing("]")
-
-  defp rewritten?(uri, seen),
-    do: URI.lazy_equivalent(%{uri | parameters: nil, headers: nil}, seen)
 end

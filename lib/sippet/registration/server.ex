@@ -159,8 +159,9 @@ defmodule Sippet.Registration.Server do
   defp common({:call, from}, :info, state, data),
     do: {:keep_state, data, {:reply, from, info(state, data)}}
 
+  # Whoever wants it to end after that takes this back.
   defp common({:call, from}, :register, _state, data),
-    do: {:keep_state, %{data | again?: data.leaving != []}, {:reply, from, :ok}}
+    do: {:keep_state, %{data | again?: true}, {:reply, from, :ok}}
 
   defp common(:info, {:timeout, ref, name}, state, data) do
     case data.timers do
