@@ -1,5 +1,5 @@
 defmodule Sippet.Registration do
-  alias Sippet.Registration.{Schema, Server}
+  alias Sippet.Registration.{Request, Schema, Server}
 
   @moduledoc """
   A process that registers a user agent at a registrar, and keeps it registered (RFC 3261 §10.2).
@@ -17,14 +17,14 @@ defmodule Sippet.Registration do
 
       Supervisor.start_link(children, strategy: :one_for_one)
 
-  The process sends a REGISTER, answers the registrar's challenges, and refreshes the bindings before
-  they end. It tells its owner what becomes of them. If an attempt fails, it tries again later. A
-  stack may have any number of registrations, for one address-of-record or for several. Your core sees
-  nothing of the requests.
+  The process sends a REGISTER, answers the registrar's challenges, and refreshes the bindings
+  before they end. It tells its owner what becomes of them. If an attempt fails, it tries again
+  later. A stack may have any number of registrations, for one address-of-record or for several.
+  Your core sees nothing of the requests.
 
-  Place it behind the stack and its transports in your supervision tree. A supervisor ends its children
-  in the reverse order, so the registration can still end its bindings. If the stack or its transport is
-  not there, the process looks for them every 500 ms, and then registers.
+  Place it behind the stack and its transports in your supervision tree. A supervisor ends its
+  children in the reverse order, so the registration can still end its bindings. If the stack or
+  its transport is not there, the process looks for them every 500 ms, and then registers.
 
   ## Options
 
@@ -34,15 +34,17 @@ defmodule Sippet.Registration do
 
   ## Events
 
-  The owner gets `{:sippet_registration, registration, event}`. `registration` is the option `:name`, or
-  the pid. `event` is one of:
+  The owner gets `{:sippet_registration, registration, event}`. `registration` is the option
+  `:name`, or the pid. `event` is one of:
 
-    * `{:registered, bindings}` - the registrar has the bindings. The event follows each 200, also that of
-      a refresh. `bindings` are all that the registrar has listed, as maps: `:uri`, a `Sippet.URI`;
-      `:expires`, the seconds that are left; `:own?`, whether it is one of this registration;
-    * `{:failed, reason, ms}` - an attempt has failed, and the next one is in so many milliseconds. Earlier
-      bindings last until they expire;
-    * `:expired` - the bindings have ended, as no refresh was successful. The attempts go on;
+    * `{:registered, bindings}` - the registrar has the bindings. The event follows each 200, also
+      that of a refresh. `bindings` are all that the registrar has listed, as maps: `:uri`, a
+      `Sippet.URI`; `:expires`, the seconds that are left; `:own?`, whether it is one of this
+      registration;
+    * `{:failed, reason, ms}` - an attempt has failed, and the next one is in so many
+      milliseconds. Earlier bindings last until they expire;
+    * `:expired` - the bindings have ended, as no refresh was successful, or as a 200 does not list
+      them any more. The attempts go on;
     * `:unregistered` - the registration has ended by `unregister/2`.
 
   A `reason` is one of:
@@ -50,42 +52,47 @@ defmodule Sippet.Registration do
     * `:timeout` - nobody has answered;
     * `{:status, 300..699}` - a response of this status;
     * `:wrong_credentials` - the registrar has refused the credentials;
-    * `{:challenge, term}` - a challenge could not be answered: `:no_credentials`, `:unknown_realm` if the
-      function of `:credentials` has no clause for it, `:repeated` after five requests, or an error of
-      `Sippet.DigestAuth.make_request/4`;
+    * `{:challenge, term}` - a challenge could not be answered: `:no_credentials`,
+      `:unknown_realm` if the function of `:credentials` has no clause for it, `:repeated` after
+      five requests, or an error of `Sippet.DigestAuth.make_request/4`;
     * `:not_bound` - a 200 lists no contact of this registration;
-    * `{:unreachable, term}` - the request could not be sent, or got an error of the stack: `:no_stack` and
-      `:no_transport` if these are not there, a failure of the DNS or of the network.
+    * `{:unreachable, term}` - the request could not be sent, or got an error of the stack:
+      `:no_stack` and `:no_transport` if these are not there, a failure of the DNS or of the
+      network.
 
   The stack also counts these events, and tells them to `Sippet.Telemetry`.
 
   ## Refreshing
 
-  A refresh is sent at half of the granted time. If more than 1,200 seconds were granted, it is sent 600
-  seconds before the end, and at least once a day. It goes to the address that has answered before, until an
-  attempt fails. All requests have one Call-ID, and the number of CSeq rises by one. The credentials of the
-  last request are used again, with the next `nc`, or with the `nextnonce` of the registrar.
+  A refresh is sent at half of the granted time. If more than 1,200 seconds were granted, it is
+  sent 600 seconds before the end, and at least once a day. It goes to the address that has
+  answered before, until an attempt fails. All requests have one Call-ID, and the number of CSeq
+  rises by one. The credentials of the last request are used again, with the next `nc`, or with
+  the `nextnonce` of the registrar.
 
-  A contact of the 200 is one of this registration if its URI is equivalent (`Sippet.URI.lazy_equivalent/2`),
-  if it has the same `+sip.instance`, or if it has the address from which the registrar saw the request come.
+  A contact of the 200 is one of this registration if its URI is equivalent
+  (`Sippet.URI.lazy_equivalent/2`), if it has the same `+sip.instance`, or if it has the address
+  from which the registrar saw the request come.
 
   ## Failures
 
-  A 408, a 480, a 5xx, a timeout and an error of the network may pass. The next attempt waits for 50 to 100 %
-  of `min(max_time, base_time * 2 ^ failures)` (RFC 5626 §4.5). Any other response is for somebody to mend, as
-  wrong credentials are, and waits for 50 to 100 % of `max_time`. A Retry-After replaces either, up to a day.
+  A 408, a 480, a 5xx, a timeout and an error of the network may pass. The next attempt waits for
+  50 to 100 % of `min(max_time, base_time * 2 ^ failures)` (RFC 5626 §4.5). Any other response is
+  for somebody to mend, as wrong credentials are, and waits for 50 to 100 % of `max_time`. A
+  Retry-After replaces either, up to a day.
 
-  An attempt has at most five requests: the first one, and those that answer a 401, a 407 or a 423. The minimum
-  of a 423 counts up to a day. A 3xx is not followed. Nothing shows that the registrar has sent it, and the
-  next server would get the credentials.
+  An attempt has at most five requests: the first one, and those that answer a 401, a 407 or a
+  423. The minimum of a 423 counts up to a day. A 3xx is not followed. Nothing shows that the
+  registrar has sent it, and the next server would get the credentials.
 
   If the stack ends and starts again, the process registers again.
 
   ## The end
 
-  If a supervisor ends the process, or its owner ends, it sends one REGISTER more to end the bindings, if there
-  may be any. It does not wait for the answer. If it crashes, the bindings stay until it has started again. Set
-  `:instance` in that case, so that no binding of an earlier Call-ID or address is left behind.
+  If a supervisor ends the process, or its owner ends, it sends one REGISTER more to end the
+  bindings, if there may be any. It does not wait for the answer. If it crashes, the bindings stay
+  until it has started again. Set `:instance` in that case, so that no binding of an earlier
+  Call-ID or address is left behind.
   """
 
   @typedoc "The process: its pid, or the option `:name`."
@@ -135,7 +142,9 @@ defmodule Sippet.Registration do
   def start_link(options, private) do
     # Not Keyword's: what is no keyword list gets its error below.
     options = if is_list(options), do: put_owner(options, self()), else: options
-    options |> Schema.new() |> Server.start_link(private)
+    config = Schema.new(options)
+    :ok = Request.check!(config)
+    Server.start_link(config, private)
   end
 
   defp put_owner(options, owner) do
@@ -145,8 +154,9 @@ defmodule Sippet.Registration do
   @doc """
   A child specification, whose id has the name, or else the stack and the address-of-record.
 
-  A password stands in it as a function, so that no report of a supervisor shows it. A registration whose owner is
-  a pid is `:transient`: it ends with that process and is not started again.
+  A password stands in it as a function, so that no report of a supervisor shows it. A
+  registration whose owner is a pid is `:transient`: it ends with that process and is not started
+  again.
   """
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
@@ -163,10 +173,11 @@ defmodule Sippet.Registration do
   @doc """
   Ends the bindings of a registration, and waits for the registrar's answer.
 
-  A request that is on its way is waited for first (RFC 3261 §10.2). Returns `:ok` if the registrar has
-  no bindings of this registration, else `{:error, reason}`. After `timeout` milliseconds it returns
-  `{:error, :timeout}`, and the process goes on. In any case the registration has ended then, and its owner gets
-  `:unregistered`. The process stays, for `register/1`.
+  A request that is on its way is waited for first (RFC 3261 §10.2). Returns `:ok` if the
+  registrar has no bindings of this registration, else `{:error, reason}`. After `timeout`
+  milliseconds it returns `{:error, :timeout}`, and the process goes on. In any case the
+  registration has ended then, and its owner gets `:unregistered`. The process stays, for
+  `register/1`.
   """
   @spec unregister(registration, timeout) :: :ok | {:error, reason}
   def unregister(registration, timeout \\ 5_000)

@@ -196,6 +196,11 @@ defmodule Sippet.RegistrationTest do
       assert second.headers.via != first.headers.via
     end
 
+    test "takes a From as text, and gives it a tag", %{stack: stack} do
+      start(stack, headers: %{"From" => ["Boss <sip:boss@atlanta.com>"]})
+      assert {"Boss", _uri, %{"tag" => _}} = assert_request(stack, :register).headers.from
+    end
+
     test "makes no route set of a Record-Route", %{stack: stack} do
       pid = start(stack)
       route = [{"", URI.parse!("sip:192.0.2.99;lr"), %{}}]
@@ -1050,6 +1055,10 @@ defmodule Sippet.RegistrationTest do
             {[route: ["::"]] ++ good, ":route to be a list"},
             {[headers: [call_id: "x"]] ++ good, ":headers to be a list"},
             {[headers: %{"cOntact" => ["x"]}] ++ good, ":headers to be a list"},
+            {[headers: [from: 5]] ++ good, "From"},
+            {[headers: %{"From" => ["<sip:"]}] ++ good, "From"},
+            {[headers: [nonsense: 5]] ++ good, ":nonsense is no typed header"},
+            {[contacts: [{"\r\n", "sip:a@b", %{}}]] ++ good, "Contact"},
             {[instance: "<urn:x:y>"] ++ good, ":instance to be a URN"},
             {[owner: "me"] ++ good, ":owner to be a process"},
             {[name: "me"] ++ good, ":name to be an atom"},

@@ -9,14 +9,15 @@ defmodule Sippet.Registration.Delay do
   @margin 600
 
   @doc """
-  The most seconds that count where a registrar says how long to wait, or for how long to register.
+  The most seconds that count where a registrar says how long to wait, or for how long to
+  register.
   """
   @spec longest() :: pos_integer
   def longest, do: @longest
 
   @doc """
-  When to refresh what was granted for so many seconds: at half of the time, #{@margin} s before its
-  end if that is later, and at least once a day.
+  When to refresh what was granted for so many seconds: at half of the time, #{@margin} s before
+  its end if that is later, and at least once a day.
   """
   @spec refresh(seconds :: pos_integer) :: pos_integer
   def refresh(granted) when granted > 2 * @margin, do: min(granted - @margin, @longest) * 1_000

@@ -23,15 +23,39 @@ defmodule Sippet.Registration.Request do
     |> Message.put_headers(config.headers)
     |> Message.put_header(:to, address_of_record)
     |> Message.put_header(:call_id, Message.create_call_id())
-    |> Message.update_header(:from, &tagged/1)
+    |> put_tag()
     |> Route.put(config.route)
   end
 
   # RFC3261§8.1.1.3
-  defp tagged({name, uri, params}),
-    do: {name, uri, Map.put_new(params, "tag", Message.create_tag())}
+  defp put_tag(request) do
+    case Message.fetch_typed(request, :from) do
+      {:ok, {name, uri, %{} = params}} ->
+        params = Map.put_new(params, "tag", Message.create_tag())
+        Message.put_header(request, :from, {name, uri, params})
 
-  defp tagged(text), do: text
+      _malformed ->
+        raise ArgumentError, "expected :headers to have a From that is well-formed, if any"
+    end
+  end
+
+  @doc """
+  Raises `ArgumentError` if the requests of these options could not be printed.
+  """
+  @spec check!(Schema.t()) :: :ok
+  def check!(config) do
+    via = {{2, 0}, :udp, {"a.invalid", 5060}, %{"branch" => Message.create_branch()}}
+    contacts = config.contacts || [{"", config.address_of_record, %{}}]
+
+    request =
+      config
+      |> new()
+      |> put_contacts(Enum.map(contacts, &with_instance(&1, config.instance)), config.expires)
+      |> Message.put_headers(via: [via], cseq: {1, :register}, max_forwards: 70)
+
+    with {:error, text} <- Message.validate(request),
+         do: raise(ArgumentError, "expected options of a valid request: #{text}")
+  end
 
   @doc """
   The request that binds these contacts for so many seconds; none ends the bindings.
@@ -108,7 +132,8 @@ defmodule Sippet.Registration.Request do
           {:ok, Message.request()} | {:error, term}
   def answer(request, response, authenticate, reused?) do
     case DigestAuth.make_request(request, response, authenticate) do
-      # Some servers change the nonce and say nothing of it: what was right then may be right still.
+      # Some servers change the nonce and say nothing of it: what was right then may be right
+      # still.
       {:error, :unknown_nonce} when reused? ->
         request
         |> Message.drop_headers(@credentials)

@@ -77,14 +77,16 @@ defmodule Sippet.Registration.Response do
     %{uri: uri, expires: contact.interval, own?: own?}
   end
 
-  # RFC3261§10.2.4 - the bindings are compared with the own contacts. A registrar may write a default
+  # RFC3261§10.2.4 - the bindings are compared with the own contacts. A registrar may write a
+  # default
   # port or transport out; an instance has no two user agents.
-  defp same?(%Contact{address: {_name, uri, _params}, instance: instance}, {_, own, _} = contact) do
+  defp same?(%Contact{address: {_name, uri, _params}, instance: instance}, {_, own, _} = address) do
     URI.lazy_equivalent(uri, own) or
-      (instance != nil and instance == Contact.new(contact, 0).instance)
+      (instance != nil and instance == Contact.new(address, 0).instance)
   end
 
-  # The own contacts at the address from which the registrar has seen the request come: behind a NAT
+  # The own contacts at the address from which the registrar has seen the request come: behind a
+  # NAT
   # some write that into the binding.
   defp seen(%Message{headers: %{via: [{_, _, _, %{"received" => host} = params} | _]}}, contacts)
        when host != "" do

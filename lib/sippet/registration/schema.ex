@@ -1,8 +1,10 @@
 defmodule Sippet.Registration.Schema do
   @moduledoc false
-  # The options of a registration: checked in the caller's process, and read into what the requests need.
+  # The options of a registration: checked in the caller's process, and read into what the
+  # requests need.
 
   alias Sippet.DigestAuth.Account
+  alias Sippet.Headers.Table
   alias Sippet.{Message, Options, URI}
 
   # RFC5626§4.5 - of a user agent with one flow
@@ -58,43 +60,47 @@ defmodule Sippet.Registration.Schema do
         type: {:custom, &sip_uri?/1, "a SIP or SIPS URI with a host"},
         required: true,
         doc:
-          "the URI to be reached at, as `\"sip:alice@atlanta.com\"`. It is the URI of To and From"
+          "the URI to be reached at, as `\"sip:alice@atlanta.com\"`. It is the URI of To and " <>
+            "From"
       ],
       registrar: [
         type: {:custom, &registrar?/1, "a SIP or SIPS URI with a host and without a user"},
         default: nil,
         doc:
-          "the Request-URI, as `\"sip:atlanta.com\"`, to which the request goes. Defaults to the host of the " <>
-            "address-of-record"
+          "the Request-URI, as `\"sip:atlanta.com\"`, to which the request goes. Defaults to " <>
+            "the host of the address-of-record"
       ],
       contacts: [
         type: {:custom, &contacts?/1, "a list of URIs or of {display_name, uri, params}"},
         default: nil,
         doc:
-          "where to reach the user. A parameter `q` may stand there, and no `expires`. Defaults to " <>
-            "`Sippet.own_uri/2` with the user of the address-of-record, looked up for each attempt"
+          "where to reach the user. A parameter `q` may stand there, and no `expires`. " <>
+            "Defaults to `Sippet.own_uri/2` with the user of the address-of-record, looked up " <>
+            "for each attempt"
       ],
       expires: [
         type: {:custom, &(&1 in 1..@max_expires), "an integer in 1..#{@max_expires}"},
         default: 3_600,
         doc:
-          "the seconds to ask for. A registrar grants less or more. If it finds them too brief, the registration " <>
-            "asks for its minimum instead, up to a day"
+          "the seconds to ask for. A registrar grants less or more. If it finds them too " <>
+            "brief, the registration asks for its minimum instead, up to a day"
       ],
       credentials: [
         type: {:custom, &credentials?/1, "{username, secret} or a function of a realm"},
         default: nil,
         doc:
           "the answer to challenges: a user with a password or digests, or a function as " <>
-            "`Sippet.DigestAuth.make_request/4` takes it. The function is called for each request, in the process " <>
-            "of the registration. Without credentials, a challenge is a failure"
+            "`Sippet.DigestAuth.make_request/4` takes it. The function is called for each " <>
+            "request, in the process of the registration. Without credentials, a challenge is " <>
+            "a failure"
       ],
       owner: [
         type: {:custom, &(is_pid(&1) or is_atom(&1)), "a process, its name, or nil"},
         default: nil,
         doc:
-          "the process that gets the events. Defaults to the caller of `start_link/1`, and in a child " <>
-            "specification to `nil`, nobody. The registration ends with the process, unless it was given by its name"
+          "the process that gets the events. Defaults to the caller of `start_link/1`, and " <>
+            "in a child specification to `nil`, nobody. The registration ends with the " <>
+            "process, unless it was given by its name"
       ],
       name: [
         type: {:custom, &name?/1, "an atom, {:global, term} or {:via, module, term}"},
@@ -105,8 +111,9 @@ defmodule Sippet.Registration.Schema do
         type: {:custom, &urn?/1, "a URN, as \"urn:uuid:…\""},
         default: nil,
         doc:
-          "a URN of this device that stays, also after a restart. It is the parameter `+sip.instance` of the contacts, " <>
-            "by which a registrar replaces the binding of an earlier address"
+          "a URN of this device that stays, also after a restart. It is the parameter " <>
+            "`+sip.instance` of the contacts, by which a registrar replaces the binding of an " <>
+            "earlier address"
       ],
       route: [
         type: {:custom, &addresses?/1, "a list of URIs or of {display_name, uri, params}"},
@@ -117,20 +124,22 @@ defmodule Sippet.Registration.Schema do
         type: {:custom, &headers?/1, "a list or map of headers, without those of a registration"},
         default: [],
         doc:
-          "more headers of each request, as `[user_agent: \"Phone/1\"]`. A From names who registers for somebody " <>
-            "else. A Supported takes the place of `path`"
+          "more headers of each request, as `[user_agent: \"Phone/1\"]`. A From names who " <>
+            "registers for somebody else. A Supported takes the place of `path`"
       ],
       base_time: [
         type: :positive,
         default: @base_time,
         doc:
-          "ms, the base-time of RFC 5626 §4.5. The first repetition is after one to two times this"
+          "ms, the base-time of RFC 5626 §4.5. The first repetition is after one to two " <>
+            "times this"
       ],
       max_time: [
         type: {:custom, &(&1 in 1..86_400_000), "an integer in 1..86400000"},
         default: @max_time,
         doc:
-          "ms, the max-time of RFC 5626 §4.5, which bounds the delays after failures. At most a day"
+          "ms, the max-time of RFC 5626 §4.5, which bounds the delays after failures. At " <>
+            "most a day"
       ]
     ]
   end
@@ -250,10 +259,7 @@ defmodule Sippet.Registration.Schema do
   defp headers?(_other), do: false
 
   defp reserved?(headers) do
-    message = Message.put_headers(%Message{}, headers)
-    Enum.any?(@own, &(Message.has_header?(message, &1) or text?(message, &1)))
+    message = :register |> Message.build_request("sip:a.invalid") |> Message.put_headers(headers)
+    Enum.any?(@own, &Message.has_header?(message, Table.name(&1)))
   end
-
-  defp text?(message, header),
-    do: Message.has_header?(message, Sippet.Headers.Table.name(header))
 end

@@ -3,7 +3,8 @@ defmodule Sippet.Registration.Server do
   # The process of a registration. Its states are documented above their functions. It owns the
   # transactions of its requests, one at a time.
   #
-  # An attempt is one request and those that answer its challenges and its 423. Timers are plain messages
+  # An attempt is one request and those that answer its challenges and its 423. Timers are plain
+  # messages
   # `{:timeout, ref, name}`, so that a test can be the clock.
 
   @behaviour :gen_statem
@@ -226,10 +227,12 @@ defmodule Sippet.Registration.Server do
   defp ready(%{config: %{stack: name}} = data) do
     with pid when is_pid(pid) <- Process.whereis(Sippet.supervisor(name)),
          %Stack{} = stack <- Stack.find(name) do
-      if Enum.any?(Stack.transports(stack), & &1.sent_by),
-        do:
-          {:ok, %{data | missing: nil, stack_monitor: data.stack_monitor || Process.monitor(pid)}},
-        else: {:error, :no_transport}
+      if Enum.any?(Stack.transports(stack), & &1.sent_by) do
+        monitor = data.stack_monitor || Process.monitor(pid)
+        {:ok, %{data | missing: nil, stack_monitor: monitor}}
+      else
+        {:error, :no_transport}
+      end
     else
       nil -> {:error, :no_stack}
     end
@@ -432,7 +435,8 @@ defmodule Sippet.Registration.Server do
     do: unregister(%{data | last_error: reason, target: nil, sent: nil}, actions)
 
   defp failed(:registering, class, reason, response, data, actions) do
-    # Where nobody has answered, the registrar may have got the request all the same. So it is with
+    # Where nobody has answered, the registrar may have got the request all the same. So it is
+    # with
     # a 200 that does not list what there is.
     bound? = class == :unavailable or reason == :not_bound or data.sent.bound?
     data = %{data | sent: nil, target: nil, bound?: bound?, failures: data.failures + 1}
