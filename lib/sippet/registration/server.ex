@@ -249,8 +249,13 @@ defmodule Sippet.Registration.Server do
   end
 
   defp register(data, actions) do
-    contacts = contacts(data.config)
+    case contacts(data.config) do
+      [] -> await_stack(:no_transport, data, actions)
+      contacts -> register(contacts, data, actions)
+    end
+  end
 
+  defp register(contacts, data, actions) do
     # The credentials of a request that is challenged all the same are no wrong ones.
     request =
       data.base
@@ -272,6 +277,9 @@ defmodule Sippet.Registration.Server do
     # RFC3261§10.2.1 - SIPS contacts for a SIPS address-of-record
     own = Sippet.own_uri(config.stack, user: uri.userinfo, scheme: uri.scheme)
     [Request.with_instance({"", own, %{}}, config.instance)]
+  rescue
+    # The last transport has gone since they were looked at.
+    ArgumentError -> []
   end
 
   defp contacts(config),
