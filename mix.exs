@@ -55,6 +55,7 @@ defmodule Sippet.MixProject do
         "User agents, registrars, proxies": [
           Sippet.Dialog,
           Sippet.UAS,
+          Sippet.Registration,
           ~r/^Sippet\.Binding/,
           ~r/^Sippet\.Proxy/
         ],

@@ -27,6 +27,15 @@ defmodule Sippet.Telemetry do
      "a message could not be sent, an ICMP error came, or a transport met what it did not expect; `key` is `nil` where " <>
        "no transaction is concerned, as for an ICMP error that quotes none",
      [system_time: "native units"], [:reason, :remote, :key]},
+    {:registration_registered, [:sippet, :registration, :registered],
+     "a `Sippet.Registration` was granted its bindings, for the first time or again",
+     [expires: "seconds granted"], [:registration, :address_of_record]},
+    {:registration_failed, [:sippet, :registration, :failed],
+     "an attempt of a `Sippet.Registration` failed; `reason` is that of its event",
+     [retry_in: "ms until the next attempt"], [:registration, :address_of_record, :reason]},
+    {:registration_expired, [:sippet, :registration, :expired],
+     "the bindings of a `Sippet.Registration` ended, as they were not refreshed in time",
+     [system_time: "native units"], [:registration, :address_of_record]},
     {:core_missing, [:sippet, :core, :missing],
      "the stack had no core to call; a request gets 500", [system_time: "native units"],
      [:callback, :key]},
@@ -61,7 +70,8 @@ defmodule Sippet.Telemetry do
   end}
   `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine; `key` is a
   `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil` outside of a transaction. `method` is that
-  of the message, which a response has in its CSeq; `status` is that of a response, and `nil` of a request.
+  of the message, which a response has in its CSeq; `status` is that of a response, and `nil` of a request. `registration`
+  is the name of the process, or its pid; `address_of_record` is text.
 
   Refusals are also counted by their reasons: #{Enum.map_join(Overload.reasons(), ", ", &"`rejected_#{&1}`")}.
   """
@@ -81,6 +91,9 @@ defmodule Sippet.Telemetry do
           | :transaction_started
           | :transaction_ended
           | :transport_error
+          | :registration_registered
+          | :registration_failed
+          | :registration_expired
           | :core_missing
           | :core_abandoned
           | :core_failed

@@ -58,10 +58,36 @@ defmodule Sippet.TelemetryTest do
     Sippet.terminate(stack, key)
   end
 
+  # The time that was granted is over at once.
+  defp provoke(:registration_expired, stack) do
+    start_timer = fn
+      _ms, pid, :expiry -> :erlang.start_timer(0, pid, :expiry)
+      ms, pid, name -> :erlang.start_timer(ms, pid, name)
+    end
+
+    register(stack, 200, %{start_timer: start_timer})
+  end
+
+  defp provoke(:registration_registered, stack), do: register(stack, 200, %{})
+  defp provoke(:registration_failed, stack), do: register(stack, 403, %{})
+
   defp provoke(_id, stack) do
     deliver(stack, wire("OPTIONS"))
     assert_receive {:receive_request, request, _key}
     Sippet.send(stack, Message.to_response(request, 200))
+  end
+
+  defp register(stack, status, private) do
+    options = [stack: stack, address_of_record: "sip:a@192.0.2.9"]
+    {:ok, _pid} = Sippet.Registration.start_link(options, private)
+    {request, _destination} = assert_sent(:register)
+
+    response =
+      request
+      |> Message.to_response(status)
+      |> Message.put_header(:contact, request.headers.contact)
+
+    deliver(stack, to_string(response))
   end
 
   describe "what was sent" do

@@ -4,9 +4,9 @@ defmodule Sippet.Rooms do
   # compiled functions; types do not count.
 
   @rooms [
-    {"Sippet.Transports, Sippet.Test, Sippet.Trace, Mix",
-     "what is built upon the face: transports, tests, traces, mix tasks",
-     ~w(Transports Test Trace Proxy.ResponseContext Mix)},
+    {"Sippet.Transports, Sippet.Registration, Sippet.Test, Sippet.Trace, Mix",
+     "what is built upon the face: transports, registrations, tests, traces, mix tasks",
+     ~w(Transports Registration Test Trace Proxy.ResponseContext Mix)},
     {"Sippet", "the face: start, send, forward, register, drain, stats", ~w(Sippet)},
     {"Sippet.Router", "the transports' door: what came in, and where a request goes", ~w(Router)},
     {"Sippet.Transactions", "machines without processes, rows, deadlines, workers, keys",

@@ -11,11 +11,12 @@ defmodule Sippet.Interop.Kamailio do
   @type t :: %{program: Program.t(), address: {String.t(), :inet.port_number()}}
 
   @doc """
-  Starts a Kamailio that listens on one port of 127.0.0.1 and of ::1, with these definitions of its configuration.
+  Starts a Kamailio that listens on one port of 127.0.0.1 and of ::1, with these definitions of its configuration. A port is given to
+  one that starts again.
   """
-  @spec start([atom | {atom, String.t() | pos_integer}]) :: t
-  def start(definitions \\ []) do
-    port = Program.free_port()
+  @spec start([atom | {atom, String.t() | pos_integer}], :inet.port_number() | nil) :: t
+  def start(definitions \\ [], port \\ nil) do
+    port = port || Program.free_port()
     folder = Program.new_folder("kamailio")
 
     arguments =
