@@ -55,6 +55,10 @@ defmodule Sippet.MixProject do
         "User agents, registrars, proxies": [
           Sippet.Dialog,
           Sippet.UAS,
+          Sippet.SessionTimer,
+          Sippet.Subscription,
+          Sippet.Refer,
+          Sippet.Replaces,
           Sippet.Registration,
           ~r/^Sippet\.Binding/,
           ~r/^Sippet\.Proxy/

@@ -2,37 +2,37 @@ defmodule Sippet.Refer do
   @moduledoc """
   REFER: somebody is asked to send a request to somebody else, as in a call transfer (RFC 3515).
 
+      uri = Sippet.URI.parse!("sip:carol@biloxi.com")
+      headers = Sippet.Refer.headers(uri, referred_by: me)
+      {:ok, refer, dialog} = Sippet.Dialog.next_request(dialog, :refer, headers: headers)
+      subscription = Sippet.Subscription.subscriber(refer, now, dialog: dialog)
+
   The functions write and read the headers of REFER, and the `message/sipfrag` bodies that tell how the
   request went. The subscription that a REFER makes is a `Sippet.Subscription`.
 
   ## You transfer a call
 
-      uri = Sippet.URI.parse!("sip:carol@biloxi.com")
-
-      {:ok, refer, dialog} =
-        Sippet.Dialog.next_request(dialog, :refer, headers: Sippet.Refer.headers(uri, referred_by: me))
-
-      subscription = Sippet.Subscription.subscriber(refer, now, dialog: dialog)
-
-  Each NOTIFY says how the transfer goes on:
+  You send the REFER as above. Each NOTIFY says how the transfer goes on:
 
       {:ok, subscription} = Sippet.Subscription.receive_notify(subscription, notify, now)
       {:ok, 180} = Sippet.Refer.status(notify)
 
   In an attended transfer the URI names the call that you have with the third party:
-  `Sippet.Replaces.put_uri/2`.
+  `Sippet.Replaces.put_uri/3`.
 
   ## You are transferred
 
+      options = [dialog: dialog, contact: contact]
+
       with {:ok, transfer} <- Sippet.Refer.read(refer),
-           {:ok, response, subscription} <-
-             Sippet.Subscription.notifier(refer, now, dialog: dialog, contact: contact) do
+           {:ok, response, subscription} <- Sippet.Subscription.notifier(refer, now, options) do
         Sippet.send(stack, response)
         invite = Sippet.Refer.request(transfer)
         …
       end
 
-      # For each response to the INVITE:
+  For each response to the INVITE, and first of all for a 100, send a NOTIFY:
+
       {:ok, notify, subscription} =
         Sippet.Subscription.notify(subscription, now, Sippet.Refer.progress(response))
   """

@@ -2,27 +2,23 @@ defmodule Sippet.Replaces do
   @moduledoc """
   The Replaces header: an INVITE that takes the place of a call (RFC 3891).
 
-  An attended transfer needs it, and so does a phone that picks up a call of another one. The header
-  names a dialog of the user agent that gets the INVITE. That answers the INVITE, and ends the dialog
-  by a BYE. Both sides list `replaces` in Supported.
-
-  ## You get such an INVITE
-
       case Sippet.Replaces.find(invite, dialogs) do
         :none -> ring(invite)
         {:ok, dialog} -> answer_instead_of(dialog, invite)
         {:error, response} -> Sippet.send(stack, response)
       end
 
-  If the dialog is confirmed, answer the INVITE with 200, and send the BYE. If it is early, and its INVITE is
-  yours, cancel that one.
+  An attended transfer needs it, and so does a phone that picks up a call of another one. The header names
+  a dialog of the user agent that gets the INVITE. If that dialog is confirmed, the user agent answers the
+  INVITE with 200, and ends the dialog by a BYE. If it is early, and its INVITE was sent by this user agent,
+  it cancels that one. Both sides list `replaces` in Supported.
 
-  ## You send one
+  Who sends such an INVITE writes the header by `put/3`:
 
       invite = Sippet.Replaces.put(invite, dialog)
 
   `dialog` is yours with the user agent that gets the INVITE. In an attended transfer somebody else sends
-  it: write it into the URI of Refer-To, by `put_uri/2`.
+  the INVITE: write the header into the URI of Refer-To, by `put_uri/3`.
   """
 
   alias Sippet.{Dialog, Message, URI}

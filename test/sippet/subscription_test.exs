@@ -106,6 +106,7 @@ defmodule Sippet.SubscriptionTest do
             :ok ->
               {:ok, subscriber} = Subscription.receive_response(subscriber, ok, @now)
               assert subscriber.state == :waiting
+              assert Subscription.time_left(subscriber, @now) == 32_000
               Subscription.receive_notify(subscriber, notify, @now)
           end
 
@@ -142,6 +143,8 @@ defmodule Sippet.SubscriptionTest do
           {"active;expires=300", :active, 300_000},
           {"Active;expires=300", :active, 300_000},
           {"pending;expires=300", :pending, 300_000},
+          {"Pending;expires=300", :pending, 300_000},
+          {"Terminated", :terminated, 0},
           {"active", :active, 600_000},
           {"active;expires=soon", :active, 600_000},
           {"active;expires=-5", :active, 600_000},
@@ -180,6 +183,9 @@ defmodule Sippet.SubscriptionTest do
         notify = notify(notifier, unquote(Macro.escape(headers)))
         result = Subscription.receive_notify(subscriber, notify, @now)
         assert status(result) == unquote(status)
+
+        if unquote(what) == "of another call",
+          do: refute(Subscription.belongs?(subscriber, notify))
       end
     end
 
@@ -212,6 +218,7 @@ defmodule Sippet.SubscriptionTest do
           {3_600, 3_000_000},
           {1_201, 601_000},
           {1_200, 600_000},
+          {900, 450_000},
           {600, 300_000},
           {1, 500},
           {0, 0}
@@ -418,8 +425,10 @@ defmodule Sippet.SubscriptionTest do
 
       assert Subscription.resubscribe(subscriber) == {:after, 30_000}
 
-      assert Subscription.receive_response(subscriber, response(subscribe(), 500), @now) ==
-               {:ok, subscriber}
+      for status <- [200, 423, 481, 500] do
+        response = response(subscribe(), status, expires: 5, min_expires: 9_000)
+        assert Subscription.receive_response(subscriber, response, @now) == {:ok, subscriber}
+      end
     end
   end
 
@@ -617,6 +626,7 @@ defmodule Sippet.SubscriptionTest do
 
       {:ok, trying, notifier} = Subscription.notify(notifier, @now, Refer.progress(100))
       assert state_of(trying) == {"active", %{"expires" => "3600"}}
+      assert trying.headers["Event"] == ["refer"]
       {:ok, subscriber} = Subscription.receive_notify(subscriber, received(trying), @now)
       assert {subscriber.state, Refer.status(received(trying))} == {:active, {:ok, 100}}
 
