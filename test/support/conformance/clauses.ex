@@ -15,14 +15,21 @@ defmodule Sippet.Conformance.Clauses do
   @scope [
     {"3261", ~w(7 8 9 10 11 12 13 14 15 16 17 18 19 20 22 25)},
     {"3262", ~w(3 4 5 7)},
+    {"3311", ~w(4 5)},
     {"3327", ~w(5)},
+    {"3515", ~w(2)},
     {"3581", []},
+    {"3891", ~w(3 4 6)},
+    {"3892", ~w(2)},
+    {"4028", ~w(4 5 6 7 8 9 10 11)},
     {"4320", []},
     {"4475", ~w(3)},
+    {"4488", ~w(4)},
     {"5118", ~w(4)},
     {"5393", ~w(4 5)},
     {"5626", ~w(3.5 4.4 5.4 8)},
     {"6026", []},
+    {"6665", ~w(4 8)},
     {"7616", []},
     {"8760", []}
   ]
@@ -73,7 +80,7 @@ defmodule Sippet.Conformance.Clauses do
   @examples ~w(4475 5118)
 
   # These were written down rule by rule, without their texts.
-  @rules ~w(3262 3327 5393)
+  @rules ~w(3262 3311 3327 3515 3891 3892 4028 4488 5393 6665)
 
   @doc """
   The RFCs of the scope whose texts the folder lacks. Those of all but `rules/0` have to be there.

@@ -12,14 +12,21 @@ defmodule Sippet.Conformance.Guide do
   @titles %{
     "3261" => "SIP: Session Initiation Protocol",
     "3262" => "Reliability of provisional responses (100rel)",
+    "3311" => "The UPDATE method",
     "3327" => "Registering contacts behind proxies: the Path header",
+    "3515" => "The REFER method",
     "3581" => "Symmetric response routing (`rport`)",
+    "3891" => "The Replaces header",
+    "3892" => "The Referred-By mechanism",
+    "4028" => "Session timers",
     "4320" => "Non-INVITE transactions",
     "4475" => "Torture test messages",
+    "4488" => "REFER without a subscription",
     "5118" => "Torture test messages for IPv6",
     "5393" => "Loops of proxies that fork",
     "5626" => "Client-initiated connections: keep-alive",
     "6026" => "2xx responses to INVITE",
+    "6665" => "Event notification: SUBSCRIBE and NOTIFY",
     "7616" => "HTTP digest access authentication",
     "8760" => "SHA-256 and SHA-512/256 digests for SIP"
   }
@@ -33,9 +40,9 @@ defmodule Sippet.Conformance.Guide do
   There is a row for each MUST, MUST NOT, SHALL, SHALL NOT, SHOULD, SHOULD NOT, REQUIRED, RECOMMENDED and NOT RECOMMENDED
   in capitals (RFC 2119 gives REQUIRED and SHALL the force of MUST, RECOMMENDED that of SHOULD) of RFC 3261 §7 to §20,
   §22 and §25; of RFC 5626 §3.5, §4.4, §5.4 and §8; and of RFC 3581, 4320, 6026, 7616 and 8760 whole. MAY and OPTIONAL ask
-  for nothing. RFC 4475 and RFC 5118 have no such words: there each message is a row. RFC 3262, RFC 3327 §5 and RFC 5393 §4
-  and §5 have a row for each rule, written without their texts at hand: their words are not counted, and nothing but a reader
-  finds a rule that is missing. Rows are counted within their section, and their words are this project's own: the RFC's
+  for nothing. RFC 4475 and RFC 5118 have no such words: there each message is a row. RFC 3262, 3311, 3515, 3891, 3892, 4028,
+  4488 and 6665, RFC 3327 §5 and RFC 5393 §4 and §5 have a row for each rule, written without their texts at hand: their words
+  are not counted, and nothing but a reader finds a rule that is missing. Rows are counted within their section, and their words are this project's own: the RFC's
   sentence is the one that counts.
 
   The build fails when a word of these sections has no row, when a row that claims to be met names no test or one that
