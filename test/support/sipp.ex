@@ -143,6 +143,13 @@ defmodule Sippet.SIPp do
   def await(%__MODULE__{} = sipp), do: result(sipp, collect(sipp, ""))
 
   @doc """
+  Starts a SIPp that calls `remote`, and gives it back while it calls. Options are those of `start/2`.
+  """
+  @spec start_caller({:inet.ip_address(), :inet.port_number()}, [String.t()], keyword) :: t
+  def start_caller({ip, port}, arguments, options \\ []),
+    do: start(["#{host(ip)}:#{port}" | arguments], [ip: ip] ++ options)
+
+  @doc """
   Runs SIPp against `remote` to its end. Options are those of `start/2`. Of several calls 100 begin in a second, if the
   arguments do not say otherwise.
   """
