@@ -2,8 +2,10 @@ defmodule Sippet.Interop.PrackTest do
   # Reliable provisional responses (RFC 3262), in both directions.
   use Sippet.Interop.Case, async: true
 
+  import Sippet.Wait
+
   alias Sippet.{Dialog, Message}
-  alias Sippet.Interop.{Endpoint, Notebook, PJSUA2}
+  alias Sippet.Interop.{Asterisk, Endpoint, Notebook, PJSUA2}
 
   # Rings reliably, and answers when the PRACK has come.
   defmodule Callee do
@@ -77,12 +79,32 @@ defmodule Sippet.Interop.PrackTest do
     end
   end
 
+  describe "Asterisk" do
+    @describetag Peers.tags(:asterisk)
+    test "as a caller that requires 100rel is rung reliably, and answered" do
+      {stack, {_ip, port}} = start_stack(Callee)
+      asterisk = Asterisk.start(endpoint: "100rel = required")
+      uri = "sip:bob@127.0.0.1:#{port}"
+      Asterisk.cli(asterisk, "channel originate PJSIP/anonymous/#{uri} application Wait 1")
+      # The core has failed if it was not so.
+      wait_until(fn -> Sippet.stats(stack).message_received >= 4 end)
+      assert Sippet.stats(stack).core_failed == 0
+      refute_received {^stack, {:error, _reason, _key}}
+    end
+
+    test "as a called one that rings reliably gets its PRACK, and is called" do
+      {stack, _address} = start_stack(Caller)
+      asterisk = Asterisk.start(endpoint: "100rel = required")
+      call(stack, asterisk.address, 180, "patient")
+    end
+  end
+
   # Calls, acknowledges the reliable response of this status, and hangs up when it is answered.
-  defp call(stack, {ip, port}, status) do
+  defp call(stack, {ip, port}, status, user \\ "alice") do
     me = {"", Sippet.own_uri(stack, user: "a"), %{}}
 
     invite =
-      Message.build_request(:invite, "sip:alice@#{text(ip)}:#{port}")
+      Message.build_request(:invite, "sip:#{user}@#{text(ip)}:#{port}")
       |> Message.put_headers(from: me, contact: [me], supported: ["100rel"])
       |> Endpoint.put_sdp(stack)
       |> Message.complete()

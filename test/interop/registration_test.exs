@@ -4,7 +4,7 @@ defmodule Sippet.Interop.RegistrationTest do
 
   import Sippet.Interop.Kamailio, only: [assert_sane: 1]
 
-  alias Sippet.Interop.Kamailio
+  alias Sippet.Interop.{Asterisk, Kamailio}
   alias Sippet.Registration
 
   defmodule Phone do
@@ -116,6 +116,39 @@ defmodule Sippet.Interop.RegistrationTest do
       log = assert_sane(again)
       for user <- ~w(alice carol), do: assert(log =~ "SAVED sip:#{user}@test.local")
     end
+  end
+
+  describe "Asterisk" do
+    @describetag Peers.tags(:asterisk)
+    test "challenges, grants what it finds long enough, and lets go" do
+      {stack, _address} = start_stack(Phone)
+      asterisk = Asterisk.start()
+      {_ip, port} = asterisk.address
+      pid = register(stack, port, bob(port) ++ [expires: 5])
+      assert [%{own?: true, expires: seconds}] = registered(pid)
+      assert seconds in 8..10
+      assert [%{own?: true}] = registered(pid)
+      assert Asterisk.cli(asterisk, "pjsip show contacts") =~ "bob/sip:bob@127.0.0.1"
+      assert Registration.unregister(pid) == :ok
+      refute Asterisk.cli(asterisk, "pjsip show contacts") =~ "bob/sip:bob@127.0.0.1"
+    end
+
+    test "comes back, and the registration with it" do
+      {stack, _address} = start_stack(Phone)
+      asterisk = Asterisk.start()
+      {_ip, port} = asterisk.address
+      pid = register(stack, port, bob(port))
+      registered(pid)
+      Asterisk.stop(asterisk)
+      # It may say that there are no bindings before it is gone.
+      assert failed(pid)
+      flush(pid)
+      Asterisk.start(port: port)
+      assert [%{own?: true}] = registered(pid)
+    end
+
+    defp bob(port),
+      do: [address_of_record: "sip:bob@127.0.0.1:#{port}", credentials: {"bob", "secret"}]
   end
 
   describe "the example registrar" do

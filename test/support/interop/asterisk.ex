@@ -4,7 +4,7 @@ defmodule Sippet.Interop.Asterisk do
   # project stands on has no package of it.
   #
   # The users bob, carol and dave have the password "secret" and may register. Anybody may call, by the user of the
-  # Request-URI: "echo" answers, "ringing" rings, "busy" refuses, "brief" answers and hangs up after a second; the
+  # Request-URI: "echo" answers, "patient" rings for a second and answers, "ringing" rings, "busy" refuses, "brief" answers and hangs up after a second; the
   # users are called where they registered.
 
   alias Sippet.Interop.Program
@@ -155,6 +155,10 @@ defmodule Sippet.Interop.Asterisk do
        same => n,Echo()
       exten => ringing,1,Ringing()
        same => n,Wait(20)
+      exten => patient,1,Ringing()
+       same => n,Wait(1)
+       same => n,Answer()
+       same => n,Echo()
       exten => busy,1,Hangup(17)
       exten => brief,1,Answer()
        same => n,Wait(1)
