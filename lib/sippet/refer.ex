@@ -202,10 +202,10 @@ defmodule Sippet.Refer do
       {:terminated, "noresource"}
   """
   @spec progress(100..699 | Message.response()) :: keyword
-  def progress(%Message{start_line: %StatusLine{} = line}), do: progress(line)
-  def progress(status) when is_integer(status), do: progress(StatusLine.new(status))
+  def progress(%Message{start_line: %StatusLine{} = line}), do: told(line)
+  def progress(status) when is_integer(status), do: told(StatusLine.new(status))
 
-  def progress(%StatusLine{status_code: status} = line) do
+  defp told(%StatusLine{status_code: status} = line) do
     state = if status >= 200, do: [state: {:terminated, "noresource"}], else: []
     # RFC3420§2 - the version tells what the fragment is made of
     type = {{"message", "sipfrag"}, %{"version" => "2.0"}}
