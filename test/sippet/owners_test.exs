@@ -239,6 +239,8 @@ defmodule Sippet.OwnersTest do
         assert {_number, :cancel} = ok.headers.cseq
         assert_sent(487)
         assert Sippet.send(stack, Message.to_response(cancel, 200)) == {:error, :already_answered}
+        # Nobody acknowledges the 487, which would come again.
+        Sippet.terminate(stack, key)
       end
     end
   end
