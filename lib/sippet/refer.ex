@@ -103,19 +103,21 @@ defmodule Sippet.Refer do
   Reads a REFER: `{:ok, map}`, see `t:t/0`.
 
   Returns `{:error, response}` with a 400 if there is no Refer-To, if it stands there twice or is malformed
-  (§2.4.2), or if Referred-By or the Replaces of its URI is malformed.
+  (§2.4.2), or if Referred-By is
+  malformed, or what the URI says as its method or as Replaces can't stand in a request.
   """
   @spec read(Message.request()) :: {:ok, t} | {:error, Message.response()}
   def read(%Message{start_line: %RequestLine{method: :refer}} = refer) do
     with {:ok, {_name, uri, _params}} <- typed(refer, "Refer-To"),
          {:ok, referred_by} <- text(refer, "Referred-By"),
-         {:ok, headers} <- headers_of(refer, uri) do
-      {replaces, headers} = pop(headers, "replaces")
-
+         {:ok, headers} <- headers_of(refer, uri),
+         {replaces, headers} = pop(headers, "replaces"),
+         :ok <- printable(refer, replaces),
+         {:ok, method} <- method_of(refer, uri) do
       {:ok,
        %{
          uri: Route.request_uri(uri),
-         method: method_of(uri),
+         method: method,
          replaces: replaces,
          headers: headers,
          referred_by: referred_by,
@@ -155,11 +157,23 @@ defmodule Sippet.Refer do
     end
   end
 
-  # RFC3261§19.1.1 - the method parameter
-  defp method_of(uri) do
+  # An escaped line end would begin a header of its own.
+  defp printable(refer, replaces) do
+    if replaces != nil and replaces =~ ~r/[\x00-\x1F\x7F]/,
+      do: bad_request(refer, "Refer-To"),
+      else: :ok
+  end
+
+  # RFC3261§19.1.1 - the method parameter, which is a token
+  defp method_of(refer, uri) do
     case Route.fetch_parameter(uri, "method") do
-      {:ok, method} when method != "" -> Names.method(method)
-      _none -> :invite
+      {:ok, method} when method != "" ->
+        if method =~ ~r/\A[\w.!%*+`'~-]+\z/,
+          do: {:ok, Names.method(method)},
+          else: bad_request(refer, "Refer-To")
+
+      _none ->
+        {:ok, :invite}
     end
   end
 

@@ -78,7 +78,7 @@ defmodule Sippet.Subscription do
     * `retry_after` - how many seconds the notifier wants the subscriber to wait, or `nil`
   """
 
-  alias Sippet.{Dialog, Message, Options, UAS}
+  alias Sippet.{Dialog, Headers, Message, Options, UAS}
   alias Sippet.Message.{RequestLine, StatusLine, Tag}
 
   @enforce_keys [:role, :state, :event]
@@ -765,8 +765,10 @@ defmodule Sippet.Subscription do
     end
   end
 
-  defp event_text({package, nil}), do: package
-  defp event_text({package, id}), do: "#{package};id=#{id}"
+  defp event_text({package, id}) do
+    params = if id, do: %{"id" => id}, else: %{}
+    "Event" |> Headers.to_iodata({package, params}) |> IO.iodata_to_binary()
+  end
 
   defp expires(message) do
     case Message.fetch_typed(message, :expires) do

@@ -23,6 +23,14 @@ defmodule Sippet.ReferTest do
     if type, do: Message.put_header(notify, :content_type, type), else: notify
   end
 
+  defp printed(request) do
+    request
+    |> Message.put_header(:from, {"", URI.parse!("sip:alice@atlanta.com"), %{}})
+    |> Message.put_header(:via, [{{2, 0}, :udp, {"192.0.2.1", 5060}, %{}}])
+    |> Message.complete()
+    |> Message.to_string()
+  end
+
   describe "headers/2" do
     test "names who is to be called, and who refers" do
       me = URI.parse!("sip:alice@atlanta.com")
@@ -97,6 +105,10 @@ defmodule Sippet.ReferTest do
           {"Refer-To", ["<sip:carol@biloxi.com>", "<sip:dave@biloxi.com>"]},
           {"Refer-To", ["<sip:carol@biloxi.com>, <sip:dave@biloxi.com>"]},
           {"Refer-To", ["<sip:carol@biloxi.com"]},
+          {"Refer-To",
+           ["<sip:carol@biloxi.com?Replaces=a%40b%0D%0ARoute%3A%20%3Csip%3Aevil%3E>"]},
+          {"Refer-To", ["<sip:carol@biloxi.com;method=INVITE%20sip:evil>"]},
+          {"Refer-To", ["<sip:carol@biloxi.com;method=INVITE%0D%0A>"]},
           {"Referred-By", ["<sip:carol@biloxi.com"]},
           {"Referred-By", ["<sip:a@b>", "<sip:a@b>"]}
         ] do
@@ -127,7 +139,7 @@ defmodule Sippet.ReferTest do
         headers = Map.put(%{"Refer-To" => ["<sip:c@d>"]}, header, [text])
 
         case Refer.read(refer(headers)) do
-          {:ok, transfer} -> assert %Message{} = Refer.request(transfer)
+          {:ok, transfer} -> assert printed(Refer.request(transfer))
           {:error, response} -> assert response.start_line.status_code == 400
         end
       end

@@ -265,6 +265,14 @@ defmodule Sippet.SubscriptionTest do
       {subscriber, notifier} = subscribed([], subscribe)
       {:ok, again, _subscriber} = Subscription.refresh(subscriber)
       assert again.headers["Event"] == ["message-summary;id=7"]
+
+      quoted = request(:subscribe, [{"Event", ["message-summary;id=\"7 8\""]}, {:expires, 600}])
+      {subscriber, _notifier} = subscribed([], quoted)
+      {:ok, again, _subscriber} = Subscription.refresh(subscriber)
+
+      assert {:ok, {"message-summary", %{"id" => "7 8"}}} =
+               Message.fetch_typed(received(again), "Event")
+
       {:ok, notify, _notifier} = Subscription.notify(notifier, @now)
       assert notify.headers["Event"] == ["message-summary;id=7"]
     end
