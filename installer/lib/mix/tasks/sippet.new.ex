@@ -189,7 +189,7 @@ defmodule Mix.Tasks.Sippet.New do
   end
 
   defp dependency(_several, _project),
-    do: Mix.raise("Expected one of --path, --git and --version, and once")
+    do: Mix.raise("Expected one of --path, --git and --version")
 
   defp checkout?(folder) do
     case File.read(Path.join(folder, "mix.exs")) do
