@@ -21,7 +21,7 @@ defmodule SippetNew.MixProject do
     [
       licenses: ["BSD-3-Clause"],
       links: %{"RFC 3261" => "https://www.rfc-editor.org/rfc/rfc3261"},
-      files: ~w(lib templates mix.exs .formatter.exs)
+      files: ~w(lib templates mix.exs README.md .formatter.exs)
     ]
   end
 end
