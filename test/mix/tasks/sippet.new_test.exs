@@ -69,6 +69,7 @@ defmodule Mix.Tasks.Sippet.NewTest do
                "lib/my_phone/media.ex",
                "mix.exs",
                "test/my_phone/core_test.exs",
+               "test/my_phone/media_test.exs",
                "test/test_helper.exs"
              ]
 

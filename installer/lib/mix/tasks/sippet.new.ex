@@ -66,7 +66,8 @@ defmodule Mix.Tasks.Sippet.New do
     {"lib/app/call.ex", "lib/app/call.ex"},
     {"lib/app/media.ex", "lib/app/media.ex"},
     {"test/test_helper.exs", "test/test_helper.exs"},
-    {"test/app/core_test.exs", "test/app/core_test.exs"}
+    {"test/app/core_test.exs", "test/app/core_test.exs"},
+    {"test/app/media_test.exs", "test/app/media_test.exs"}
   ]
 
   for {template, _target} <- @templates do
