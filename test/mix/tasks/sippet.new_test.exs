@@ -109,7 +109,17 @@ defmodule Mix.Tasks.Sippet.NewTest do
 
   describe "names" do
     test "of the application" do
-      for name <- ["1phone", "MyPhone", "my-phone", "my phone", "_phone", "café", "phone\nx", ""] do
+      for name <- [
+            "1phone",
+            "MyPhone",
+            "my-phone",
+            "my phone",
+            "_phone",
+            "café",
+            "phone\n",
+            "phone\nx",
+            ""
+          ] do
         assert refused(["x", "--app", name]) =~ "starts with a lowercase ASCII letter"
       end
 
@@ -239,6 +249,7 @@ defmodule Mix.Tasks.Sippet.NewTest do
       new(["apps/one"])
       File.write!("mix.exs", ~s([apps_path: "apps"]))
       assert refused(["apps/two"]) =~ "part of the umbrella"
+      new(["beside/three"])
       File.cd!("apps", fn -> assert refused(["two"]) =~ "part of the umbrella" end)
     end
   end

@@ -257,7 +257,7 @@ defmodule Mix.Tasks.Sippet.New do
         do: [Code.format_string!(text), "\n"],
         else: text
 
-    {String.replace(target, ~r/\bapp\b/, assigns[:app], global: false), text}
+    {String.replace(target, ~r/\bapp\b/, assigns[:app]), text}
   end
 
   defp write(project, files) do
