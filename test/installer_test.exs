@@ -1,7 +1,9 @@
 defmodule InstallerTest do
   # `mix sippet.new` as a user runs it: an archive that is made of installer/, and a project that it makes. What the
   # task refuses is in test/mix/tasks/sippet.new_test.exs.
-  use Sippet.Interop.Case, async: true
+
+  # It compiles the whole library, beside which tests of timing would come too late.
+  use Sippet.Interop.Case, async: false
 
   import Sippet.ScriptedUserAgent
 
