@@ -11,6 +11,8 @@ defmodule InstallerTest do
 
   @moduletag timeout: 180_000
   @app "my_phone"
+  # Of all names one that the code of the project also has for a module of the library.
+  @module "Message"
 
   # What the project under test must not inherit from this one.
   @inherited ~w(MIX_ENV MIX_TARGET MIX_EXS MIX_DEPS_PATH MIX_BUILD_ROOT MIX_ARCHIVES SIP_PORT SIP_ADDRESS)
@@ -32,7 +34,7 @@ defmodule InstallerTest do
     ])
 
     mix!(folder, folder, ["archive.install", "--force", archive])
-    made = mix!(folder, folder, ["sippet.new", @app, "--path", File.cwd!()])
+    made = mix!(folder, folder, ["sippet.new", @app, "--module", @module, "--path", File.cwd!()])
     project = Path.join(folder, @app)
     mix!(folder, project, ["deps.compile"], [{"MIX_ENV", "test"}])
     %{folder: folder, project: project, made: made}
@@ -170,7 +172,7 @@ defmodule InstallerTest do
     end
 
     test "refuses new calls first", context do
-      stopping = at_once() <> "; MyPhone.Application.prep_stop([])"
+      stopping = at_once() <> "; #{@module}.Application.prep_stop([])"
       {_program, {_ip, port}} = run(context, ["--no-start", "-e", stopping])
       {alice, _address} = start_stack(ScriptedUserAgent)
       uri = "sip:bob@127.0.0.1:#{port}"

@@ -53,6 +53,9 @@ defmodule Mix.Tasks.Sippet.New do
 
   # An archive has no folder to read them from, so they are compiled: each template, and the file that it makes.
   # In the names of these `app` stands for the application.
+  #
+  # A module of the project may have the name of one of the library, as Message.Core: so templates alias their own modules
+  # before those of the library, and name them by the alias.
   @templates [
     {"mix.exs", "mix.exs"},
     {"formatter.exs", ".formatter.exs"},
