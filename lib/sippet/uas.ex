@@ -139,6 +139,10 @@ defmodule Sippet.UAS do
     request |> Message.get_header(header, []) |> Enum.reject(known?)
   end
 
+  # RFC3261§13.2.2.4 - an ACK gets no response, and so its body can't be refused
+  defp content(%Message{start_line: %{method: method}}, _accept) when method in [:ack, :cancel],
+    do: :ok
+
   defp content(_request, nil), do: :ok
   defp content(%Message{body: body}, _accept) when body in [nil, ""], do: :ok
 

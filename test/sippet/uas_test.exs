@@ -91,6 +91,14 @@ defmodule Sippet.UASTest do
       assert status(request(:invite, headers, "hello"), @sdp) == :ok
     end
 
+    test "the body of an ACK and of a CANCEL is not looked at" do
+      for method <- [:ack, :cancel], encoding <- [[], ["gzip"]] do
+        headers = %{content_type: @text, content_encoding: encoding}
+        options = Keyword.put(@sdp, :allow, ["ACK", "CANCEL"])
+        assert status(request(method, headers, "hello"), options) == :ok
+      end
+    end
+
     test "an encoding gets 415 with Accept-Encoding" do
       headers = %{content_type: {{"application", "sdp"}, %{}}, content_encoding: ["gzip"]}
 
