@@ -45,6 +45,10 @@ defmodule Sippet.Trace do
       File.write!("call.html", Sippet.Trace.draw(trace, :html))
       Sippet.Trace.stop(trace)
 
+  A call is shown as a whole if one of its messages is of the method or the address that you ask for. So a running trace also keeps
+  messages of other calls for a while, as many as it may have itself (`:max_messages`, `:max_octets`). If there are more, it forgets
+  the oldest.
+
   A trace has each message that its stack receives and sends, as it went over the wire: what is repeated too, and what
   could not be parsed. Nothing is traced unless somebody asks; then it is off again when the trace is stopped, when it is full, or
   when the process that started it ends. While no trace runs, a message costs the stack one read of a number.
@@ -122,6 +126,8 @@ defmodule Sippet.Trace do
   What a trace has, and what it has not:
 
     * `:calls`, `:messages`, `:octets` - how much it keeps;
+    * `:waiting` - messages that it keeps of calls which have none yet that was asked for;
+    * `:forgotten` - messages of such calls for which it had no more room;
     * `:full?` - whether it takes no more;
     * `:ignored` - messages that it had no room for;
     * `:missed` - messages that came faster than it could take them.
@@ -130,6 +136,8 @@ defmodule Sippet.Trace do
           calls: non_neg_integer,
           messages: non_neg_integer,
           octets: non_neg_integer,
+          waiting: non_neg_integer,
+          forgotten: non_neg_integer,
           full?: boolean,
           ignored: non_neg_integer,
           missed: non_neg_integer

@@ -17,8 +17,8 @@ defmodule Mix.Tasks.Sippet.Trace do
       output decides: `.svg`, `.html`, `.mmd` or `.log`
     * `--output` - the file to write; without it, the standard output
     * `--call-id` - only the call of this Call-ID
-    * `--method` - only calls that have a message of this method, from that on
-    * `--address` - only calls that have a message from or to this IP address
+    * `--method` - only calls that have a message of this method, as `INVITE`; they are shown as a whole
+    * `--address` - only calls that have a message from or to this IP address, as a whole
     * `--max-messages` - how many messages are read at most (10000)
     * `--name` - a name for an address, as `192.0.2.1:5060=alice`; may be given more than once
   """
