@@ -172,29 +172,34 @@ defmodule Sippet.Trace do
   end
 
   @doc """
-  Joins the calls that are legs of one: a back-to-back user agent (B2BUA) takes a call with one Call-ID, and makes another with a
-  Call-ID of its own. Returns the calls, each of a list of legs in place of its first leg. `draw/3` draws such a call as one picture,
-  in which messages of the second leg and further ones say so.
+  Joins the calls that are legs of one: a back-to-back user agent (B2BUA) takes a call with one
+  Call-ID, and makes another with a Call-ID of its own. Returns the calls, and joined legs as one
+  call in place of the first leg. `draw/3` draws that as one picture, in which messages of the
+  second leg and further ones say so.
 
   Two calls are joined by an identifier that both have, wherever their messages went:
 
-    * `:references` - one names the Call-ID of the other: in Replaces (RFC 3891), Join (RFC 3911), Target-Dialog (RFC 4538), in
-      such a header of the URI in Refer-To, or as the value of a header whose name begins with `X-`
+    * `:references` - one names the Call-ID of the other: in Replaces (RFC 3891), Join (RFC 3911) or
+      Target-Dialog (RFC 4538), in a Replaces or Join of the URI in Refer-To, or as the value of a
+      header whose name begins with `X-`
     * `:session_id` - a UUID of Session-ID (RFC 7989) but the null one
     * `:charging_vector` - the `icid-value` of P-Charging-Vector (RFC 7315)
     * `:headers`, `:call_ids` - see the options
 
-  Else a likeness joins a call to another that is in progress. A message of the call leaves the host, whatever the port, that the
-  like message of the other has come to:
+  Else a likeness joins a call to another that is in progress. A message of the call leaves the
+  host, whatever the port, that the like message of the other has come to:
 
     * `:origin` - a session description with the same `o=` line, whatever its version
     * `:users` - the first requests have the same method, and the same users in From and To
-    * `:references` - the first request has the URI that a REFER of the other wanted it to be sent to
+    * `:references` - the first request has the URI in Refer-To of a REFER of the other
 
-  A likeness counts only for a call that nothing else joins, and if it leads to one call alone. If it leads to several, it
-  counts if one of them alone has no such leg yet. A call is in progress from its first message to its last, or to the end if it
-  has no final response. Without times the order of messages in different calls is not known. Then the legs stand one below another, and
-  each call is in progress to the end.
+  A likeness counts only for a call that nothing else joins, and if it leads to one call alone. If
+  it leads to several, it counts if one of them alone has no such leg yet. A call is in progress from
+  its first message to its last, or to the end if none of them ends it: a BYE, a refusal, or a 2xx to
+  another request than INVITE.
+
+  The order of messages in different calls is not known if they have no times. Then the legs stand
+  one below another, and each call is in progress to the end.
 
   The result depends on the messages alone, and the work grows as their number. Options:
 

@@ -90,6 +90,7 @@ defmodule Mix.Tasks.Sippet.Trace do
 
     legs = Keyword.get_values(options, :leg)
     headers = Keyword.get_values(options, :merge_header)
+    if "" in legs or "" in headers, do: Mix.raise("--leg and --merge-header have a value")
 
     if options[:merge] || legs != [] || headers != [],
       do: read_merged(path, options, legs, headers),

@@ -57,7 +57,7 @@ defmodule Sippet.Trace.Merge do
     :options,
     :legs,
     :left,
-    final: MapSet.new(),
+    closed: MapSet.new(),
     begun: MapSet.new(),
     ids: %{},
     likes: %{},
@@ -113,19 +113,23 @@ defmodule Sippet.Trace.Merge do
     over(state, n, entry)
   end
 
-  # A call is in progress until its last message, or to the end where it has no final response, or no times.
+  # A call is in progress until its last message, or to the end where none of its messages could be the last, or it has no times.
   defp over(state, n, entry) do
     left = state.left[n] - 1
-    final = if final?(entry), do: MapSet.put(state.final, n), else: state.final
-    state = %{state | left: Map.put(state.left, n, left), final: final}
+    closed = if closes?(entry), do: MapSet.put(state.closed, n), else: state.closed
+    state = %{state | left: Map.put(state.left, n, left), closed: closed}
 
-    if left == 0 and entry.time != nil and MapSet.member?(final, n),
+    if left == 0 and entry.time != nil and MapSet.member?(closed, n),
       do: forget(state, n),
       else: state
   end
 
-  defp final?(%Entry{octets: "SIP/2.0 " <> <<class, _rest::binary>>}), do: class in ?2..?6
-  defp final?(_entry), do: false
+  # A BYE, a refusal, or any final response to another request than INVITE.
+  defp closes?(%Entry{octets: <<"SIP/2.0 ", ?2, _rest::binary>>, method: method}),
+    do: method != :invite
+
+  defp closes?(%Entry{octets: <<"SIP/2.0 ", class, _rest::binary>>}), do: class in ?3..?6
+  defp closes?(%Entry{method: method}), do: method == :bye
 
   defp forget(state, n) do
     {keys, all} = Map.pop(state.keys, n, [])
