@@ -31,8 +31,8 @@ defmodule Sippet.Telemetry do
        "`status` is that of its first final response, or `nil` if there was none",
      [duration: "native units"], [:key, :machine, :reason, :status, :cancelled]},
     {:owner_down, [:sippet, :owner, :down],
-     "a process ended and left something that the stack ends for it: a request without a final response, or an INVITE that it sent " <>
-       "(then `key` is that of the transaction), or a call (then `dialog` is its `Sippet.Dialog`, and `key` is `nil`). " <>
+     "an owner or a callback ended and left something that the stack ends for it: a request without a final response, or an INVITE " <>
+       "that it sent (then `key` is that of the transaction), or a call (then `dialog` is its `Sippet.Dialog`, and `key` is `nil`). " <>
        "`reason` is the exit reason of the process", [system_time: "native units"],
      [:key, :dialog, :reason]},
     {:transport_error, [:sippet, :transport, :error],

@@ -13,6 +13,11 @@ defmodule Sippet.TelemetryTest do
   def behave(:receive_request, %{headers: %{"X-Test" => ["hang"]}}, _key),
     do: Process.sleep(:infinity)
 
+  def behave(:receive_request, %{headers: %{"X-Tell" => [pid]}}, _key) do
+    pid |> String.to_charlist() |> :erlang.list_to_pid() |> send({:callback, self()})
+    Process.sleep(:infinity)
+  end
+
   def behave(_callback, _argument, _key), do: :ok
 
   for {id, [:sippet | event], measurements, metadata} <- Telemetry.events() do
@@ -240,6 +245,20 @@ defmodule Sippet.TelemetryTest do
       assert_receive {:event, [:owner, :down], _measured, told}
       assert %{key: ^key, dialog: nil, reason: :normal} = told
       assert_receive {:event, [:transaction, :responded], _measured, %{key: ^key, status: 500}}
+    end
+
+    @tag stack: [telemetry: Sippet.TestTelemetry, behave: &__MODULE__.behave/3]
+    test "is told once if it is the callback, too", %{stack: stack} do
+      for own? <- [true, false] do
+        deliver(stack, wire("INVITE", [{"X-Tell", "#{:erlang.pid_to_list(self())}"}]))
+        assert_receive {:receive_request, _request, key}
+        assert_receive {:callback, callback}
+        if own?, do: :ok = Sippet.controlling_process(stack, key, callback)
+        Process.exit(callback, :kill)
+        assert_receive {:event, [:owner, :down], _measured, %{key: ^key, reason: :killed}}
+        assert_receive {:event, [:transaction, :responded], _measured, %{key: ^key, status: 500}}
+        refute_received {:event, [:owner, :down], _measured, _told}
+      end
     end
 
     test "is told of an INVITE that it sent", %{stack: stack} do

@@ -629,23 +629,26 @@ defmodule Sippet.Transactions.Actions do
 
       _over ->
         Callbacks.ended(stack, Rows.turn(before))
-        ended(stack, before, false)
+        ended(stack, before, nil)
     end
   end
 
   def returned(stack, row(given: :request) = row, reason) do
     returned? = Callbacks.ended(stack, Rows.turn(row)) or reason == :normal
-    ended(stack, row, not returned?)
+    ended(stack, row, if(not returned?, do: {:failed, reason}))
   end
 
-  def returned(stack, row, _reason), do: ended(stack, row, false)
+  def returned(stack, row, _reason), do: ended(stack, row, nil)
 
-  defp ended(stack, row(answer: answer) = before, failed?) do
+  defp ended(stack, row(answer: answer) = before, failure) do
     row = call_next(stack, row(before, running: nil, given: nil))
 
-    if answer == nil and failed? and unanswered?(row),
-      do: carry_on(stack, before, row, [{:make, 500}]),
-      else: step(stack, before, row(row, answer: nil), List.wrap(answer))
+    with {:failed, reason} when answer == nil <- failure, true <- unanswered?(row) do
+      Events.owner_down(stack, key(row), nil, reason)
+      carry_on(stack, before, row, [{:make, 500}])
+    else
+      _over -> step(stack, before, row(row, answer: nil), List.wrap(answer))
+    end
   catch
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
   end
