@@ -6,7 +6,7 @@ defmodule Examples.ForkingProxy do
   It is the registrar of its domains too (`Examples.Registrar`, whose options it takes). Its own are `:record_route`
   (true), whether it stays on the path of a dialog; `:routes`, which proxies lead to other domains, as `%{domain => URI}`;
   `:proxy_users` as `%{name => password}`, who may call through it, or `nil` for everybody; `:nat` (false), whether it
-  reaches phones behind a NAT; and `:timer_c` in milliseconds.
+  reaches phones behind a NAT; and `:timer_c` and `:report`, which are options of `Sippet.Proxy.ResponseContext.run/5`.
   """
 
   use Supervisor
@@ -31,7 +31,7 @@ defmodule Examples.ForkingProxy do
       bind: options[:bind],
       realm: options[:realm] || hd(options[:domains] || ["example.com"]),
       nat: nat,
-      context: Keyword.take(options, [:timer_c])
+      context: Keyword.take(options, [:timer_c, :report])
     })
 
     children = [

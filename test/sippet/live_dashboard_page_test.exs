@@ -86,7 +86,10 @@ defmodule Sippet.LiveDashboardPageTest do
     assert warnings == ""
 
     on_exit(fn ->
-      for module <- modules, do: :code.purge(module) && :code.delete(module)
+      for module <- modules do
+        :code.purge(module)
+        :code.delete(module)
+      end
     end)
 
     %{page: MyAppWeb.SippetPage}
