@@ -55,12 +55,12 @@ defmodule Sippet.Telemetry do
       Sippet.stats(:mystack)
       :telemetry.attach("calls", [:sippet, :transaction, :ended], &MyApp.Metrics.handle/4, nil)
 
-  Each event counts, whatever listens: `Sippet.stats/1` gives the counts. The event `:responded` alone is made for listeners
-  only, and has no count. Where the module `:telemetry` is there
-  when a stack starts, each event is also executed there; where it is not, an event costs one addition. Sippet
-  does not depend on `:telemetry`: add it to your own dependencies to listen. The stack's option `:telemetry`
-  names another module in its place; its `execute/3` gets the event's name, measurements and metadata. A stack does
-  not start with a module that has no `execute/3`.
+  Each event counts, whatever listens: `Sippet.stats/1` gives the counts. The event `:responded`
+  alone is made for listeners only, and has no count. Where the module `:telemetry` is there when
+  a stack starts, each event is also executed there; where it is not, an event costs one addition.
+  Sippet does not depend on `:telemetry`: add it to your own dependencies to listen. The stack's
+  option `:telemetry` names another module in its place; its `execute/3` gets the event's name,
+  measurements and metadata. A stack does not start with a module that has no `execute/3`.
 
   If `execute/3` raises, throws or exits, the stack writes one line into the log and calls it no more. Nothing else comes
   of it: no request, transport or stack ends. The counters go on. The next start of the stack calls it again.
@@ -72,11 +72,12 @@ defmodule Sippet.Telemetry do
   #{for {_id, event, text, measurements, metadata} <- @events do
     ["| `", inspect(event), "` | ", text, " | ", Enum.map_join(measurements, ", ", fn {name, unit} -> "`#{name}` (#{unit})" end), " | ", Enum.map_join(metadata, ", ", &"`#{&1}`"), " |\n"]
   end}
-  `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine; `key` is a
-  `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil` outside of a transaction. `method` is that
-  of the message, which a response has in its CSeq; `status` is that of a response, and `nil` of a request. `cancelled` is true
-  if a CANCEL came for the INVITE of a server transaction, or was sent for that of a client transaction, before its final
-  response.
+  `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine;
+  `key` is a `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil`
+  outside of a transaction. `method` is that of the message, which a response has in its CSeq;
+  `status` is that of a response, and `nil` of a request. `cancelled` is true if a CANCEL came for
+  the INVITE of a server transaction, or was sent for that of a client transaction, before its
+  final response.
 
   The guide [Call records](call-records.md) writes one line for each call from these events.
 

@@ -47,9 +47,9 @@ defmodule Sippet.Trace do
       File.write!("call.html", Sippet.Trace.draw(trace, :html))
       Sippet.Trace.stop(trace)
 
-  A call is shown as a whole if one of its messages is of the method or the address that you ask for. So a running trace also keeps
-  messages of other calls for a while, as many as it may have itself (`:max_messages`, `:max_octets`). If there are more, it forgets
-  the oldest.
+  A call is shown as a whole if one of its messages is of the method or the address that you ask
+  for. So a running trace also keeps messages of other calls for a while, as many as it may have
+  itself (`:max_messages`, `:max_octets`). If there are more, it forgets the oldest.
 
   A trace has each message that its stack receives and sends, as it went over the wire: what is repeated too, and what
   could not be parsed. Nothing is traced unless somebody asks; then it is off again when the trace is stopped, when it is full, or
@@ -158,8 +158,8 @@ defmodule Sippet.Trace do
   end
 
   @doc """
-  Returns the calls of a trace, or of a list of calls, that have a message which fits, each as a whole. The options are
-  `:call_id`, `:method` and `:address`, as those of a trace.
+  Returns the calls of a trace, or of a list of calls, that have a message which fits, each as a
+  whole. The options are `:call_id`, `:method` and `:address`, as those of a trace.
 
   A call that was merged has the messages of all its legs.
   """
@@ -179,9 +179,9 @@ defmodule Sippet.Trace do
 
   Two calls are joined by an identifier that both have, wherever their messages went:
 
-    * `:references` - one names the Call-ID of the other: in Replaces (RFC 3891), Join (RFC 3911) or
-      Target-Dialog (RFC 4538), in a Replaces or Join of the URI in Refer-To, or as the value of a
-      header whose name begins with `X-`
+    * `:references` - one names the Call-ID of the other: in Replaces (RFC 3891), Join (RFC 3911)
+      or Target-Dialog (RFC 4538), in a Replaces or Join of the URI in Refer-To, or as the value
+      of a header whose name begins with `X-`
     * `:session_id` - a UUID of Session-ID (RFC 7989) but the null one
     * `:charging_vector` - the `icid-value` of P-Charging-Vector (RFC 7315)
     * `:headers`, `:call_ids` - see the options
@@ -194,9 +194,9 @@ defmodule Sippet.Trace do
     * `:references` - the first request has the URI in Refer-To of a REFER of the other
 
   A likeness counts only for a call that nothing else joins, and if it leads to one call alone. If
-  it leads to several, it counts if one of them alone has no such leg yet. A call is in progress from
-  its first message to its last, or to the end if none of them ends it: a BYE, a refusal, or a 2xx to
-  another request than INVITE.
+  it leads to several, it counts if one of them alone has no such leg yet. A call is in progress
+  from its first message to its last, or to the end if none of them ends it: a BYE, a refusal, or
+  a 2xx to another request than INVITE.
 
   The order of messages in different calls is not known if they have no times. Then the legs stand
   one below another, and each call is in progress to the end.
@@ -220,7 +220,8 @@ defmodule Sippet.Trace do
   def formats, do: @formats
 
   @doc """
-  Draws a trace, or calls that `calls/1`, `stop/1`, `read/2`, `select/2` or `merge/2` returned, in one of the formats above.
+  Draws a trace, or calls that `calls/1`, `stop/1`, `read/2`, `select/2` or `merge/2` returned, in
+  one of the formats above.
 
       iex> ok = "SIP/2.0 200 OK\\r\\nCall-ID: a\\r\\nCSeq: 1 OPTIONS\\r\\n\\r\\n"
       iex> entry = Sippet.Trace.Entry.new(0, {"biloxi.com", nil}, {{192, 0, 2, 1}, 5060}, ok)

@@ -1,5 +1,6 @@
 defmodule Sippet.LiveDashboardPageTest do
-  # The page of the guide to call records, compiled against what it uses of LiveDashboard 0.8, and its rows.
+  # The page of the guide to call records, compiled against what it uses of LiveDashboard 0.8, and
+  # its rows.
 
   # The names of modules are known to the whole VM.
   use ExUnit.Case, async: false
@@ -41,7 +42,8 @@ defmodule Sippet.LiveDashboardPageTest do
 
     def assign(socket, name, value), do: put_in(socket.assigns[name], value)
 
-    # The tags with their attributes. What stands in braces is code of the place where the sigil is.
+    # The tags with their attributes. What stands in braces is code of the place where the sigil
+    # is.
     defmacro sigil_H({:<<>>, _meta, [text]}, _modifiers) do
       tags =
         for [_all, tag, attributes] <- Regex.scan(~r/<([.:]\w+)([^>]*)>/, text) do

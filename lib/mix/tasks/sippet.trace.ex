@@ -18,12 +18,16 @@ defmodule Mix.Tasks.Sippet.Trace do
       output decides: `.svg`, `.html`, `.mmd` or `.log`
     * `--output` - the file to write; without it, the standard output
     * `--call-id` - only the call of this Call-ID
-    * `--method` - only calls that have a message of this method, as `INVITE`; they are shown as a whole
+    * `--method` - only calls that have a message of this method, as `INVITE`; they are shown as a
+      whole
     * `--address` - only calls that have a message from or to this IP address, as a whole
-    * `--merge` - draws the legs of a back-to-back user agent as one call: see `Sippet.Trace.merge/2`. The three options above
-      then choose among the calls that it has joined
-    * `--merge-header` - the name of a header: calls in which it has the same value are joined too; may be given more than once
-    * `--leg` - a Call-ID; given for each leg of a call, it joins these, and no other call is drawn
+    * `--merge` - draws the legs of a back-to-back user agent as one call: see
+      `Sippet.Trace.merge/2`. The three options above then choose among the calls that it has
+      joined
+    * `--merge-header` - the name of a header: calls in which it has the same value are joined
+      too; may be given more than once
+    * `--leg` - a Call-ID; given for each leg of a call, it joins these, and no other call is
+      drawn
     * `--max-messages` - how many messages are read at most (10000)
     * `--name` - a name for an address, as `192.0.2.1:5060=alice`; may be given more than once
   """

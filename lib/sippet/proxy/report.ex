@@ -1,7 +1,7 @@
 defmodule Sippet.Proxy.Report do
   @moduledoc false
-  # What a response context notes for who wants to know which target has answered, and when. Where nobody does it is `nil`, and
-  # nothing is noted.
+  # What a response context notes for who wants to know which target has answered, and when. Where
+  # nobody does it is `nil`, and nothing is noted.
 
   alias Sippet.{Binding, Message, URI}
 

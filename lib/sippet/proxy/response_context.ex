@@ -125,12 +125,14 @@ defmodule Sippet.Proxy.ResponseContext do
     * `result` - what `run/5` returns
     * `cancelled?` - whether the caller, or `cancel/2`, has cancelled
     * `target` - the target of the branch whose response is the result, `nil` if none is
-    * `branches` - each target that was tried, in that order, with its final status, or why it has none
-    * `started`, `ringing`, `answered`, `ended` - when `run/5` began, the first response of 101 to 199 came, the
-      first final response went to the caller, and all branches had ended; `nil` if that did not happen
+    * `branches` - each target that was tried, in that order, with its final status, or why it has
+      none
+    * `started`, `ringing`, `answered`, `ended` - when `run/5` began, the first response of 101 to
+      199 came, the first final response went to the caller, and all branches had ended; `nil` if
+      that did not happen
 
-  A target is the one that you gave; of a request it is the Request-URI. A branch that was left without a final
-  response has `:timeout`, and one that ended with the stack `nil`. The times are
+  A target is the one that you gave; of a request it is the Request-URI. A branch that was left
+  without a final response has `:timeout`, and one that ended with the stack `nil`. The times are
   `System.system_time/0`, in native units.
   """
   @type report :: %{
@@ -346,7 +348,8 @@ defmodule Sippet.Proxy.ResponseContext do
       else: answer(context, best, branch(finals, best.start_line.status_code))
   end
 
-  # The first of this status is what the best one was made of. A 500 in place of a 503 is nobody's.
+  # The first of this status is what the best one was made of. A 500 in place of a 503 is
+  # nobody's.
   defp branch(finals, status) do
     Enum.find_value(finals, fn {key, response} ->
       if response.start_line.status_code == status, do: key

@@ -1,6 +1,7 @@
 defmodule Sippet.Trace.Call do
   @moduledoc """
-  The messages of one Call-ID, in the order of their times, or of several that `Sippet.Trace.merge/2` has joined.
+  The messages of one Call-ID, in the order of their times, or of several that
+  `Sippet.Trace.merge/2` has joined.
 
       iex> Sippet.Trace.Call.group([])
       []

@@ -10,8 +10,8 @@ defmodule Sippet.Trace.Capture do
 
   @sip ~r/\A(?:SIP\/\d\.\d \d|[A-Za-z0-9.!%*_+`'~-]{1,60} \S[^\r\n]{0,8000} SIP\/\d\.\d\r?\n)/
 
-  # `calls` are those that have a message which fits: a call is shown as a whole, and so they are looked for before. `:all` where
-  # the Call-ID of each message tells.
+  # `calls` are those that have a message which fits: a call is shown as a whole, and so they are
+  # looked for before. `:all` where the Call-ID of each message tells.
   @enforce_keys [:filter, :room]
   defstruct [:filter, :room, entries: [], calls: :all, skipped: %{}]
 

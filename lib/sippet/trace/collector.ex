@@ -4,7 +4,8 @@ defmodule Sippet.Trace.Collector do
   #
   # When it has all messages that it may have it takes its tap off, and a full trace costs the stack as little as none.
   #
-  # Which calls are asked for may show late, as by the method of their last request. Until then their messages wait.
+  # Which calls are asked for may show late, as by the method of their last request. Until then
+  # their messages wait.
 
   use GenServer
 

@@ -1,7 +1,7 @@
 defmodule Sippet.Trace.Filter do
   @moduledoc false
-  # Which calls are shown. A call that has a message which fits is shown as a whole: what came before, what a proxy sends on
-  # elsewhere, and the BYE of what an INVITE has begun.
+  # Which calls are shown. A call that has a message which fits is shown as a whole: what came
+  # before, what a proxy sends on elsewhere, and the BYE of what an INVITE has begun.
 
   alias Sippet.Message
   alias Sippet.Trace.{Address, Entry}

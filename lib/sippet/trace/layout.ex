@@ -12,9 +12,10 @@ defmodule Sippet.Trace.Layout do
   defstruct [:title, :start, :lanes, :arrows]
 
   @typedoc """
-  `leg` is the number of the Call-ID in a call that was merged of several. `start` is the time of the first message; an arrow's `at` is microseconds from it. `repeat` is how often the same
-  octets went the same way before. `from` and `to` are lanes, `source` and `destination` the names of the addresses, which
-  differ from those of the lanes where many addresses share the last one.
+  `leg` is the number of the Call-ID in a call that was merged of several. `start` is the time of
+  the first message; an arrow's `at` is microseconds from it. `repeat` is how often the same
+  octets went the same way before. `from` and `to` are lanes, `source` and `destination` the names
+  of the addresses, which differ from those of the lanes where many addresses share the last one.
   """
   @type t :: %__MODULE__{
           title: String.t(),
@@ -145,7 +146,8 @@ defmodule Sippet.Trace.Layout do
   end
 
   @doc """
-  What is written beside the label: that it carries a session, can't be parsed, is sent again, and is of another leg than the first.
+  What is written beside the label: that it carries a session, can't be parsed, is sent again, and
+  is of another leg than the first.
   """
   @spec marks(arrow) :: [String.t()]
   def marks(arrow) do

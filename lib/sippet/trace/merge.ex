@@ -1,15 +1,17 @@
 defmodule Sippet.Trace.Merge do
   @moduledoc false
-  # Which calls are legs of one: what a back-to-back user agent has taken on one side and made on the other has two Call-IDs. One
-  # walk over all messages, in the order of their times, finds what joins two calls:
+  # Which calls are legs of one: what a back-to-back user agent has taken on one side and made on
+  # the other has two Call-IDs. One walk over all messages, in the order of their times, finds
+  # what joins two calls:
   #
-  #   * an identifier that both have, wherever they went: of these the first call that had it is remembered;
-  #   * a likeness, of a call that begins at a host with one in progress that has come to that host. It may be a likeness by chance.
-  #     So the call must have nothing else that joins it, and the other must be the only one, or the only one that has no such leg
-  #     yet.
+  #   * an identifier that both have, wherever they went: of these the first call that had it is
+  #     remembered;
+  #   * a likeness, of a call that begins at a host with one in progress that has come to that
+  #     host. It may be a likeness by chance. So the call must have nothing else that joins it,
+  #     and the other must be the only one, or the only one that has no such leg yet.
   #
-  # Calls that are joined by way of others are legs of one too. The work grows as the messages: a value that more than a few calls in
-  # progress have tells nothing, and is not looked through.
+  # Calls that are joined by way of others are legs of one too. The work grows as the messages: a
+  # value that more than a few calls in progress have tells nothing, and is not looked through.
 
   alias Sippet.{Message, URI}
   alias Sippet.Message.{RequestLine, StatusLine}
@@ -50,8 +52,9 @@ defmodule Sippet.Trace.Merge do
   @spec options() :: Sippet.Options.schema()
   def options, do: @options
 
-  # `legs` has the call of each Call-ID, by its number. `ids` has the first call of each identifier, `likes` the calls in progress of
-  # each likeness, and `keys` those of a call. `joined` calls have a join, `taken` ones are that of another's likeness.
+  # `legs` has the call of each Call-ID, by its number. `ids` has the first call of each
+  # identifier, `likes` the calls in progress of each likeness, and `keys` those of a call.
+  # `joined` calls have a join, `taken` ones are that of another's likeness.
   @enforce_keys [:options, :legs, :left]
   defstruct [
     :options,
@@ -113,7 +116,8 @@ defmodule Sippet.Trace.Merge do
     over(state, n, entry)
   end
 
-  # A call is in progress until its last message, or to the end where none of its messages could be the last, or it has no times.
+  # A call is in progress until its last message, or to the end where none of its messages could
+  # be the last, or it has no times.
   defp over(state, n, entry) do
     left = state.left[n] - 1
     closed = if closes?(entry), do: MapSet.put(state.closed, n), else: state.closed

@@ -1,7 +1,8 @@
 defmodule Sippet.Trace.Waiting do
   @moduledoc false
-  # Messages of calls that have none yet which a running trace asks for. When one comes, its call is shown from its beginning. What
-  # waits is bounded as a trace is: of more the oldest messages are forgotten.
+  # Messages of calls that have none yet which a running trace asks for. When one comes, its call
+  # is shown from its beginning. What waits is bounded as a trace is: of more the oldest messages
+  # are forgotten.
 
   alias Sippet.Trace.Entry
 

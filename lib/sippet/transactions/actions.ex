@@ -47,8 +47,8 @@ defmodule Sippet.Transactions.Actions do
   ## Start
 
   @doc """
-  Begins a row that was put there: `request` is what the core of a server gets and a listener of either, where it is known
-  already. One that has begun is left alone.
+  Begins a row that was put there: `request` is what the core of a server gets and a listener of
+  either, where it is known already. One that has begun is left alone.
   """
   @spec start(Stack.t(), Rows.row(), Message.request() | nil) :: :ok
   def start(stack, row, request \\ nil)
@@ -316,7 +316,8 @@ defmodule Sippet.Transactions.Actions do
     end
   end
 
-  # For who listens: the status of the first final response, and until then that of the last provisional one.
+  # For who listens: the status of the first final response, and until then that of the last
+  # provisional one.
   defp responded(_stack, row(status: final) = row, _event) when final >= 200 and final != nil,
     do: row
 
@@ -813,7 +814,8 @@ defmodule Sippet.Transactions.Actions do
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
   end
 
-  # What its owner has not ended: a request that is not answered, and an INVITE that waits for its final response.
+  # What its owner has not ended: a request that is not answered, and an INVITE that waits for its
+  # final response.
   defp left?(row(answer: answer, state: state, id: {_branch, method}) = _client),
     do: answer == nil and method == :invite and not Rows.finished_state?(state)
 

@@ -210,7 +210,8 @@ defmodule Sippet.Transactions.Owners do
     do: Workers.send(stack, Workers.of_call(stack, call_id), {:forget_dialog, hash})
 
   @doc """
-  Has a call ended whose owner has ended for a reason (RFC 3261 §15). One that is early ends with its INVITE.
+  Has a call ended whose owner has ended for a reason (RFC 3261 §15). One that is early ends with
+  its INVITE.
   """
   @spec end_dialog(Stack.t(), Rows.hash(), term) :: :ok
   def end_dialog(stack, hash, reason) do

@@ -13,7 +13,8 @@ defmodule Sippet.Trace.MergeTest do
     carol: {198, 51, 100, 8}
   }
 
-  # Where each message comes from and goes to, what it is, and of which call. `at` is in milliseconds.
+  # Where each message comes from and goes to, what it is, and of which call. `at` is in
+  # milliseconds.
   defp message(at, from, to, line, call_id, options \\ []) do
     body = Keyword.get(options, :body, "")
     method = Keyword.get(options, :method, line |> String.split() |> hd())
@@ -40,7 +41,8 @@ defmodule Sippet.Trace.MergeTest do
 
   defp sdp(origin), do: "v=0\r\no=#{origin}\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
 
-  # A whole call from one host to another. The options are of its INVITE, those of `:answer` of its 200.
+  # A whole call from one host to another. The options are of its INVITE, those of `:answer` of
+  # its 200.
   defp call(at, from, to, call_id, options \\ []) do
     {answer, options} = Keyword.pop(options, :answer, [])
     {to_end, options} = Keyword.pop(options, :lasts, 1_000)
