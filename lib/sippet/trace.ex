@@ -187,7 +187,8 @@ defmodule Sippet.Trace do
     * `:headers`, `:call_ids` - see the options
 
   Else a likeness joins a call to another that is in progress. A message of the call leaves the
-  host, whatever the port, that the like message of the other has come to:
+  host that the like message of the other has come to. The port counts only for a message that
+  stays on its host:
 
     * `:origin` - a session description with the same `o=` line, whatever its version
     * `:users` - the first requests have the same method, and the same users in From and To

@@ -164,7 +164,7 @@ defmodule Sippet.TraceTest do
       assert %{calls: 0, waiting: 0} = Trace.info(trace)
 
       {:ok, trace} = Trace.start(stack, call_id: "b", method: :invite)
-      for id <- ["b", "b"], do: deliver(stack, wire("OPTIONS", [{"Call-ID", id}]))
+      for id <- ["b", "ab", "b"], do: deliver(stack, wire("OPTIONS", [{"Call-ID", id}]))
       assert %{calls: 0, waiting: 2} = Trace.info(trace)
     end
 
@@ -178,6 +178,13 @@ defmodule Sippet.TraceTest do
       deliver(stack, wire("INFO", [{"Call-ID", "a"}]))
       assert [%{entries: [%{label: "OPTIONS"}, %{label: "OPTIONS"}, _]}] = Trace.calls(trace)
       assert %{full?: true, waiting: 0, messages: 3} = Trace.info(trace)
+    end
+
+    test "wait no more once they are shown", %{stack: stack} do
+      {:ok, trace} = Trace.start(stack, method: :info)
+      for id <- ["a", "b", "b"], do: deliver(stack, wire("OPTIONS", [{"Call-ID", id}]))
+      deliver(stack, wire("INFO", [{"Call-ID", "b"}]))
+      assert %{waiting: 1, messages: 3, forgotten: 0} = Trace.info(trace)
     end
 
     test "that wait are bounded in memory", %{stack: stack} do

@@ -618,8 +618,7 @@ defmodule Sippet.Proxy.ResponseContext do
       %{^key => %{state: :calling} = branch} ->
         Sippet.cancel(context.stack, key)
         context = put_branch(context, key, %{branch | state: :left})
-        report = Report.ended(context.report, key, :timeout)
-        %{context | finals: [{key, made(context, :timeout)} | context.finals], report: report}
+        %{context | finals: [{key, made(context, :timeout)} | context.finals]}
 
       %{^key => _branch} ->
         Sippet.cancel(context.stack, key)

@@ -66,8 +66,7 @@ defmodule Sippet.Trace.Filter do
   Whether a call that has this message may have another that fits.
   """
   @spec may_fit?(t, Entry.t()) :: boolean
-  def may_fit?(filter, entry),
-    do: not by_call_id?(filter) and filter.call_id in [nil, entry.call_id]
+  def may_fit?(filter, entry), do: filter.call_id in [nil, entry.call_id]
 
   @doc """
   Whether the call of a message is to be shown for it.

@@ -248,25 +248,21 @@ defmodule Sippet.Trace.Merge do
   ## Likenesses
 
   defp compare(state, n, entry, message) do
-    {source, _port} = entry.source
-    {destination, _port} = entry.destination
     first? = match?(%RequestLine{}, message.start_line) and not MapSet.member?(state.begun, n)
     state = if first?, do: %{state | begun: MapSet.put(state.begun, n)}, else: state
-
-    # One that went to where it came from tells of nobody in the middle.
-    if source == destination do
-      state
-    else
-      likenesses = likenesses(state.options.by, entry, message, first?)
-
-      state =
-        for({:seek, what} <- likenesses, do: {what, source})
-        |> Enum.reduce(state, &seek(&1, &2, n))
-
-      for({:keep, what} <- likenesses, do: {what, destination})
-      |> Enum.reduce(state, &keep(&1, &2, n))
-    end
+    likenesses = likenesses(state.options.by, entry, message, first?)
+    from = left(entry)
+    sought = for {:seek, what} <- likenesses, do: {what, from}
+    kept = for {:keep, what} <- likenesses, place <- reached(entry), do: {what, place}
+    state = Enum.reduce(sought, state, &seek(&1, &2, n))
+    Enum.reduce(kept, state, &keep(&1, &2, n))
   end
+
+  # Hosts have ports that change. Between two programs of one host the port tells them apart.
+  defp left(%Entry{source: {host, _port} = address, destination: {host, _other}}), do: address
+  defp left(%Entry{source: {host, _port}}), do: host
+
+  defp reached(%Entry{destination: {host, _port} = address}), do: [host, address]
 
   defp likenesses(by, entry, message, first?) do
     origins = if :origin in by, do: origin(entry, message), else: []

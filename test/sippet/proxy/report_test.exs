@@ -82,6 +82,7 @@ defmodule Sippet.Proxy.ReportTest do
     answer(stack, copies, 1, 486)
     answer(stack, copies, 2, 180)
     assert_response(stack, 180)
+    rang = System.system_time()
     answer(stack, copies, 3, 180)
     assert_response(stack, 180)
     answer(stack, copies, 2, 200)
@@ -96,8 +97,22 @@ defmodule Sippet.Proxy.ReportTest do
     refute report.cancelled?
     assert report.branches == [{phone(1), 486}, {phone(2), 200}, {phone(3), 487}]
     assert before <= report.started and report.started < report.ringing
+    assert report.ringing <= rang
     assert report.ringing < report.answered and report.answered < report.ended
     assert report.ended <= System.system_time()
+  end
+
+  test "says which of two was first", %{stack: stack} do
+    {_invite, copies, _before} = call(stack)
+    answer(stack, copies, 2, 200)
+    assert_response(stack, 200)
+    answered = System.system_time()
+    answer(stack, copies, 3, 200)
+    assert_response(stack, 200)
+    answer(stack, copies, 1, 486)
+    report = report()
+    assert report.target == phone(2) and report.answered <= answered
+    assert report.branches == [{phone(1), 486}, {phone(2), 200}, {phone(3), 200}]
   end
 
   test "says whose refusal was passed on", %{stack: stack} do

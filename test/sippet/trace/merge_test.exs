@@ -36,7 +36,8 @@ defmodule Sippet.Trace.MergeTest do
     sdp = if body == "", do: [], else: ["Content-Type: application/sdp"]
     head = Enum.join(lines ++ sdp ++ ["Content-Length: #{byte_size(body)}"], "\r\n")
     source = {@hosts[from], Keyword.get(options, :port, 5060)}
-    Entry.new(at && at * 1_000, source, {@hosts[to], 5060}, head <> "\r\n\r\n" <> body)
+    destination = {@hosts[to], Keyword.get(options, :to_port, 5060)}
+    Entry.new(at && at * 1_000, source, destination, head <> "\r\n\r\n" <> body)
   end
 
   defp sdp(origin), do: "v=0\r\no=#{origin}\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
@@ -111,6 +112,7 @@ defmodule Sippet.Trace.MergeTest do
       assert two(header.("7"), header.("7")) == [["a"], ["b"]]
       assert two(header.("7"), header.("7"), headers: ["x-TICKET"], by: []) == [["a", "b"]]
       assert two(header.("7"), header.("8"), headers: ["X-Ticket"]) == [["a"], ["b"]]
+      assert two(header.("7"), header.("7"), headers: ["X-Other"]) == [["a"], ["b"]]
     end
 
     test "joins Call-IDs that are named, and leaves those out that are not there" do
@@ -197,6 +199,31 @@ defmodule Sippet.Trace.MergeTest do
       assert legs([first, call(900, :middle, :bob, "b", offer)]) == [["a", "b"]]
       # The same way once more is another call of Alice's.
       assert legs([first, call(5, :alice, :middle, "b", offer)]) == [["a"], ["b"]]
+    end
+
+    test "joins on one host by the port, too" do
+      offer = [body: sdp(@origin)]
+      local = &message(&1, :alice, :alice, "INVITE", &2, [port: &3, to_port: &4] ++ offer)
+      first = local.(0, "a", 5061, 5060)
+      assert legs([first, local.(5, "b", 5060, 5070)]) == [["a", "b"]]
+      assert legs([first, local.(5, "b", 5062, 5070)]) == [["a"], ["b"]]
+      # What comes from elsewhere, or goes elsewhere, by any port.
+      away = message(5, :alice, :bob, "INVITE", "b", [port: 4_321] ++ offer)
+      assert legs([first, away]) == [["a", "b"]]
+      came = message(0, :bob, :alice, "INVITE", "a", offer)
+      assert legs([came, local.(5, "b", 5060, 5070)]) == [["a", "b"]]
+    end
+
+    test "joins to a call in which a refusal was not the end" do
+      offer = [body: sdp(@origin)]
+
+      for refusal <- [
+            message(150, :middle, :alice, "488 Not Here", "a"),
+            message(150, :middle, :alice, "200 OK", "a", method: "INFO")
+          ] do
+        first = [refusal | call(0, :alice, :middle, "a", offer)]
+        assert legs([first, call(500, :middle, :bob, "b", offer)]) == [["a", "b"]]
+      end
     end
 
     test "joins to a call that nothing has ended to the end of the capture" do
@@ -425,18 +452,16 @@ defmodule Sippet.Trace.MergeTest do
 
   describe "what comes from strangers" do
     test "costs as much as it is long" do
+      # All are alike, and half of them look for their like among the others.
       crowd = fn count ->
+        alike = [body: sdp("- 0 0 IN IP4 0.0.0.0")] ++ @users
+
         Call.group(
-          for n <- 1..count,
-              do:
-                message(
-                  n,
-                  :alice,
-                  :middle,
-                  "INVITE",
-                  "#{n}",
-                  [body: sdp("- 0 0 IN IP4 0.0.0.0")] ++ @users
-                )
+          for n <- 1..count do
+            if n <= div(count, 2),
+              do: message(n, :alice, :middle, "INVITE", "#{n}", alike),
+              else: message(n, :middle, :bob, "INVITE", "#{n}", alike)
+          end
         )
       end
 
