@@ -93,7 +93,7 @@ defmodule Sippet.MixProject do
     first =
       for name <-
             ~w(getting-started writing-a-core beyond-the-basic-call sdp registrar examples messages transactions writing-a-transport
-               digest-authentication testing-your-core telemetry tracing running-in-production migrating-from-1.0),
+               digest-authentication testing-your-core telemetry call-records tracing running-in-production migrating-from-1.0),
           do: "guides/#{name}.md"
 
     first ++ (Enum.sort(Path.wildcard("guides/*.md")) -- first)

@@ -3,10 +3,11 @@ defmodule Examples.ForkingProxy do
   A stateful proxy: forwards a request to all places where its user is registered, and gives back the best answer
   (RFC 3261 §16).
 
-  It is the registrar of its domains too (`Examples.Registrar`, whose options it takes). Its own are `:record_route`
-  (true), whether it stays on the path of a dialog; `:routes`, which proxies lead to other domains, as `%{domain => URI}`;
-  `:proxy_users` as `%{name => password}`, who may call through it, or `nil` for everybody; `:nat` (false), whether it
-  reaches phones behind a NAT; and `:timer_c` in milliseconds.
+  It is the registrar of its domains too (`Examples.Registrar`, whose options it takes). Its own
+  are `:record_route` (true), whether it stays on the path of a dialog; `:routes`, which proxies
+  lead to other domains, as `%{domain => URI}`; `:proxy_users` as `%{name => password}`, who may
+  call through it, or `nil` for everybody; `:nat` (false), whether it reaches phones behind a NAT;
+  and `:timer_c` and `:report`, which are options of `Sippet.Proxy.ResponseContext.run/5`.
   """
 
   use Supervisor
@@ -31,7 +32,7 @@ defmodule Examples.ForkingProxy do
       bind: options[:bind],
       realm: options[:realm] || hd(options[:domains] || ["example.com"]),
       nat: nat,
-      context: Keyword.take(options, [:timer_c])
+      context: Keyword.take(options, [:timer_c, :report])
     })
 
     children = [

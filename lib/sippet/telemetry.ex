@@ -7,7 +7,7 @@ defmodule Sippet.Telemetry do
      [bytes: "octets of it"], [:message, :remote]},
     {:message_sent, [:sippet, :message, :sent],
      "a message was handed to a transport, for the first time or again; `octets` is the iodata of it",
-     [bytes: "octets of it"], [:octets, :method, :status, :remote]},
+     [bytes: "octets of it"], [:octets, :method, :status, :remote, :key]},
     {:message_refused, [:sippet, :message, :refused],
      "what came could not be parsed or is no valid request; a request was answered where that can be done",
      [bytes: "octets of it"], [:error, :remote]},
@@ -17,12 +17,24 @@ defmodule Sippet.Telemetry do
     {:request_rejected, [:sippet, :request, :rejected],
      "a new request was over a limit and got 503; `reason` is `:rate`, `:pending`, `:transactions` or, of a stack that is being drained, `:draining`",
      [bytes: "octets of it"], [:reason, :request, :remote]},
-    {:transaction_started, [:sippet, :transaction, :started], "a transaction began",
-     [system_time: "native units"], [:key, :machine]},
+    {:transaction_started, [:sippet, :transaction, :started],
+     "a transaction began; `request` is the message that began it", [system_time: "native units"],
+     [:key, :machine, :request]},
+    {:transaction_responded, [:sippet, :transaction, :responded],
+     "a server transaction sent, or a client transaction received, a response of another `status` than the one before: " <>
+       "each of 101 to 199, and the first final one. `response` is what a client received, and `nil` of a server. " <>
+       "`duration` counts from the start of the transaction",
+     [system_time: "native units", duration: "native units"],
+     [:key, :machine, :status, :response, :cancelled]},
     {:transaction_ended, [:sippet, :transaction, :ended],
      "a transaction ended; `reason` is `:normal`, `:timeout`, `:terminated`, `:transport_error` or what it crashed of, " <>
        "`status` is that of its first final response, or `nil` if there was none",
-     [duration: "native units"], [:key, :machine, :reason, :status]},
+     [duration: "native units"], [:key, :machine, :reason, :status, :cancelled]},
+    {:owner_down, [:sippet, :owner, :down],
+     "an owner or a callback ended and left something that the stack ends for it: a request without a final response, or an INVITE " <>
+       "that it sent (then `key` is that of the transaction), or a call (then `dialog` is its `Sippet.Dialog`, and `key` is `nil`). " <>
+       "`reason` is the exit reason of the process", [system_time: "native units"],
+     [:key, :dialog, :reason]},
     {:transport_error, [:sippet, :transport, :error],
      "a message could not be sent, an ICMP error came, or a transport met what it did not expect; `key` is `nil` where " <>
        "no transaction is concerned, as for an ICMP error that quotes none",
@@ -43,7 +55,7 @@ defmodule Sippet.Telemetry do
      "a callback was ended with its transaction: the time for an answer was over, or the stack was overloaded",
      [system_time: "native units"], [:callback, :key]},
     {:core_failed, [:sippet, :core, :failed], "a core's callback raised, threw or exited",
-     [system_time: "native units"], [:callback, :kind, :reason, :stacktrace]}
+     [system_time: "native units"], [:callback, :key, :kind, :reason, :stacktrace]}
   ]
 
   @moduledoc """
@@ -52,11 +64,12 @@ defmodule Sippet.Telemetry do
       Sippet.stats(:mystack)
       :telemetry.attach("calls", [:sippet, :transaction, :ended], &MyApp.Metrics.handle/4, nil)
 
-  Each event counts, whatever listens: `Sippet.stats/1` gives the counts. Where the module `:telemetry` is there
-  when a stack starts, each event is also executed there; where it is not, an event costs one addition. Sippet
-  does not depend on `:telemetry`: add it to your own dependencies to listen. The stack's option `:telemetry`
-  names another module in its place; its `execute/3` gets the event's name, measurements and metadata. A stack does
-  not start with a module that has no `execute/3`.
+  Each event counts, whatever listens: `Sippet.stats/1` gives the counts. The event `:responded`
+  alone is made for listeners only, and has no count. Where the module `:telemetry` is there when
+  a stack starts, each event is also executed there; where it is not, an event costs one addition.
+  Sippet does not depend on `:telemetry`: add it to your own dependencies to listen. The stack's
+  option `:telemetry` names another module in its place; its `execute/3` gets the event's name,
+  measurements and metadata. A stack does not start with a module that has no `execute/3`.
 
   If `execute/3` raises, throws or exits, the stack writes one line into the log and calls it no more. Nothing else comes
   of it: no request, transport or stack ends. The counters go on. The next start of the stack calls it again.
@@ -68,20 +81,28 @@ defmodule Sippet.Telemetry do
   #{for {_id, event, text, measurements, metadata} <- @events do
     ["| `", inspect(event), "` | ", text, " | ", Enum.map_join(measurements, ", ", fn {name, unit} -> "`#{name}` (#{unit})" end), " | ", Enum.map_join(metadata, ", ", &"`#{&1}`"), " |\n"]
   end}
-  `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine; `key` is a
-  `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil` outside of a transaction. `method` is that
-  of the message, which a response has in its CSeq; `status` is that of a response, and `nil` of a request. `registration`
-  is the name of the process, or its pid; `address_of_record` is text.
+  `remote` is `{protocol, ip_or_host, port}`; `machine` is the module of the state machine;
+  `key` is a `Sippet.Transactions.Client.Key` or `Sippet.Transactions.Server.Key`, or `nil`
+  outside of a transaction. `method` is that of the message, which a response has in its CSeq;
+  `status` is that of a response, and `nil` of a request. `cancelled` is true if a CANCEL came for
+  the INVITE of a server transaction, or was sent for that of a client transaction, before its
+  final response. `registration` is the name of the process, or its pid; `address_of_record` is
+  text.
+
+  The guide [Call records](call-records.md) writes one line for each call from these events.
 
   Refusals are also counted by their reasons: #{Enum.map_join(Overload.reasons(), ", ", &"`rejected_#{&1}`")}.
   """
 
-  @ids Enum.map(@events, &elem(&1, 0))
+  # It is not known without a look at each message, which is for listeners alone.
+  @uncounted [:transaction_responded]
+
+  @ids Enum.map(@events, &elem(&1, 0)) -- @uncounted
 
   # Counters that are no events of their own stand behind those of the events.
   @counters @ids ++ Enum.map(Overload.reasons(), &:"rejected_#{&1}")
 
-  @typedoc "The short name of an event, which is also its counter's."
+  @typedoc "The short name of an event, which is also its counter's if it has one."
   @type id ::
           :message_received
           | :message_sent
@@ -89,7 +110,9 @@ defmodule Sippet.Telemetry do
           | :message_dropped
           | :request_rejected
           | :transaction_started
+          | :transaction_responded
           | :transaction_ended
+          | :owner_down
           | :transport_error
           | :registration_registered
           | :registration_failed
@@ -146,9 +169,17 @@ defmodule Sippet.Telemetry do
   @spec emit(t, id, map, (... -> map)) :: :ok
   def emit(telemetry, id, measurements, details)
 
-  for {{id, event, _, _, _}, index} <- Enum.with_index(@events, 1) do
+  for {id, index} <- Enum.with_index(@ids, 1),
+      {_id, event, _, _, _} = List.keyfind(@events, id, 0) do
     def emit(telemetry, unquote(id), measurements, details) do
       :counters.add(telemetry.counters, unquote(index), 1)
+      if telemetry.module, do: execute(telemetry, unquote(event), measurements, details)
+      :ok
+    end
+  end
+
+  for id <- @uncounted, {_id, event, _, _, _} = List.keyfind(@events, id, 0) do
+    def emit(telemetry, unquote(id), measurements, details) do
       if telemetry.module, do: execute(telemetry, unquote(event), measurements, details)
       :ok
     end

@@ -27,6 +27,8 @@ defmodule Sippet.Trace do
     ]
   ]
 
+  @merging Sippet.Trace.Merge.options()
+
   @reading Sippet.Trace.Filter.options() ++
              [
                max_messages: [
@@ -44,6 +46,10 @@ defmodule Sippet.Trace do
       Sippet.Trace.print(trace)
       File.write!("call.html", Sippet.Trace.draw(trace, :html))
       Sippet.Trace.stop(trace)
+
+  A call is shown as a whole if one of its messages is of the method or the address that you ask
+  for. So a running trace also keeps messages of other calls for a while, as many as it may have
+  itself (`:max_messages`, `:max_octets`). If there are more, it forgets the oldest.
 
   A trace has each message that its stack receives and sends, as it went over the wire: what is repeated too, and what
   could not be parsed. Nothing is traced unless somebody asks; then it is off again when the trace is stopped, when it is full, or
@@ -89,6 +95,7 @@ defmodule Sippet.Trace do
     Ladder,
     Layout,
     Log,
+    Merge,
     Mermaid,
     SVG
   }
@@ -122,6 +129,8 @@ defmodule Sippet.Trace do
   What a trace has, and what it has not:
 
     * `:calls`, `:messages`, `:octets` - how much it keeps;
+    * `:waiting` - messages that it keeps of calls which have none yet that was asked for;
+    * `:forgotten` - messages of such calls for which it had no more room;
     * `:full?` - whether it takes no more;
     * `:ignored` - messages that it had no room for;
     * `:missed` - messages that came faster than it could take them.
@@ -130,6 +139,8 @@ defmodule Sippet.Trace do
           calls: non_neg_integer,
           messages: non_neg_integer,
           octets: non_neg_integer,
+          waiting: non_neg_integer,
+          forgotten: non_neg_integer,
           full?: boolean,
           ignored: non_neg_integer,
           missed: non_neg_integer
@@ -147,6 +158,60 @@ defmodule Sippet.Trace do
   end
 
   @doc """
+  Returns the calls of a trace, or of a list of calls, that have a message which fits, each as a
+  whole. The options are `:call_id`, `:method` and `:address`, as those of a trace.
+
+  A call that was merged has the messages of all its legs.
+  """
+  @spec select(t | [Call.t()], keyword) :: [Call.t()]
+  def select(trace, options) when is_pid(trace), do: select(calls(trace), options)
+
+  def select(calls, options) do
+    filter = options |> Options.validate!(Filter.options()) |> Filter.new()
+    Enum.filter(calls, fn call -> Enum.any?(call.entries, &Filter.fits?(filter, &1)) end)
+  end
+
+  @doc """
+  Joins the calls that are legs of one: a back-to-back user agent (B2BUA) takes a call with one
+  Call-ID, and makes another with a Call-ID of its own. Returns the calls, and joined legs as one
+  call in place of the first leg. `draw/3` draws that as one picture, in which messages of the
+  second leg and further ones say so.
+
+  Two calls are joined by an identifier that both have, wherever their messages went:
+
+    * `:references` - one names the Call-ID of the other: in Replaces (RFC 3891), Join (RFC 3911)
+      or Target-Dialog (RFC 4538), in a Replaces or Join of the URI in Refer-To, or as the value
+      of a header whose name begins with `X-`
+    * `:session_id` - a UUID of Session-ID (RFC 7989) but the null one
+    * `:charging_vector` - the `icid-value` of P-Charging-Vector (RFC 7315)
+    * `:headers`, `:call_ids` - see the options
+
+  Else a likeness joins a call to another that is in progress. A message of the call leaves the
+  host that the like message of the other has come to. The port counts only for a message that
+  stays on its host:
+
+    * `:origin` - a session description with the same `o=` line, whatever its version
+    * `:users` - the first requests have the same method, and the same users in From and To
+    * `:references` - the first request has the URI in Refer-To of a REFER of the other
+
+  A likeness counts only for a call that nothing else joins, and if it leads to one call alone. If
+  it leads to several, it counts if one of them alone has no such leg yet. A call is in progress
+  from its first message to its last, or to the end if none of them ends it: a BYE, a refusal, or
+  a 2xx to another request than INVITE.
+
+  The order of messages in different calls is not known if they have no times. Then the legs stand
+  one below another, and each call is in progress to the end.
+
+  The result depends on the messages alone, and the work grows as their number. Options:
+
+  #{Options.docs(@merging)}
+  """
+  @spec merge(t | [Call.t()], keyword) :: [Call.t()]
+  def merge(trace_or_calls, options \\ [])
+  def merge(trace, options) when is_pid(trace), do: merge(calls(trace), options)
+  def merge(calls, options), do: Merge.merge(calls, Options.validate!(options, @merging))
+
+  @doc """
   The formats that `draw/3` knows.
 
       iex> Sippet.Trace.formats()
@@ -156,7 +221,8 @@ defmodule Sippet.Trace do
   def formats, do: @formats
 
   @doc """
-  Draws a trace, or calls that `calls/1`, `stop/1` or `read/2` gave, in one of the formats above.
+  Draws a trace, or calls that `calls/1`, `stop/1`, `read/2`, `select/2` or `merge/2` returned, in
+  one of the formats above.
 
       iex> ok = "SIP/2.0 200 OK\\r\\nCall-ID: a\\r\\nCSeq: 1 OPTIONS\\r\\n\\r\\n"
       iex> entry = Sippet.Trace.Entry.new(0, {"biloxi.com", nil}, {{192, 0, 2, 1}, 5060}, ok)

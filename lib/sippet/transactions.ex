@@ -7,7 +7,7 @@ defmodule Sippet.Transactions do
 
   import Sippet.Transactions.Rows, only: [row: 1, row: 2]
 
-  alias Sippet.{Dialog, Message, Names, Overload, Resolver, Stack, Transport}
+  alias Sippet.{Dialog, Message, Names, Overload, Resolver, Stack, Telemetry, Transport}
   alias Sippet.Message.{RequestLine, StatusLine, Tag, Typed, Via}
   alias Sippet.Stack.Events
 
@@ -100,7 +100,8 @@ defmodule Sippet.Transactions do
 
     with :ok <- insert(stack, row) do
       Owners.sent(stack, request)
-      begin(stack, row, nil)
+      # A listener gets it. Else it need not be copied to the worker.
+      begin(stack, row, if(Telemetry.listened?(stack.telemetry), do: request))
       cancelled(stack, key)
     end
   end

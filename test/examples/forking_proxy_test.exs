@@ -391,6 +391,23 @@ defmodule Examples.ForkingProxyTest do
     end
   end
 
+  describe "a report" do
+    test "has the binding of the phone that has answered" do
+      test = self()
+      {alice, proxy, [one, two]} = scene([nil, nil], report: &send(test, {:report, &1}))
+      call(alice, proxy)
+      got = assert_came(two, :invite)
+      reply(one, assert_came(one, :invite), 486)
+      reply(two, got, 200)
+      assert_came(alice, {200, :invite})
+
+      assert_receive {:report, %{target: %Sippet.Binding{} = binding, cancelled?: false} = report}
+      {_name, uri, _params} = binding.contact
+      assert uri == got.start_line.request_uri
+      assert report.branches |> Enum.map(&elem(&1, 1)) |> Enum.sort() == [200, 486]
+    end
+  end
+
   describe "RFC3261§16.8 Timer C" do
     test "who rings for too long is cancelled" do
       {alice, proxy, [bob]} = scene([nil], timer_c: 100)

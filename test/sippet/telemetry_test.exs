@@ -13,6 +13,11 @@ defmodule Sippet.TelemetryTest do
   def behave(:receive_request, %{headers: %{"X-Test" => ["hang"]}}, _key),
     do: Process.sleep(:infinity)
 
+  def behave(:receive_request, %{headers: %{"X-Tell" => [pid]}}, _key) do
+    pid |> String.to_charlist() |> :erlang.list_to_pid() |> send({:callback, self()})
+    Process.sleep(:infinity)
+  end
+
   def behave(_callback, _argument, _key), do: :ok
 
   for {id, [:sippet | event], measurements, metadata} <- Telemetry.events() do
@@ -23,7 +28,11 @@ defmodule Sippet.TelemetryTest do
       assert told |> Map.keys() |> Enum.sort() == unquote(Enum.sort(metadata))
       assert told.stack == stack
       assert Enum.all?(Map.values(measured), &is_integer/1)
-      assert Sippet.stats(stack)[unquote(id)] > 0
+
+      # It is made for listeners alone.
+      if unquote(id) == :transaction_responded,
+        do: refute(is_map_key(Sippet.stats(stack), unquote(id))),
+        else: assert(Sippet.stats(stack)[unquote(id)] > 0)
     end
   end
 
@@ -50,6 +59,14 @@ defmodule Sippet.TelemetryTest do
   defp provoke(:request_rejected, stack) do
     Sippet.drain(stack, 0)
     deliver(stack, wire("OPTIONS"))
+  end
+
+  defp provoke(:owner_down, stack) do
+    deliver(stack, wire("INVITE"))
+    assert_receive {:receive_request, _request, key}
+    owner = spawn(fn -> Process.sleep(:infinity) end)
+    :ok = Sippet.controlling_process(stack, key, owner)
+    Process.exit(owner, :kill)
   end
 
   defp provoke(:transaction_ended, stack) do
@@ -127,6 +144,195 @@ defmodule Sippet.TelemetryTest do
       deliver(stack, wire("OPTIONS", [{"X-Test", "hang"}]))
       assert_receive {:event, [:transaction, :ended], _duration, told}, 1_000
       assert %{status: nil, reason: :timeout} = told
+    end
+  end
+
+  # What a record of a call needs, of both sides.
+  describe "a call" do
+    setup %{stack: stack} do
+      %{invite: wire("INVITE", [{"Contact", "<sip:a@10.1.1.1>"}, {"Call-ID", "#{stack}"}])}
+    end
+
+    test "tells of its request and of each status that is new", %{stack: stack, invite: invite} do
+      deliver(stack, invite)
+      assert_receive {:receive_request, request, key}
+      assert_receive {:event, [:transaction, :started], %{system_time: _}, %{key: ^key} = told}
+      assert told.request == request
+
+      # A final response may overtake provisional ones that wait for the worker.
+      for status <- [100, 180, 180, 183, 180, 200, 200] do
+        Sippet.send(stack, Message.to_response(request, status))
+        Sippet.Transactions.settle(Sippet.Stack.fetch!(stack))
+      end
+
+      for status <- [180, 183, 180, 200] do
+        assert_receive {:event, [:transaction, :responded], measured, %{key: ^key} = told}
+        assert %{status: ^status, response: nil, cancelled: false} = told
+        assert measured.duration > 0 and measured.system_time > 0
+      end
+
+      refute_received {:event, [:transaction, :responded], _measured, %{key: ^key}}
+      assert_receive {:event, [:message, :sent], _bytes, %{key: ^key, status: 180}}
+    end
+
+    @tag stack: [telemetry: Sippet.TestTelemetry, t1: 2]
+    test "tells that it was cancelled", %{stack: stack, invite: invite} do
+      deliver(stack, invite)
+      assert_receive {:receive_request, request, key}
+      deliver(stack, String.replace(invite, "INVITE", "CANCEL"))
+      assert_receive {:receive_request, %{start_line: %{method: :cancel}} = cancel, _key}
+      Sippet.send(stack, Message.to_response(cancel, 200))
+      Sippet.send(stack, Message.to_response(request, 487))
+      assert_receive {:event, [:transaction, :responded], _measured, %{key: ^key} = told}
+      assert %{status: 487, cancelled: true} = told
+      # Timer H: nobody acknowledges.
+      assert_receive {:event, [:transaction, :ended], _measured, %{key: ^key} = told}, 2_000
+      assert %{status: 487, cancelled: true} = told
+    end
+
+    for how <- [:cancel, :send] do
+      test "that we make tells it too, by #{how}", %{stack: stack} do
+        invite = own_request(:invite, "sip:b@192.0.2.9:5060")
+        key = Sippet.Transactions.Client.Key.new(invite)
+        :ok = Sippet.send(stack, invite)
+        assert_receive {:event, [:transaction, :started], _measured, %{key: ^key} = told}
+        assert told.request.headers == Message.complete(invite).headers
+        assert told.request.start_line == invite.start_line
+        deliver(stack, to_string(Message.to_response(invite, 180)))
+        assert_receive {:event, [:transaction, :responded], _measured, %{key: ^key} = told}
+        assert %{status: 180, cancelled: false, response: response} = told
+        assert response.headers.call_id == invite.headers.call_id
+        assert_receive {:receive_response, %{start_line: %{status_code: 180}}, ^key}
+
+        if unquote(how) == :cancel,
+          do: Sippet.cancel(stack, key),
+          else: Sippet.send(stack, Message.to_cancel(invite))
+
+        # INVITEs that came again may stand before it.
+        assert_receive {:sent, _destination, "CANCEL " <> _rest, _key}, 1_000
+        deliver(stack, to_string(Message.to_response(invite, 487)))
+        assert_receive {:event, [:transaction, :responded], _measured, %{key: ^key} = told}
+        assert %{status: 487, cancelled: true, response: %Message{}} = told
+      end
+    end
+
+    test "has no status where there was none but provisional ones", %{stack: stack} do
+      invite = own_request(:invite, "sip:b@192.0.2.9:5060")
+      key = Sippet.Transactions.Client.Key.new(invite)
+      :ok = Sippet.send(stack, invite)
+      assert_sent(:invite)
+      deliver(stack, to_string(Message.to_response(invite, 180)))
+      assert_receive {:receive_response, _ringing, ^key}
+      Sippet.terminate(stack, key)
+      assert_receive {:event, [:transaction, :ended], _measured, %{key: ^key} = told}
+      assert %{status: nil, reason: :terminated, cancelled: false} = told
+    end
+
+    # It was put there by a process that could not tell the worker of it.
+    test "tells of a request of which nothing but the octets is left", %{stack: stack} do
+      :sys.suspend(worker = worker_of(stack, "orphan"))
+      invite = %{own_request(:invite, "sip:b@192.0.2.9:5060") | body: "x"}
+      invite = Message.put_header(invite, :call_id, "orphan")
+      :ok = Sippet.send(stack, invite)
+      Process.exit(worker, :kill)
+      assert_receive {:event, [:transaction, :started], _measured, %{request: request}}, 1_000
+      assert request.headers.call_id == "orphan" and request.body == "x"
+    end
+  end
+
+  defp worker_of(stack, call_id) do
+    stack = Sippet.Stack.fetch!(stack)
+    index = Sippet.Transactions.Workers.of_call(stack, call_id)
+    Process.whereis(Sippet.Transactions.Workers.name(stack, index))
+  end
+
+  describe "the end of an owner" do
+    defp owner(stack, owned, reason) do
+      test = self()
+
+      pid =
+        spawn(fn ->
+          for one <- owned, do: :ok = Sippet.controlling_process(stack, one, self())
+          send(test, :owns)
+
+          receive do
+            :stop -> exit(reason)
+          end
+        end)
+
+      assert_receive :owns
+      pid
+    end
+
+    test "is told of a request that has no final response", %{stack: stack} do
+      deliver(stack, wire("INVITE"))
+      assert_receive {:receive_request, _request, key}
+      send(owner(stack, [key], :normal), :stop)
+      assert_receive {:event, [:owner, :down], _measured, told}
+      assert %{key: ^key, dialog: nil, reason: :normal} = told
+      assert_receive {:event, [:transaction, :responded], _measured, %{key: ^key, status: 500}}
+    end
+
+    @tag stack: [telemetry: Sippet.TestTelemetry, behave: &__MODULE__.behave/3]
+    test "is told once if it is the callback, too", %{stack: stack} do
+      for own? <- [true, false] do
+        deliver(stack, wire("INVITE", [{"X-Tell", "#{:erlang.pid_to_list(self())}"}]))
+        assert_receive {:receive_request, _request, key}
+        assert_receive {:callback, callback}
+        if own?, do: :ok = Sippet.controlling_process(stack, key, callback)
+        Process.exit(callback, :kill)
+        assert_receive {:event, [:owner, :down], _measured, %{key: ^key, reason: :killed}}
+        assert_receive {:event, [:transaction, :responded], _measured, %{key: ^key, status: 500}}
+        refute_received {:event, [:owner, :down], _measured, _told}
+      end
+    end
+
+    test "is told of an INVITE that it sent", %{stack: stack} do
+      invite = own_request(:invite, "sip:b@192.0.2.9:5060")
+      key = Sippet.Transactions.Client.Key.new(invite)
+      :ok = Sippet.send(stack, invite)
+      assert_sent(:invite)
+      send(owner(stack, [key], :crash), :stop)
+      assert_receive {:event, [:owner, :down], _measured, %{key: ^key, reason: :crash}}
+    end
+
+    test "is not told of what has ended, nor of other requests that it sent", %{stack: stack} do
+      deliver(stack, wire("OPTIONS"))
+      assert_receive {:receive_request, request, key}
+      options = own_request(:options, "sip:b@192.0.2.9:5060")
+      :ok = Sippet.send(stack, options)
+      owner = owner(stack, [key, Sippet.Transactions.Client.Key.new(options)], :crash)
+      :ok = Sippet.send(stack, Message.to_response(request, 200))
+      assert_receive {:event, [:transaction, :responded], _measured, %{key: ^key}}
+      send(owner, :stop)
+      ref = Process.monitor(owner)
+      assert_receive {:DOWN, ^ref, :process, _pid, _reason}
+      Sippet.Transactions.settle(Sippet.Stack.fetch!(stack))
+      refute_received {:event, [:owner, :down], _measured, _told}
+    end
+
+    test "is told with the dialog of a call, which gets its BYE", %{stack: stack} do
+      deliver(stack, wire("INVITE", [{"Contact", "<sip:a@10.1.1.1>"}]))
+      assert_receive {:receive_request, request, _key}
+      contact = [{"", Sippet.URI.parse!("sip:b@127.0.0.1"), %{}}]
+      ok = request |> Message.to_response(200) |> Message.put_header(:contact, contact)
+      {:ok, dialog} = Sippet.Dialog.uas(request, ok)
+      owner = owner(stack, [dialog], :crash)
+      :ok = Sippet.send(stack, ok)
+      send(owner, :stop)
+      assert_receive {:event, [:owner, :down], _measured, %{key: nil, reason: :crash} = told}
+      assert Sippet.Dialog.id(told.dialog) == Sippet.Dialog.id(dialog)
+      assert_receive {:event, [:transaction, :started], _measured, %{request: bye}}
+      assert bye.start_line.method in [:bye, :invite]
+    end
+  end
+
+  describe "a callback that fails" do
+    test "is told with the key of its transaction", %{stack: stack} do
+      Sippet.register_core(stack, String)
+      deliver(stack, wire("OPTIONS", [{"Via", "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKfails"}]))
+      assert_receive {:event, [:core, :failed], _measured, %{key: key}}
+      assert key.branch == "z9hG4bKfails"
     end
   end
 

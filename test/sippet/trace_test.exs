@@ -135,7 +135,91 @@ defmodule Sippet.TraceTest do
       assert [%{call_id: "wanted", entries: [_, _]}] = Trace.calls(trace)
     end
 
-    test "are followed by a method, from that on to their end", %{stack: stack} do
+    test "are shown as a whole for a method that came late", %{stack: stack} do
+      {:ok, trace} = Trace.start(stack, method: "INFO")
+
+      for id <- ["a", "b"], do: answered(stack, wire("INVITE", [{"Call-ID", id}]), 486)
+      assert Trace.calls(trace) == []
+      assert %{calls: 0, messages: 0, forgotten: 0} = info = Trace.info(trace)
+      # The stack's own 100 may be among them.
+      assert info.waiting in 4..6
+      answered(stack, wire("INFO", [{"Call-ID", "b"}]))
+      answered(stack, wire("OPTIONS", [{"Call-ID", "b"}]))
+
+      assert [%{call_id: "b", entries: entries}] = Trace.calls(trace)
+      labels = for %{label: label} <- entries, label != "100 Trying", do: label
+
+      # Nobody acknowledges, and so the 486 may come again.
+      assert ["INVITE", "486 Busy Here" | rest] = labels
+      assert ["INFO", "200 OK", "OPTIONS", "200 OK"] = rest -- ["486 Busy Here"]
+
+      assert %{calls: 1, messages: messages, waiting: waiting} = Trace.info(trace)
+      assert messages == length(entries)
+      assert waiting in 2..5
+    end
+
+    test "that are not asked for by Call-ID do not wait", %{stack: stack} do
+      {:ok, trace} = Trace.start(stack, call_id: "b")
+      for id <- ["a", "ab"], do: deliver(stack, wire("OPTIONS", [{"Call-ID", id}]))
+      assert %{calls: 0, waiting: 0} = Trace.info(trace)
+
+      {:ok, trace} = Trace.start(stack, call_id: "b", method: :invite)
+      for id <- ["b", "ab", "b"], do: deliver(stack, wire("OPTIONS", [{"Call-ID", id}]))
+      assert %{calls: 0, waiting: 2} = Trace.info(trace)
+    end
+
+    test "that wait are bounded: the oldest messages are forgotten", %{stack: stack} do
+      {:ok, trace} = Trace.start(stack, method: :info, max_messages: 3)
+
+      for id <- ["a", "b", "a", "a", "c"],
+          do: deliver(stack, wire("OPTIONS", [{"Call-ID", id}]))
+
+      assert %{waiting: 3, forgotten: 2, full?: false, ignored: 0} = Trace.info(trace)
+      deliver(stack, wire("INFO", [{"Call-ID", "a"}]))
+      assert [%{entries: [%{label: "OPTIONS"}, %{label: "OPTIONS"}, _]}] = Trace.calls(trace)
+      assert %{full?: true, waiting: 0, messages: 3} = Trace.info(trace)
+    end
+
+    test "wait no more once they are shown", %{stack: stack} do
+      {:ok, trace} = Trace.start(stack, method: :info)
+      for id <- ["a", "b", "b"], do: deliver(stack, wire("OPTIONS", [{"Call-ID", id}]))
+      deliver(stack, wire("INFO", [{"Call-ID", "b"}]))
+      assert %{waiting: 1, messages: 3, forgotten: 0} = Trace.info(trace)
+    end
+
+    test "that wait are bounded in memory", %{stack: stack} do
+      {:ok, trace} = Trace.start(stack, method: :info, max_octets: 10_000)
+      long = String.duplicate("x", 2_000)
+
+      for id <- ["a", "b", "c"],
+          do: deliver(stack, wire("OPTIONS", [{"X-Long", long}, {"Call-ID", id}]))
+
+      assert %{waiting: 1, forgotten: 2} = Trace.info(trace)
+      # What waits counts once its call is shown.
+      deliver(stack, wire("INFO", [{"Call-ID", "c"}]))
+      assert %{messages: 2, octets: octets} = Trace.info(trace)
+      assert octets > 5_000
+    end
+
+    test "of which there are too many are not waited for", %{stack: stack} do
+      {:ok, trace} = Trace.start(stack, method: :info, max_calls: 1)
+      for id <- ["a", "b"], do: deliver(stack, wire("OPTIONS", [{"Call-ID", id}]))
+      deliver(stack, wire("INFO", [{"Call-ID", "b"}]))
+      assert %{calls: 1, messages: 2, waiting: 0} = Trace.info(trace)
+      deliver(stack, wire("OPTIONS", [{"Call-ID", "c"}]))
+      deliver(stack, wire("INFO", [{"Call-ID", "c"}]))
+      assert %{calls: 1, waiting: 0, ignored: 1} = Trace.info(trace)
+    end
+
+    test "that fill the trace with what waited leave it full", %{stack: stack} do
+      {:ok, trace} = Trace.start(stack, method: :info, max_messages: 2)
+      for _ <- 1..2, do: deliver(stack, wire("OPTIONS", [{"Call-ID", "a"}]))
+      deliver(stack, wire("INFO", [{"Call-ID", "a"}]))
+      assert %{messages: 2, full?: true, ignored: 1} = Trace.info(trace)
+      assert taps(stack) == 0
+    end
+
+    test "are followed by a method, to their end", %{stack: stack} do
       {:ok, trace} = Trace.start(stack, method: "INVITE")
       answered(stack, wire("OPTIONS", [{"Call-ID", "a"}]))
       answered(stack, wire("INVITE", [{"Call-ID", "b"}]), 486)

@@ -7,6 +7,7 @@ defmodule Mix.Tasks.Sippet.Trace do
       mix sippet.trace call.pcap
       mix sippet.trace call.pcapng --format html --output call.html
       mix sippet.trace sipp_messages.log --format mermaid --call-id 1-25003@127.0.0.1
+      mix sippet.trace b2bua.pcap --merge --method INVITE
 
   The file is pcap, pcapng, or text: see `Sippet.Trace.read/2` for what is read. What was skipped is told on the standard
   error.
@@ -17,8 +18,16 @@ defmodule Mix.Tasks.Sippet.Trace do
       output decides: `.svg`, `.html`, `.mmd` or `.log`
     * `--output` - the file to write; without it, the standard output
     * `--call-id` - only the call of this Call-ID
-    * `--method` - only calls that have a message of this method, from that on
-    * `--address` - only calls that have a message from or to this IP address
+    * `--method` - only calls that have a message of this method, as `INVITE`; they are shown as a
+      whole
+    * `--address` - only calls that have a message from or to this IP address, as a whole
+    * `--merge` - draws the legs of a back-to-back user agent as one call: see
+      `Sippet.Trace.merge/2`. The three options above then choose among the calls that it has
+      joined
+    * `--merge-header` - the name of a header: calls in which it has the same value are joined
+      too; may be given more than once
+    * `--leg` - a Call-ID; given for each leg of a call, it joins these, and no other call is
+      drawn
     * `--max-messages` - how many messages are read at most (10000)
     * `--name` - a name for an address, as `192.0.2.1:5060=alice`; may be given more than once
   """
@@ -26,6 +35,7 @@ defmodule Mix.Tasks.Sippet.Trace do
   use Mix.Task
 
   alias Sippet.Trace
+  alias Sippet.Trace.Call
 
   @switches [
     format: :string,
@@ -34,6 +44,9 @@ defmodule Mix.Tasks.Sippet.Trace do
     method: :string,
     address: :string,
     max_messages: :integer,
+    merge: :boolean,
+    merge_header: :keep,
+    leg: :keep,
     name: :keep
   ]
 
@@ -59,7 +72,7 @@ defmodule Mix.Tasks.Sippet.Trace do
     format = format(options)
     names = for {:name, pair} <- options, into: %{}, do: name(pair)
 
-    case Trace.read(path, reading(options)) do
+    case read(path, options) do
       {:ok, [], skipped} ->
         tell(skipped)
         Mix.raise("#{path}: no SIP message was found")
@@ -73,12 +86,31 @@ defmodule Mix.Tasks.Sippet.Trace do
     end
   end
 
-  defp reading(options) do
-    reading = Keyword.take(options, [:call_id, :method, :address, :max_messages])
+  @selection [:call_id, :method, :address]
 
-    if reading[:max_messages] == nil or reading[:max_messages] > 0,
-      do: reading,
-      else: Mix.raise("--max-messages is a positive number")
+  defp read(path, options) do
+    if options[:max_messages] != nil and options[:max_messages] < 1,
+      do: Mix.raise("--max-messages is a positive number")
+
+    legs = Keyword.get_values(options, :leg)
+    headers = Keyword.get_values(options, :merge_header)
+    if "" in legs or "" in headers, do: Mix.raise("--leg and --merge-header have a value")
+
+    if options[:merge] || legs != [] || headers != [],
+      do: read_merged(path, options, legs, headers),
+      else: Trace.read(path, Keyword.take(options, [:max_messages | @selection]))
+  end
+
+  # A leg may be without what is asked for, and so all are read.
+  defp read_merged(path, options, legs, headers) do
+    merging = [call_ids: legs, headers: headers] ++ if(options[:merge], do: [], else: [by: []])
+
+    with {:ok, calls, skipped} <- Trace.read(path, Keyword.take(options, [:max_messages])) do
+      calls = calls |> Trace.merge(merging) |> Trace.select(Keyword.take(options, @selection))
+
+      {:ok, Enum.filter(calls, &(legs == [] or Enum.any?(Call.ids(&1), fn id -> id in legs end))),
+       skipped}
+    end
   end
 
   defp format(options) do

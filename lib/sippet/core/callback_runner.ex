@@ -112,9 +112,9 @@ defmodule Sippet.Core.CallbackRunner do
     end)
   end
 
-  defp failed(stack, callback, %{crash: {kind, reason, stacktrace}} = about) do
+  defp failed(stack, callback, %{key: key, crash: {kind, reason, stacktrace}} = about) do
     Telemetry.emit(stack.telemetry, :core_failed, %{system_time: System.system_time()}, fn ->
-      %{callback: callback, kind: kind, reason: reason, stacktrace: stacktrace}
+      %{callback: callback, key: key, kind: kind, reason: reason, stacktrace: stacktrace}
     end)
 
     Stack.log(stack, :error, about, fn -> "#{callback} of the core failed" end)

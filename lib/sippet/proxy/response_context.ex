@@ -24,6 +24,13 @@ defmodule Sippet.Proxy.ResponseContext do
                doc:
                  "changes each response before it goes upstream (§16.7, steps 8 and 9). It gets the response without the " <>
                    "proxy's Via, and returns it"
+             ],
+             report: [
+               type: {:custom, &__MODULE__.change?/1, "a function of a report"},
+               default: nil,
+               doc:
+                 "gets a `t:report/0` when all has ended, before `run/5` returns: which target has answered, and when. If the process " <>
+                   "ends before, there is none"
              ]
            ] ++ Keyword.take(Sippet.Proxy.forward_options(), @forward)
 
@@ -71,6 +78,7 @@ defmodule Sippet.Proxy.ResponseContext do
   """
 
   alias Sippet.{Binding, Message, Options, Proxy, Stack, Transactions, URI}
+  alias Sippet.Proxy.Report
   alias Sippet.Transactions.{Client, Server}
 
   @enforce_keys [:stack, :key, :request, :timer_c, :respond, :waiting, :monitor]
@@ -85,6 +93,7 @@ defmodule Sippet.Proxy.ResponseContext do
     :result,
     branches: %{},
     finals: [],
+    report: nil,
     cancelled?: false,
     unanswered?: false
   ]
@@ -110,6 +119,33 @@ defmodule Sippet.Proxy.ResponseContext do
           | :terminated
           | :already_answered
 
+  @typedoc """
+  What has become of a request, for the record of a call:
+
+    * `result` - what `run/5` returns
+    * `cancelled?` - whether the caller, or `cancel/2`, has cancelled
+    * `target` - the target of the branch whose response is the result, `nil` if none is
+    * `branches` - each target that was tried, in that order, with its final status, or why it has
+      none
+    * `started`, `ringing`, `answered`, `ended` - when `run/5` began, the first response of 101 to
+      199 came, the first final response went to the caller, and all branches had ended; `nil` if
+      that did not happen
+
+  A target is the one that you gave; of a request it is the Request-URI. A branch that was left
+  without a final response has `:timeout`, and one that ended with the stack `nil`. The times are
+  `System.system_time/0`, in native units.
+  """
+  @type report :: %{
+          result: {:ok, Message.response()} | {:error, reason},
+          cancelled?: boolean,
+          target: URI.t() | Binding.t() | nil,
+          branches: [{URI.t() | Binding.t(), 200..699 | atom | term}],
+          started: integer,
+          ringing: integer | nil,
+          answered: integer | nil,
+          ended: integer
+        }
+
   # `state` is `:left` once the search goes on without a branch that has not ended. `unanswered?` says that the transaction of
   # the request shall end without a response.
   @typep branch :: %{state: :calling | :ringing | :left, timer: reference | nil}
@@ -119,11 +155,12 @@ defmodule Sippet.Proxy.ResponseContext do
            request: Message.request(),
            timer_c: pos_integer,
            respond: (Message.response() -> Message.response()),
-           waiting: [[Message.request()]],
+           waiting: [[{Message.request(), URI.t() | Binding.t() | nil}]],
            monitor: reference,
            result: nil | {:ok, Message.response()} | {:error, reason},
            branches: %{Client.Key.t() => branch},
-           finals: [Message.response()],
+           finals: [{Client.Key.t() | nil, Message.response()}],
+           report: Report.t() | nil,
            cancelled?: boolean
          }
 
@@ -159,7 +196,7 @@ defmodule Sippet.Proxy.ResponseContext do
       monitor = Process.monitor(Sippet.supervisor(stack))
 
       # Nothing but it holds the copies, which may be large.
-      result =
+      context =
         begin(
           %__MODULE__{
             stack: stack,
@@ -168,13 +205,15 @@ defmodule Sippet.Proxy.ResponseContext do
             timer_c: options.timer_c,
             respond: respond(options, stack),
             waiting: copies(request, targets, options, forward),
-            monitor: monitor
+            monitor: monitor,
+            report: Report.new(options.report)
           },
           max_breadth(request)
         )
 
       Process.demonitor(monitor, [:flush])
-      result
+      Report.finish(context.report, context.result, context.cancelled?)
+      context.result
     end
   end
 
@@ -197,13 +236,15 @@ defmodule Sippet.Proxy.ResponseContext do
 
   ## Targets
 
-  defp copies(request, targets, %{max_breadth: most}, forward) do
+  defp copies(request, targets, %{max_breadth: most, report: report}, forward) do
     breadth = min(max_breadth(request) || most, most)
 
     for list <- without_doubles(targets), part <- Enum.chunk_every(list, max(breadth, 1)) do
       part
       |> Enum.zip(shares(breadth, length(part)))
-      |> Enum.map(fn {target, share} -> copy(request, target, share, forward) end)
+      |> Enum.map(fn {target, share} ->
+        {copy(request, target, share, forward), if(report, do: Report.name(target))}
+      end)
     end
   end
 
@@ -253,15 +294,15 @@ defmodule Sippet.Proxy.ResponseContext do
   defp begin(context, breadth) do
     cond do
       Sippet.cancelled?(context.stack, context.key) ->
-        answer(%{context | cancelled?: true}).result
+        answer(%{context | cancelled?: true})
 
       # RFC5393§5.3.3.2
       breadth == 0 ->
-        answer(context, Message.to_response(context.request, 440)).result
+        answer(context, Message.to_response(context.request, 440), nil)
 
       # RFC3261§16.5
       context.waiting == [] ->
-        answer(context, Message.to_response(context.request, 480)).result
+        answer(context, Message.to_response(context.request, 480), nil)
 
       true ->
         if invite?(context),
@@ -273,21 +314,24 @@ defmodule Sippet.Proxy.ResponseContext do
 
   defp invite?(%{key: %Server.Key{method: method}}), do: method == :invite
 
-  defp answer(context, response) do
-    result =
-      case Sippet.send(context.stack, response) do
-        :ok -> {:ok, response}
-        # RFC4320§4.2 - its time is over, and the word of that is on its way
-        {:error, :no_transaction} when context.key.method != :invite -> {:error, :timeout}
-        {:error, reason} -> {:error, reason}
-      end
+  # The key is that of the branch whose response it is.
+  defp answer(context, response, key) do
+    case Sippet.send(context.stack, response) do
+      :ok ->
+        %{context | result: {:ok, response}, report: Report.answered(context.report, key)}
 
-    %{context | result: result}
+      # RFC4320§4.2 - its time is over, and the word of that is on its way
+      {:error, :no_transaction} when context.key.method != :invite ->
+        %{context | result: {:error, :timeout}}
+
+      {:error, reason} ->
+        %{context | result: {:error, reason}}
+    end
   end
 
   # RFC3261§9.2, §16.10 - where nobody has answered the CANCEL by a final response
   defp answer(%{cancelled?: true, finals: []} = context) do
-    context = answer(context, Message.to_response(context.request, 487))
+    context = answer(context, Message.to_response(context.request, 487), nil)
 
     if match?({:ok, _response}, context.result),
       do: %{context | result: {:error, :cancelled}},
@@ -295,12 +339,21 @@ defmodule Sippet.Proxy.ResponseContext do
   end
 
   defp answer(%{finals: finals} = context) do
-    best = Proxy.best_response(context.request, Enum.reverse(finals))
+    finals = Enum.reverse(finals)
+    best = Proxy.best_response(context.request, Enum.map(finals, &elem(&1, 1)))
 
     # RFC4320§4.2 - and the end of this process would have the stack answer
     if best.start_line.status_code == 408 and not invite?(context),
       do: %{context | result: {:error, :timeout}, unanswered?: true},
-      else: answer(context, best)
+      else: answer(context, best, branch(finals, best.start_line.status_code))
+  end
+
+  # The first of this status is what the best one was made of. A 500 in place of a 503 is
+  # nobody's.
+  defp branch(finals, status) do
+    Enum.find_value(finals, fn {key, response} ->
+      if response.start_line.status_code == status, do: key
+    end)
   end
 
   @doc """
@@ -362,7 +415,7 @@ defmodule Sippet.Proxy.ResponseContext do
   ## The context
 
   # RFC3261§16.7 - it lasts until all its branches have ended
-  @spec settle(t) :: {:ok, Message.response()} | {:error, reason}
+  @spec settle(t) :: t
   defp settle(%__MODULE__{result: nil, branches: branches, waiting: waiting} = context) do
     cond do
       Enum.any?(branches, fn {_key, branch} -> branch.state != :left end) -> await(context)
@@ -371,18 +424,23 @@ defmodule Sippet.Proxy.ResponseContext do
     end
   end
 
-  defp settle(%__MODULE__{result: result, branches: branches, unanswered?: false})
+  defp settle(%__MODULE__{branches: branches, unanswered?: false} = context)
        when branches == %{},
-       do: result
+       do: context
 
   defp settle(context), do: await(context)
 
   defp await(%{stack: stack, monitor: monitor} = context) do
     receive do
-      {:sippet, ^stack, key, event} -> key |> told(event, context) |> settle()
-      {__MODULE__, event} -> event |> handle(context) |> settle()
+      {:sippet, ^stack, key, event} ->
+        key |> told(event, context) |> settle()
+
+      {__MODULE__, event} ->
+        event |> handle(context) |> settle()
+
       # The stack has ended, and all its transactions with it.
-      {:DOWN, ^monitor, :process, _pid, _reason} -> context.result || {:error, :terminated}
+      {:DOWN, ^monitor, :process, _pid, _reason} ->
+        %{context | result: context.result || {:error, :terminated}}
     end
   end
 
@@ -407,8 +465,9 @@ defmodule Sippet.Proxy.ResponseContext do
   end
 
   # RFC3261§16.6 step 10
-  defp start(copy, context) do
+  defp start({copy, target}, context) do
     key = Client.Key.new(copy)
+    context = %{context | report: Report.tried(context.report, key, target)}
     branch = set_timer_c(%{state: :calling, timer: nil}, key, context)
     context = put_branch(context, key, branch)
 
@@ -455,11 +514,11 @@ defmodule Sippet.Proxy.ResponseContext do
     case context.branches do
       %{^key => branch} when status < 200 -> provisional(context, key, branch, response)
       %{^key => _branch} when status < 300 -> accepted(context, key, response)
-      %{^key => %{state: :left}} -> ended(context, key)
-      %{^key => _branch} when status < 600 -> final(context, key, response)
+      %{^key => %{state: :left}} -> ended(context, key, status)
+      %{^key => _branch} when status < 600 -> final(context, key, response, status)
       # RFC3261§16.7 step 5 - a 6xx ends the search, and is sent when all branches have ended
-      %{^key => _branch} -> context |> final(key, response) |> stop()
-      %{} -> late(context, response)
+      %{^key => _branch} -> context |> final(key, response, status) |> stop()
+      %{} -> late(context, key, response)
     end
   end
 
@@ -473,6 +532,7 @@ defmodule Sippet.Proxy.ResponseContext do
     if response.start_line.status_code > 100 do
       # A server transaction that has its 2xx sends no 1xx any more.
       Sippet.send(context.stack, context.respond.(response))
+      context = %{context | report: Report.ringing(context.report)}
       put_branch(context, key, set_timer_c(branch, key, context))
     else
       put_branch(context, key, branch)
@@ -480,38 +540,42 @@ defmodule Sippet.Proxy.ResponseContext do
   end
 
   # RFC3261§16.7 steps 5 and 10 - passed on at once, and the other branches end
-  defp accepted(context, key, response),
-    do: context |> ended(key) |> pass_on(response) |> stop()
+  defp accepted(context, key, response) do
+    context
+    |> ended(key, response.start_line.status_code)
+    |> pass_on(key, response)
+    |> stop()
+  end
 
   # RFC3261§16.7 step 5 - a branch may have forked on its way, and then has several 2xx
-  defp late(context, %Message{start_line: %{status_code: status}} = response) do
-    if status in 200..299, do: pass_on(context, response), else: context
+  defp late(context, key, %Message{start_line: %{status_code: status}} = response) do
+    if status in 200..299, do: pass_on(context, key, response), else: context
   end
 
   # RFC3261§16.7 step 5 - every 2xx to an INVITE, also where the caller has an answer of the proxy's own; and one answer to
   # any other request
-  defp pass_on(context, %Message{headers: %{cseq: {_number, :invite}}} = response) do
+  defp pass_on(context, key, %Message{headers: %{cseq: {_number, :invite}}} = response) do
     response = context.respond.(response)
 
-    answered = answer(context, response)
+    answered = answer(context, response, key)
 
     if answered.result == {:error, :already_answered},
       do: Sippet.forward(context.stack, response)
 
-    %{context | result: context.result || answered.result}
+    %{answered | result: context.result || answered.result}
   end
 
-  defp pass_on(%{result: nil} = context, response),
-    do: answer(context, context.respond.(response))
+  defp pass_on(%{result: nil} = context, key, response),
+    do: answer(context, context.respond.(response), key)
 
-  defp pass_on(context, _second), do: context
+  defp pass_on(context, _key, _second), do: context
 
   # RFC3261§16.9, §16.7 step 6 - after a CANCEL it is no answer
   defp failed(%{branches: branches} = context, key, reason) do
     case branches do
-      %{^key => %{state: :left}} -> ended(context, key)
-      %{^key => _branch} when context.cancelled? -> ended(context, key)
-      %{^key => _branch} -> final(context, key, made(context, reason))
+      %{^key => %{state: :left}} -> ended(context, key, reason)
+      %{^key => _branch} when context.cancelled? -> ended(context, key, reason)
+      %{^key => _branch} -> final(context, key, made(context, reason), reason)
       %{} -> context
     end
   end
@@ -519,13 +583,16 @@ defmodule Sippet.Proxy.ResponseContext do
   defp made(context, :timeout), do: Message.to_response(context.request, 408)
   defp made(context, _transport), do: Message.to_response(context.request, 503)
 
-  defp final(context, key, response),
-    do: ended(%{context | finals: [context.respond.(response) | context.finals]}, key)
+  # `how` is for the report: a status, or an error.
+  defp final(context, key, response, how) do
+    finals = [{key, context.respond.(response)} | context.finals]
+    ended(%{context | finals: finals}, key, how)
+  end
 
-  defp ended(%{branches: branches} = context, key) do
+  defp ended(%{branches: branches} = context, key, how) do
     {%{timer: timer}, branches} = Map.pop!(branches, key)
     if timer, do: Process.cancel_timer(timer)
-    %{context | branches: branches}
+    %{context | branches: branches, report: Report.ended(context.report, key, how)}
   end
 
   # RFC3261§16.10 - no new branches, and a CANCEL for each INVITE that there is
@@ -551,7 +618,7 @@ defmodule Sippet.Proxy.ResponseContext do
       %{^key => %{state: :calling} = branch} ->
         Sippet.cancel(context.stack, key)
         context = put_branch(context, key, %{branch | state: :left})
-        %{context | finals: [made(context, :timeout) | context.finals]}
+        %{context | finals: [{key, made(context, :timeout)} | context.finals]}
 
       %{^key => _branch} ->
         Sippet.cancel(context.stack, key)

@@ -61,6 +61,15 @@ defmodule Sippet.Stack.Events do
     end)
   end
 
+  @spec owner_down(Stack.t(), key :: struct | nil, dialog :: struct | nil, reason :: term) :: :ok
+  def owner_down(stack, key, dialog, reason) do
+    measurements = %{system_time: System.system_time()}
+
+    Telemetry.emit(stack.telemetry, :owner_down, measurements, fn ->
+      %{key: key, dialog: dialog, reason: reason}
+    end)
+  end
+
   @malformed [:malformed_request, :malformed_response, :malformed_ack, :truncated]
 
   @spec dropped(Stack.t(), atom, non_neg_integer, term, Message.t() | nil) :: :ok

@@ -10,8 +10,10 @@ defmodule Sippet.Trace.Capture do
 
   @sip ~r/\A(?:SIP\/\d\.\d \d|[A-Za-z0-9.!%*_+`'~-]{1,60} \S[^\r\n]{0,8000} SIP\/\d\.\d\r?\n)/
 
+  # `calls` are those that have a message which fits: a call is shown as a whole, and so they are
+  # looked for before. `:all` where the Call-ID of each message tells.
   @enforce_keys [:filter, :room]
-  defstruct [:filter, :room, entries: [], calls: MapSet.new(), skipped: %{}]
+  defstruct [:filter, :room, entries: [], calls: :all, skipped: %{}]
 
   @spec read(Path.t(), Filter.t(), pos_integer) ::
           {:ok, [Entry.t()], %{atom => pos_integer}} | {:error, String.t()}
@@ -22,6 +24,17 @@ defmodule Sippet.Trace.Capture do
          {:ok, state} <-
            if(Pcap.capture?(start), do: capture(path, state), else: log(path, state)) do
       {:ok, Enum.reverse(state.entries), state.skipped}
+    end
+  end
+
+  # So many calls as messages may be shown: of more none could be.
+  defp find(entry, %{calls: calls, room: room} = state) do
+    cond do
+      MapSet.member?(calls, entry.call_id) -> state
+      not Filter.fits?(state.filter, entry) -> state
+      MapSet.size(calls) == room -> skip(state, :over_limit)
+      # A part of a message would hold the whole.
+      true -> %{state | calls: MapSet.put(calls, entry.call_id && :binary.copy(entry.call_id))}
     end
   end
 
@@ -41,7 +54,26 @@ defmodule Sippet.Trace.Capture do
 
   defp reason(reason), do: List.to_string(:file.format_error(reason))
 
-  defp capture(path, state), do: Pcap.fold(path, state, &packet/2)
+  defp capture(path, state) do
+    if Filter.by_call_id?(state.filter) do
+      Pcap.fold(path, state, &packet/2)
+    else
+      with {:ok, found} <- Pcap.fold(path, %{state | calls: MapSet.new()}, &look/2),
+           do: Pcap.fold(path, found, &packet/2)
+    end
+  end
+
+  # What is skipped is counted when the calls are read.
+  defp look({link, time, frame}, state) do
+    with {:ok, source, destination, payload} <- Frame.udp(link, frame),
+         true <- payload =~ @sip do
+      find(Entry.new(time, source, destination, payload), state)
+    else
+      _skipped -> state
+    end
+  end
+
+  defp look(:cut_short, state), do: state
 
   defp packet(:cut_short, state), do: skip(state, :cut_short)
 
@@ -66,11 +98,9 @@ defmodule Sippet.Trace.Capture do
         {[], _skipped} ->
           {:error, "it is neither pcap nor pcapng, and has no SIP message as text"}
 
-        {entries, 0} ->
-          {:ok, Enum.reduce(entries, state, &take/2)}
-
         {entries, skipped} ->
-          {:ok, Enum.reduce(entries, %{state | skipped: %{lines: skipped}}, &take/2)}
+          state = if skipped == 0, do: state, else: %{state | skipped: %{lines: skipped}}
+          {:ok, Enum.reduce(entries, found(entries, state), &take/2)}
       end
     else
       {:ok, _too_large} -> {:error, "a text log of more than #{@longest_log} octets"}
@@ -78,23 +108,22 @@ defmodule Sippet.Trace.Capture do
     end
   end
 
+  defp found(entries, state) do
+    if Filter.by_call_id?(state.filter),
+      do: state,
+      else: Enum.reduce(entries, %{state | calls: MapSet.new()}, &find/2)
+  end
+
   defp take(entry, state) do
     cond do
-      not (MapSet.member?(state.calls, entry.call_id) or Filter.fits?(state.filter, entry)) ->
-        state
-
-      state.room == 0 ->
-        skip(state, :over_limit)
-
-      true ->
-        %{
-          state
-          | entries: [entry | state.entries],
-            calls: MapSet.put(state.calls, entry.call_id),
-            room: state.room - 1
-        }
+      not wanted?(state, entry) -> state
+      state.room == 0 -> skip(state, :over_limit)
+      true -> %{state | entries: [entry | state.entries], room: state.room - 1}
     end
   end
+
+  defp wanted?(%{calls: :all, filter: filter}, entry), do: Filter.fits?(filter, entry)
+  defp wanted?(%{calls: calls}, entry), do: MapSet.member?(calls, entry.call_id)
 
   defp skip(state, why), do: %{state | skipped: Map.update(state.skipped, why, 1, &(&1 + 1))}
 

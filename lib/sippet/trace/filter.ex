@@ -1,7 +1,7 @@
 defmodule Sippet.Trace.Filter do
   @moduledoc false
-  # Which calls are followed. A call is followed from the first message on that fits, with all its messages: what a proxy
-  # sends on elsewhere, and the BYE of what an INVITE has begun.
+  # Which calls are shown. A call that has a message which fits is shown as a whole: what came
+  # before, what a proxy sends on elsewhere, and the BYE of what an INVITE has begun.
 
   alias Sippet.Message
   alias Sippet.Trace.{Address, Entry}
@@ -21,15 +21,14 @@ defmodule Sippet.Trace.Filter do
     method: [
       type: {:custom, &__MODULE__.method?/1, "a method"},
       default: nil,
-      doc:
-        "only calls that have a message of this method, from that on; `:invite` or `\"INVITE\"`"
+      doc: "only calls that have a message of this method; `:invite` or `\"INVITE\"`"
     ],
     address: [
       type:
         {:custom, &__MODULE__.address?/1,
          "an IP address, as a string or a tuple, or {address, port}"},
       default: nil,
-      doc: "only calls that have a message from or to this address, from that on"
+      doc: "only calls that have a message from or to this address"
     ]
   ]
 
@@ -58,7 +57,19 @@ defmodule Sippet.Trace.Filter do
   defp host(ip), do: ip
 
   @doc """
-  Whether a message begins a call that is to be followed.
+  Whether the Call-ID of a message tells all: no later message of its call can make it fit.
+  """
+  @spec by_call_id?(t) :: boolean
+  def by_call_id?(filter), do: filter.method == nil and filter.address == nil
+
+  @doc """
+  Whether a call that has this message may have another that fits.
+  """
+  @spec may_fit?(t, Entry.t()) :: boolean
+  def may_fit?(filter, entry), do: filter.call_id in [nil, entry.call_id]
+
+  @doc """
+  Whether the call of a message is to be shown for it.
   """
   @spec fits?(t, Entry.t()) :: boolean
   def fits?(filter, entry) do

@@ -81,6 +81,7 @@ defmodule Sippet.Trace.HTML do
       {"Protocol", entry.protocol |> to_string() |> String.upcase() |> Text.printable()},
       {"Octets", Integer.to_string(byte_size(entry.octets))},
       {"CSeq", arrow.cseq},
+      {"Call-ID", arrow.leg && Text.printable(entry.call_id)},
       {"Sent again", if(arrow.repeat > 0, do: "for the #{arrow.repeat}. time")},
       {"Not read", entry.error && Text.printable(Exception.message(entry.error))}
     ]

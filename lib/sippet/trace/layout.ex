@@ -12,9 +12,10 @@ defmodule Sippet.Trace.Layout do
   defstruct [:title, :start, :lanes, :arrows]
 
   @typedoc """
-  `start` is the time of the first message; an arrow's `at` is microseconds from it. `repeat` is how often the same
-  octets went the same way before. `from` and `to` are lanes, `source` and `destination` the names of the addresses, which
-  differ from those of the lanes where many addresses share the last one.
+  `leg` is the number of the Call-ID in a call that was merged of several. `start` is the time of
+  the first message; an arrow's `at` is microseconds from it. `repeat` is how often the same
+  octets went the same way before. `from` and `to` are lanes, `source` and `destination` the names
+  of the addresses, which differ from those of the lanes where many addresses share the last one.
   """
   @type t :: %__MODULE__{
           title: String.t(),
@@ -34,6 +35,7 @@ defmodule Sippet.Trace.Layout do
           kind: :request | :provisional | :success | :redirection | :failure | :malformed,
           sdp?: boolean,
           repeat: non_neg_integer,
+          leg: pos_integer | nil,
           entry: Entry.t()
         }
 
@@ -55,21 +57,22 @@ defmodule Sippet.Trace.Layout do
     %{layout | title: "Call #{number}", start: nil, arrows: arrows}
   end
 
-  defp layout(%Call{call_id: call_id, entries: entries}, names) do
+  defp layout(%Call{entries: entries} = call, names) do
     addresses = entries |> Enum.flat_map(&[&1.source, &1.destination]) |> Enum.uniq()
     {lanes, ends} = lanes(addresses, names)
     start = hd(entries).time
+    legs = legs(call)
 
     {arrows, _seen} =
       Enum.map_reduce(entries, %{}, fn entry, seen ->
         # RFC3261§17.1.1.2 - a retransmission is the same octets again
         same = {entry.source, entry.destination, :erlang.md5(entry.octets)}
         repeat = Map.get(seen, same, 0)
-        {arrow(entry, ends, start, repeat), Map.put(seen, same, repeat + 1)}
+        {arrow(entry, ends, start, repeat, legs), Map.put(seen, same, repeat + 1)}
       end)
 
     %__MODULE__{
-      title: title(call_id),
+      title: title(Call.ids(call)),
       start: start,
       lanes: lanes,
       arrows: arrows
@@ -88,10 +91,25 @@ defmodule Sippet.Trace.Layout do
     {lanes ++ more, Map.new(ends)}
   end
 
-  defp title(nil), do: "No Call-ID"
-  defp title(call_id), do: "Call-ID " <> (call_id |> Text.printable() |> Text.shorten(100))
+  defp legs(%Call{merged: []}), do: %{}
+  defp legs(call), do: call |> Call.ids() |> Enum.with_index(1) |> Map.new()
 
-  defp arrow(entry, ends, start, repeat) do
+  # A title has so many Call-IDs.
+  @legs 4
+
+  defp title([nil]), do: "No Call-ID"
+  defp title([call_id]), do: "Call-ID " <> shown(call_id)
+
+  defp title([call_id | others]) do
+    {named, more} = Enum.split(others, @legs - 1)
+    legs = for {id, leg} <- Enum.with_index(named, 2), do: ", leg #{leg} #{shown(id)}"
+    more = if more == [], do: "", else: ", #{length(more)} more legs"
+    "Call-ID #{shown(call_id)}#{legs}#{more}"
+  end
+
+  defp shown(call_id), do: call_id |> Text.printable() |> Text.shorten(100)
+
+  defp arrow(entry, ends, start, repeat, legs) do
     {from, source} = ends[entry.source]
     {to, destination} = ends[entry.destination]
 
@@ -106,6 +124,7 @@ defmodule Sippet.Trace.Layout do
       kind: kind(entry),
       sdp?: entry.sdp?,
       repeat: repeat,
+      leg: legs[entry.call_id],
       entry: entry
     }
   end
@@ -127,14 +146,16 @@ defmodule Sippet.Trace.Layout do
   end
 
   @doc """
-  What is written beside the label: that it carries a session, can't be parsed, is sent again.
+  What is written beside the label: that it carries a session, can't be parsed, is sent again, and
+  is of another leg than the first.
   """
   @spec marks(arrow) :: [String.t()]
   def marks(arrow) do
     for {true, mark} <- [
           {arrow.sdp?, "SDP"},
           {arrow.kind == :malformed, "malformed"},
-          {arrow.repeat > 0, "again ×#{arrow.repeat}"}
+          {arrow.repeat > 0, "again ×#{arrow.repeat}"},
+          {is_integer(arrow.leg) and arrow.leg > 1, "leg #{arrow.leg}"}
         ],
         do: mark
   end

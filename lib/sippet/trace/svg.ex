@@ -241,7 +241,7 @@ defmodule Sippet.Trace.SVG do
         Text.markup(arrow.label)
       ],
       for mark <- Layout.marks(arrow) do
-        warn = if mark == "SDP", do: "", else: " warn"
+        warn = if mark == "SDP" or match?("leg " <> _, mark), do: "", else: " warn"
         ["<tspan class=\"mark", warn, "\" dx=\"7\">", mark, "</tspan>"]
       end,
       "</text>"

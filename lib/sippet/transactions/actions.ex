@@ -47,26 +47,23 @@ defmodule Sippet.Transactions.Actions do
   ## Start
 
   @doc """
-  Begins a row that was put there: `request` is what the core gets, where it is known already. One that has begun is left
-  alone.
+  Begins a row that was put there: `request` is what the core of a server gets and a listener of
+  either, where it is known already. One that has begun is left alone.
   """
   @spec start(Stack.t(), Rows.row(), Message.request() | nil) :: :ok
   def start(stack, row, request \\ nil)
 
   def start(stack, row(running: :request) = row, request) do
-    started(stack, row)
-    begun = row(row, running: nil)
-
-    begun =
-      tell(stack, begun, :receive_request, request || OwnMessages.request(stack, row), key(row))
-
+    request = request || OwnMessages.request(stack, row)
+    started(stack, row, request)
+    begun = tell(stack, row(row, running: nil), :receive_request, request, key(row))
     settle(stack, row, begun)
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
 
-  def start(stack, row(state: nil) = row, _request) do
-    started(stack, row)
+  def start(stack, row(state: nil, octets: octets) = row, request) do
+    started(stack, row, request || octets)
     if named?(stack, row), do: locate(stack, row), else: begin(stack, row, row)
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
@@ -80,14 +77,24 @@ defmodule Sippet.Transactions.Actions do
     carry_on(stack, before, row(row, state: state, octets: nil), actions)
   end
 
-  defp started(stack, row(machine: machine) = row) do
+  defp started(stack, row(machine: machine) = row, request) do
     measurements = %{system_time: System.system_time()}
 
     Telemetry.emit(stack.telemetry, :transaction_started, measurements, fn ->
-      %{key: key(row), machine: machine}
+      %{key: key(row), machine: machine, request: parsed(request)}
     end)
 
     watch_owner(row)
+  end
+
+  # A row whose worker was not told of it has the octets alone.
+  defp parsed(%Message{} = request), do: request
+
+  defp parsed(octets) do
+    case Message.parse(octets) do
+      {:ok, request} -> request
+      {:error, _reason} -> nil
+    end
   end
 
   defp watch_owner(row(owner: owner, number: number)) when is_pid(owner),
@@ -226,6 +233,13 @@ defmodule Sippet.Transactions.Actions do
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
 
+  # RFC3261§9.1 - a CANCEL was sent, by whomever
+  def handle(stack, row, :cancelled) do
+    step(stack, row, row(row, cancelled: true), [:cancelled])
+  catch
+    kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
+  end
+
   # Where the core has answered meanwhile, its hint is on its way, and finds nothing to do.
   def handle(stack, row(answer: answer) = row, event) do
     step(stack, row, row(row, answer: nil), [event | List.wrap(answer)])
@@ -289,7 +303,7 @@ defmodule Sippet.Transactions.Actions do
   defp transition(stack, row(state: state) = row, event, name) do
     answer_cancel_before(stack, row, event)
     Place.keep(stack, row, event)
-    row = if Telemetry.listened?(stack.telemetry), do: with_status(row, event), else: row
+    row = if Telemetry.listened?(stack.telemetry), do: responded(stack, row, event), else: row
 
     case machine(row).handle(state, event, Clock.now(stack), timers(stack, row)) do
       {:terminated, reason, actions} ->
@@ -302,14 +316,43 @@ defmodule Sippet.Transactions.Actions do
     end
   end
 
-  # That of the first final response, for who listens.
-  defp with_status(row(status: nil) = row, event), do: row(row, status: status(event))
-  defp with_status(row, _event), do: row
+  # For who listens: the status of the first final response, and until then that of the last
+  # provisional one.
+  defp responded(_stack, row(status: final) = row, _event) when final >= 200 and final != nil,
+    do: row
 
-  defp status({:response, status, _response}) when status >= 200, do: status
-  defp status({:answer, status, _tag, _octets}) when status >= 200, do: status
+  defp responded(stack, row(status: last) = row, event) do
+    case status(event) do
+      status when status in [nil, 100, last] -> row
+      status -> respond(stack, row(row, status: status), received(event))
+    end
+  end
+
+  defp respond(stack, row(status: status, started: started) = row, response) do
+    duration = System.monotonic_time() - started
+    measurements = %{system_time: System.system_time(), duration: duration}
+
+    Telemetry.emit(stack.telemetry, :transaction_responded, measurements, fn ->
+      about = %{key: key(row), machine: row(row, :machine), cancelled: cancelled?(row)}
+      Map.merge(about, %{status: status, response: response})
+    end)
+
+    row
+  end
+
+  defp received({:response, _status, response}), do: response
+  defp received(_sent), do: nil
+
+  # One that is only wanted was not sent yet.
+  defp cancelled?(row(cancelled: cancelled)), do: cancelled == true
+
+  defp final(row(status: status)), do: if(is_integer(status) and status >= 200, do: status)
+
+  defp status({:response, status, _response}), do: status
+  defp status({:answer, status, _tag, _octets}), do: status
   defp status({:reply, octets}), do: Outgoing.status(octets)
   defp status({:repeat, _tag, octets}), do: Outgoing.status(octets)
+  defp status({:reliable, _rseq, octets}), do: Outgoing.status(octets)
   defp status(_event), do: nil
 
   # RFC3261§9.2 - the CANCEL is answered before its INVITE is, by whomever
@@ -390,7 +433,9 @@ defmodule Sippet.Transactions.Actions do
     if Rows.claim?(stack, row(row, :number)) do
       Overload.answered(stack.overload)
       response = OwnMessages.refusal(OwnMessages.request(stack, row), status)
-      {row(row, status: status), transmit(stack, row, Message.to_string(response))}
+
+      {respond(stack, row(row, status: status), nil),
+       transmit(stack, row, Message.to_string(response))}
     else
       {row, []}
     end
@@ -585,23 +630,26 @@ defmodule Sippet.Transactions.Actions do
 
       _over ->
         Callbacks.ended(stack, Rows.turn(before))
-        ended(stack, before, false)
+        ended(stack, before, nil)
     end
   end
 
   def returned(stack, row(given: :request) = row, reason) do
     returned? = Callbacks.ended(stack, Rows.turn(row)) or reason == :normal
-    ended(stack, row, not returned?)
+    ended(stack, row, if(not returned?, do: {:failed, reason}))
   end
 
-  def returned(stack, row, _reason), do: ended(stack, row, false)
+  def returned(stack, row, _reason), do: ended(stack, row, nil)
 
-  defp ended(stack, row(answer: answer) = before, failed?) do
+  defp ended(stack, row(answer: answer) = before, failure) do
     row = call_next(stack, row(before, running: nil, given: nil))
 
-    if answer == nil and failed? and unanswered?(row),
-      do: carry_on(stack, before, row, [{:make, 500}]),
-      else: step(stack, before, row(row, answer: nil), List.wrap(answer))
+    with {:failed, reason} when answer == nil <- failure, true <- unanswered?(row) do
+      Events.owner_down(stack, key(row), nil, reason)
+      carry_on(stack, before, row, [{:make, 500}])
+    else
+      _over -> step(stack, before, row(row, answer: nil), List.wrap(answer))
+    end
   catch
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
   end
@@ -749,12 +797,15 @@ defmodule Sippet.Transactions.Actions do
   """
   @spec orphaned(Stack.t(), Rows.row(), term) :: :ok
   # Its request is not sent any more.
-  def orphaned(stack, row(id: {_branch, :invite}, state: {:locating, _ends_at}) = row, _reason),
-    do: terminate(stack, row(row, owner: :nobody), :terminated)
+  def orphaned(stack, row(id: {_branch, :invite}, state: {:locating, _ends_at}) = row, reason) do
+    Events.owner_down(stack, key(row), nil, reason)
+    terminate(stack, row(row, owner: :nobody), :terminated)
+  end
 
   def orphaned(stack, row(answer: answer, state: state) = before, reason) do
     core? = Rows.finished_state?(state) and (server?(before) or well?(reason))
     row = if core?, do: row(before, owner: nil), else: leave(before)
+    if left?(before), do: Events.owner_down(stack, key(before), nil, reason)
 
     if answer == nil and unanswered?(row),
       do: carry_on(stack, before, row, [{:make, 500}]),
@@ -762,6 +813,13 @@ defmodule Sippet.Transactions.Actions do
   catch
     kind, reason -> defect(stack, before, kind, reason, __STACKTRACE__)
   end
+
+  # What its owner has not ended: a request that is not answered, and an INVITE that waits for its
+  # final response.
+  defp left?(row(answer: answer, state: state, id: {_branch, method}) = _client),
+    do: answer == nil and method == :invite and not Rows.finished_state?(state)
+
+  defp left?(row(answer: answer) = row), do: answer == nil and unanswered?(row)
 
   defp leave(row) do
     row = row(row, owner: :nobody)
@@ -815,7 +873,8 @@ defmodule Sippet.Transactions.Actions do
     end
 
     Telemetry.emit(stack.telemetry, :transaction_ended, %{duration: duration}, fn ->
-      %{key: key(row), machine: row(row, :machine), reason: reason, status: row(row, :status)}
+      about = %{key: key(row), machine: row(row, :machine), cancelled: cancelled?(row)}
+      Map.merge(about, %{reason: reason, status: final(row)})
     end)
   end
 

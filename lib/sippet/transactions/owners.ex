@@ -9,6 +9,7 @@ defmodule Sippet.Transactions.Owners do
 
   alias Sippet.{Dialog, Message, Stack}
   alias Sippet.Message.Tag
+  alias Sippet.Stack.Events
   alias Sippet.Transactions.{Aliases, Rows, Workers}
 
   @typedoc "What a process owns: a row by its number, or a dialog by its hash."
@@ -209,14 +210,16 @@ defmodule Sippet.Transactions.Owners do
     do: Workers.send(stack, Workers.of_call(stack, call_id), {:forget_dialog, hash})
 
   @doc """
-  Has a call ended whose owner has ended (RFC 3261 §15). One that is early ends with its INVITE.
+  Has a call ended whose owner has ended for a reason (RFC 3261 §15). One that is early ends with
+  its INVITE.
   """
-  @spec end_dialog(Stack.t(), Rows.hash()) :: :ok
-  def end_dialog(stack, hash) do
+  @spec end_dialog(Stack.t(), Rows.hash(), term) :: :ok
+  def end_dialog(stack, hash, reason) do
     Aliases.forget_dialog(stack, hash)
 
     with {octets, true, number} <- Aliases.take_ending(stack, hash) do
       dialog = %{:erlang.binary_to_term(octets) | local_seq: number, state: :confirmed}
+      Events.owner_down(stack, nil, dialog, reason)
       Kernel.send(self(), {:unattended, {:end_dialog, dialog}})
     end
 

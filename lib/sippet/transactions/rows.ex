@@ -62,7 +62,8 @@ defmodule Sippet.Transactions.Rows do
     # Second names: of the ACKs that it waits for with the hash of their To tag, `{:responses, hash}` of an RFC 2543
     # transaction.
     names: [],
-    # The status of its first final response, where somebody listens to events.
+    # The status of its first final response, and until then of its last provisional one, where
+    # somebody listens to events.
     status: nil
   ])
 

@@ -170,7 +170,7 @@ defmodule Sippet.Transactions.Worker do
     end
   end
 
-  defp orphaned(stack, {:dialog, hash}, _reason), do: Owners.end_dialog(stack, hash)
+  defp orphaned(stack, {:dialog, hash}, reason), do: Owners.end_dialog(stack, hash, reason)
 
   defp orphaned(stack, number, reason) do
     with row when row != nil <- Rows.fetch(stack, number),

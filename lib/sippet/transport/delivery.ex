@@ -83,7 +83,8 @@ defmodule Sippet.Transport.Delivery do
           octets: octets,
           method: Outgoing.method(octets),
           status: Outgoing.status(octets),
-          remote: {transport.protocol, host, port}
+          remote: {transport.protocol, host, port},
+          key: key
         }
       end)
     end

@@ -159,12 +159,25 @@ defmodule Sippet.Trace.LogTest do
   end
 
   test "which calls are read is told by the options" do
-    assert {:ok, [%{entries: entries}], %{}} = Trace.read(@call, method: :bye)
-    assert hd(entries).label == "BYE" and length(entries) == 4
     assert {:ok, [], %{}} = Trace.read(@call, call_id: "none")
+    assert {:ok, [], %{}} = Trace.read(@call, method: :info)
+    assert {:ok, [%{entries: all}], %{}} = Trace.read(@call)
+    assert length(all) == 15
 
-    assert {:ok, [%{entries: [%{label: "INVITE"} | _]}], _} =
-             Trace.read(@call, address: "198.51.100.7")
+    # The INVITE came before, and by another address.
+    for options <- [[method: :bye], [method: "BYE"], [address: "198.51.100.7"]],
+        do: assert({:ok, [%{entries: ^all}], %{}} = Trace.read(@call, options))
+  end
+
+  test "one message has all that is asked for", context do
+    bye = request("BYE", "1")
+    other = String.replace(request("OPTIONS", "2"), "192.0.2.1:", "192.0.2.8:")
+
+    both =
+      "- 192.0.2.1:5061 -> 192.0.2.9:5060\n#{bye}- 192.0.2.8:5061 -> 192.0.2.9:5060\n#{other}"
+
+    assert {:ok, [_call], %{}} = read(context, both, method: :bye, address: "192.0.2.1")
+    assert {:ok, [], %{}} = read(context, both, method: :bye, address: "192.0.2.8")
   end
 
   test "what holds no message is an error", context do

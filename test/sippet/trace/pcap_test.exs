@@ -87,6 +87,46 @@ defmodule Sippet.Trace.PcapTest do
     end
   end
 
+  describe "the calls that have a message of a method" do
+    defp frame(method, call_id) do
+      text = String.replace(Captures.options(call_id), "OPTIONS", method)
+      Captures.ipv4(Captures.udp(text))
+    end
+
+    @wanted [method: :bye]
+
+    test "are read as a whole, and no others", context do
+      frames =
+        for {method, id} <- [{"INVITE", "a"}, {"INVITE", "b"}, {"ACK", "a"}, {"BYE", "a"}],
+            do: frame(method, id)
+
+      octets = Captures.pcap(101, [@tcp | frames] ++ ["cut", frame("INFO", "a")])
+      assert {:ok, [call], %{tcp: 1} = skipped} = read(context, octets, @wanted)
+      assert Enum.map(call.entries, & &1.label) == ["INVITE", "ACK", "BYE", "INFO"]
+      assert map_size(skipped) == 2
+    end
+
+    test "are read up to the limit", context do
+      octets = Captures.pcap(101, for(m <- ["INVITE", "ACK", "BYE"], do: frame(m, "a")))
+      assert {:ok, [call], skipped} = read(context, octets, [max_messages: 2] ++ @wanted)
+      assert {length(call.entries), skipped} == {2, %{over_limit: 1}}
+    end
+
+    test "are no more than messages may be read", context do
+      # Of the third no message is looked at again.
+      frames = for id <- ["a", "b", "c"], do: frame("BYE", id)
+      octets = Captures.pcap(101, frames ++ [frame("INFO", "c")])
+      assert {:ok, calls, skipped} = read(context, octets, [max_messages: 2] ++ @wanted)
+      assert {Enum.map(calls, & &1.call_id), skipped} == {["a", "b"], %{over_limit: 1}}
+    end
+
+    test "are read of a file that ends within a packet", context do
+      octets = Captures.pcap(101, for(m <- ["INVITE", "BYE"], do: frame(m, "a")))
+      cut = binary_part(octets, 0, byte_size(octets) - 1)
+      assert {:ok, [], %{cut_short: 1}} = read(context, cut, @wanted)
+    end
+  end
+
   describe "IP" do
     test "options and extension headers are passed over", context do
       v4 = Captures.ipv4(Captures.udp(@sip), options: <<1::64>>)
