@@ -77,10 +77,11 @@ defmodule Sippet.Interop.Peers do
   def about(peer), do: Map.take(@peers[peer], [:title, :about, :link])
 
   @doc """
-  The tags of a test that needs a peer: it is left out where the peer is not there.
+  The tags of a test that needs a peer, and others besides: it is left out where one of them is not there.
   """
-  @spec tags(peer) :: keyword
-  def tags(peer), do: [interop: true, peer: peer, skip: missing(peer) || false]
+  @spec tags(peer, [peer]) :: keyword
+  def tags(peer, others \\ []),
+    do: [interop: true, peer: peer, skip: Enum.find_value([peer | others], false, &missing/1)]
 
   @doc """
   Why there is nothing to test a peer with, or `nil` where it is there.
