@@ -39,9 +39,10 @@ defmodule Sippet.MixProject do
     [
       main: "readme",
       extras:
-        ["README.md"] ++ guides() ++ benchmarks() ++ ["SECURITY.md", "CHANGELOG.md", "LICENSE"],
+        ["README.md"] ++
+          guides() ++ examples() ++ benchmarks() ++ ["SECURITY.md", "CHANGELOG.md", "LICENSE"],
       assets: %{"guides/assets" => "assets"},
-      groups_for_extras: [Guides: ~r"^guides/"],
+      groups_for_extras: [Guides: ~r"^guides/", Examples: ~r"/examples/"],
       groups_for_modules: [
         Stack: [Sippet, Sippet.Core, Sippet.Telemetry],
         Tracing: ~r/^Sippet\.Trace/,
@@ -79,6 +80,18 @@ defmodule Sippet.MixProject do
     ]
   end
 
+  # ExDoc takes no source files: each example is a page that holds it.
+  defp examples do
+    folder = Path.join(Mix.Project.build_path(), "examples")
+    File.mkdir_p!(folder)
+
+    for file <- Enum.sort(Path.wildcard("examples/*.ex")) do
+      page = Path.join(folder, Path.basename(file, ".ex") <> "_example.md")
+      File.write!(page, "# #{file}\n\n```elixir\n#{File.read!(file)}```\n")
+      page
+    end
+  end
+
   # The README's pictures stand where its links have them also in the documentation.
   defp copy_pictures(_arguments) do
     for [_all, path] <- Regex.scan(~r/\]\(([\w\/]+\.svg)\)/, File.read!("README.md")) do
@@ -92,7 +105,7 @@ defmodule Sippet.MixProject do
   defp guides do
     first =
       for name <-
-            ~w(getting-started writing-a-core beyond-the-basic-call sdp registrar examples messages transactions writing-a-transport
+            ~w(getting-started writing-a-core beyond-the-basic-call sdp b2bua registrar examples messages transactions writing-a-transport
                digest-authentication testing-your-core telemetry call-records tracing running-in-production migrating-from-1.0),
           do: "guides/#{name}.md"
 
@@ -104,7 +117,7 @@ defmodule Sippet.MixProject do
       licenses: ["BSD-3-Clause"],
       links: %{"RFC 3261" => "https://www.rfc-editor.org/rfc/rfc3261"},
       files:
-        ~w(lib native/sip{_parser,pet_nif}/{src,Cargo.toml,build.rs,*.tbl}
+        ~w(lib examples native/sip{_parser,pet_nif}/{src,Cargo.toml,build.rs,*.tbl}
                 Cargo.toml Cargo.lock .cargo mix.exs README.md SECURITY.md LICENSE CHANGELOG.md .formatter.exs)
     ]
   end

@@ -92,7 +92,8 @@ defmodule Sippet.Transactions.Timers do
           | :repeat_1xx
           | :prack
 
-  @typedoc "The stack's options, and whether the transaction's transport is a reliable one."
+  @typedoc false
+  # The stack's options, and whether the transaction's transport is a reliable one.
   @type t :: {Sippet.Stack.Options.t(), reliable? :: boolean}
 
   @doc """

@@ -49,6 +49,8 @@ defmodule Sippet.Transactions.Worker do
     {:ok, {index, stack, inbound}, {:continue, :recover}}
   end
 
+  # Older ones have it without naming it.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
   @doc false
   # What OTP logs of its end. What it got are messages of strangers, with their credentials.
   def format_status(status), do: status |> Map.replace(:message, :hidden) |> Map.replace(:log, [])

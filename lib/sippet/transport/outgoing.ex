@@ -47,8 +47,7 @@ defmodule Sippet.Transport.Outgoing do
   """
   @spec method(binary) :: Message.method() | nil
   def method(<<"SIP/2.0 ", _rest::binary>> = response) do
-    with {at, length} <- :binary.match(response, "\nCSeq: "),
-         <<_before::binary-size(at), _name::binary-size(length), rest::binary>> = response,
+    with [_before, rest] <- :binary.split(response, "\nCSeq: "),
          [line, _rest] <- :binary.split(rest, "\r\n"),
          [_number, method] <- String.split(line, " ", trim: true) do
       Names.method(method)

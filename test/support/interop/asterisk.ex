@@ -20,10 +20,10 @@ defmodule Sippet.Interop.Asterisk do
         }
 
   @doc """
-  The command that runs Asterisk: `{program, arguments}`.
+  The arguments with which `chroot` runs Asterisk.
   """
-  @spec command([String.t()]) :: {String.t(), [String.t()]}
-  def command(arguments), do: {"chroot", [root(), @asterisk | arguments]}
+  @spec chroot([String.t()]) :: [String.t()]
+  def chroot(arguments), do: [root(), @asterisk | arguments]
 
   @doc """
   Why Asterisk cannot run here, or `nil` where it can.
@@ -65,8 +65,8 @@ defmodule Sippet.Interop.Asterisk do
         do: File.write!(Path.join(outside, name), text)
 
     configuration = Path.join(folder, "asterisk.conf")
-    {program, arguments} = command(["-C", configuration, "-f", "-n", "-vv"])
-    program = Program.start(program, arguments, folder: folder, limit: 40)
+    arguments = chroot(["-C", configuration, "-f", "-n", "-vv"])
+    program = Program.start("chroot", arguments, folder: folder, limit: 40)
 
     %{
       program: Program.await_output(program, "Asterisk Ready"),
@@ -80,8 +80,8 @@ defmodule Sippet.Interop.Asterisk do
   """
   @spec cli(t, String.t()) :: String.t()
   def cli(%{configuration: configuration}, command) do
-    {program, arguments} = command(["-C", configuration, "-rx", command])
-    {text, 0} = System.cmd(program, arguments, stderr_to_stdout: true)
+    arguments = chroot(["-C", configuration, "-rx", command])
+    {text, 0} = System.cmd("chroot", arguments, stderr_to_stdout: true)
     text
   end
 

@@ -60,7 +60,7 @@ defmodule Sippet.Interop.Peers do
       title: "Asterisk",
       about: "a PBX on PJSIP",
       link: "https://www.asterisk.org",
-      version: Tuple.append(Asterisk.command(["-V"]), ~r/Asterisk (\d[\d.]*\d)/)
+      version: {"chroot", Asterisk.chroot(["-V"]), ~r/Asterisk (\d[\d.]*\d)/}
     }
   ]
 

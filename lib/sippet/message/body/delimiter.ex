@@ -48,31 +48,24 @@ defmodule Sippet.Message.Body.Delimiter do
   defp line_start?(body, at), do: :binary.at(body, at - 1) == ?\n
 
   defp rest_of_line(body, at) do
-    case body do
-      <<_::binary-size(at), "--", _rest::binary>> -> line_end(body, at + 2, :close)
+    case rest(body, at) do
+      "--" <> _rest -> line_end(body, at + 2, :close)
       _other -> line_end(body, at, :open)
     end
   end
 
   # What begins like a delimiter and goes on as text is none: it may be that of a nested part.
   defp line_end(body, at, kind) do
-    case body do
-      <<_::binary-size(at), c, _rest::binary>> when c in [?\s, ?\t] ->
-        line_end(body, at + 1, kind)
-
-      <<_::binary-size(at), "\r\n", _rest::binary>> ->
-        {kind, at + 2}
-
-      <<_::binary-size(at), ?\n, _rest::binary>> ->
-        {kind, at + 1}
-
-      <<_::binary-size(at)>> ->
-        {kind, at}
-
-      _text ->
-        :text
+    case rest(body, at) do
+      <<c, _rest::binary>> when c in [?\s, ?\t] -> line_end(body, at + 1, kind)
+      "\r\n" <> _rest -> {kind, at + 2}
+      "\n" <> _rest -> {kind, at + 1}
+      "" -> {kind, at}
+      _text -> :text
     end
   end
+
+  defp rest(body, at), do: binary_part(body, at, byte_size(body) - at)
 
   # The line end before the delimiter is the delimiter's. Where there is nothing between two
   # delimiters, it is that of the first one.

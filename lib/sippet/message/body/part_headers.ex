@@ -56,12 +56,9 @@ defmodule Sippet.Message.Body.PartHeaders do
   end
 
   defp without_cr(line) do
-    size = byte_size(line) - 1
-
-    case line do
-      <<line::binary-size(size), ?\r>> -> line
-      _line -> line
-    end
+    if line != "" and :binary.last(line) == ?\r,
+      do: binary_part(line, 0, byte_size(line) - 1),
+      else: line
   end
 
   defp read("", _lines), do: :empty

@@ -74,6 +74,8 @@ defmodule Sippet.Transports.UDP.Server do
     state
   end
 
+  # Older ones have it without naming it.
+  if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
   @doc false
   # What OTP logs of its end. What it holds are messages of strangers, with their credentials.
   def format_status(status) do
