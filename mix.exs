@@ -56,6 +56,7 @@ defmodule Sippet.MixProject do
         "User agents, registrars, proxies": [
           Sippet.Dialog,
           Sippet.UAS,
+          Sippet.B2BUA,
           Sippet.SessionTimer,
           Sippet.Subscription,
           Sippet.Refer,

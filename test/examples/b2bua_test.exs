@@ -384,10 +384,13 @@ defmodule Examples.B2BUATest do
         call = timed_call(context, allow)
         # As if half an hour had gone by.
         :sys.replace_state(call.pid, fn state ->
-          update_in(state.timers.called, &%{&1 | refresh_at: System.monotonic_time(:millisecond)})
+          update_in(
+            state.b2bua.timers.called,
+            &%{&1 | refresh_at: System.monotonic_time(:millisecond)}
+          )
         end)
 
-        send(call.pid, {:session_timer, :called})
+        send(call.pid, :session_timer)
         refresh = Script.request(bob, method)
 
         assert {:ok, {1_800, %{"refresher" => "uac"}}} =
@@ -407,7 +410,7 @@ defmodule Examples.B2BUATest do
           match?(
             {:refresh, _, ms} when ms > 800_000,
             SessionTimer.next(
-              :sys.get_state(call.pid).timers.called,
+              :sys.get_state(call.pid).b2bua.timers.called,
               System.monotonic_time(:millisecond)
             )
           )
@@ -420,12 +423,12 @@ defmodule Examples.B2BUATest do
 
       :sys.replace_state(call.pid, fn state ->
         update_in(
-          state.timers.called,
+          state.b2bua.timers.called,
           &%{&1 | expires_at: System.monotonic_time(:millisecond), refresh_at: nil}
         )
       end)
 
-      send(call.pid, {:session_timer, :called})
+      send(call.pid, :session_timer)
       take_bye(bob)
       take_bye(alice)
     end
