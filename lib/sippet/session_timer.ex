@@ -260,15 +260,21 @@ defmodule Sippet.SessionTimer do
 
   # RFC4028§9, table 2
   defp agreed(timer, request) do
-    asked = with {:ok, asked} <- seconds(request, "Session-Expires"), do: asked
-
-    case {supports?(request), asked} do
+    case {supports?(request), asked(request)} do
       {false, nil} when timer.wanted != :local -> nil
       {false, nil} -> {timer.session_expires, "uas"}
       # It does not know what a 422 is for, so its interval grows to the minimum (erratum 1687).
       {false, asked} -> {interval(timer, asked), "uas"}
       {true, nil} -> {max(timer.session_expires, timer.min_se), by(timer, nil)}
       {true, asked} -> {interval(timer, asked), by(timer, refresher_param(request))}
+    end
+  end
+
+  # `receive_request/2` refuses a malformed one, which counts as none where that was not asked.
+  defp asked(request) do
+    case seconds(request, "Session-Expires") do
+      {:ok, asked} -> asked
+      {:error, _response} -> nil
     end
   end
 
@@ -436,7 +442,8 @@ defmodule Sippet.SessionTimer do
       {:ok, asked} = seconds(request, "Session-Expires")
       {:ok, min_se} = seconds(request, "Min-SE")
       # RFC4028§8.1 - a Min-SE grows, and never shrinks
-      min_se = if asked && asked < timer.min_se, do: timer.min_se, else: min_se || @min_se
+      own_min_se = if asked && asked < timer.min_se, do: timer.min_se, else: @min_se
+      min_se = max(min_se || @min_se, own_min_se)
       seconds = (asked || timer.session_expires) |> min(timer.session_expires) |> max(min_se)
       by = if asked, do: refresher_param(request), else: ""
       request = put_session_expires(request, seconds, if(by != "", do: by))

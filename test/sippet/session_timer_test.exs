@@ -237,6 +237,15 @@ defmodule Sippet.SessionTimerTest do
       assert SessionTimer.put_response(timer, info, response, @now) == {response, timer}
     end
 
+    test "takes a malformed Session-Expires that was not refused for none" do
+      for {headers, agreed} <- [{[], nil}, {[supported: ["timer"]], {1_800, "uac"}}] do
+        {response, _timer} =
+          answer(SessionTimer.new(), invite([{"Session-Expires", ["soon"]} | headers]))
+
+        assert timer_in(response) == agreed
+      end
+    end
+
     test "ends the timer when a refresh asks for none" do
       {_response, timer} = answer(running(), invite())
       assert SessionTimer.next(timer, @now) == :never
@@ -454,7 +463,8 @@ defmodule Sippet.SessionTimerTest do
           {{700, nil}, nil, true, {{700, nil}, :error}},
           {{500, nil}, nil, true, 422},
           {{500, nil}, nil, false, {{600, nil}, 600}},
-          {{500, nil}, 100, false, {{600, nil}, 600}}
+          {{500, nil}, 100, false, {{600, nil}, 600}},
+          {{500, nil}, 700, false, {{700, nil}, 700}}
         ] do
       test "forwards #{inspect({asked, min, supports?})} as #{inspect(forwarded)} (§8.1)" do
         asked = unquote(Macro.escape(asked))
