@@ -210,16 +210,15 @@ defmodule Sippet.B2BUA do
     via = hd(cancel.headers.via)
     same? = fn {_key, relayed} -> relayed.from && hd(relayed.request.headers.via) == via end
 
-    case Enum.find(call.relayed, same?) do
-      {_key, %{request: invite, from: from} = relayed} ->
-        call = emit(call, {:send, from, Message.to_response(cancel, 200)})
+    leg = if first?(cancel), do: :caller, else: leg_of(call, Dialog.id(cancel))
+    call = emit(call, {:send, leg, Message.to_response(cancel, 200)})
 
-        if invite == call.invite,
-          do: call |> emit({:send, :caller, Message.to_response(invite, 487)}) |> ended(),
-          else: call |> emit({:cancel, relayed.to, relayed.sent}) |> done()
-
-      nil ->
-        call |> emit({:send, :caller, Message.to_response(cancel, 200)}) |> done()
+    case {Enum.find(call.relayed, same?), dialog(call, :called)} do
+      {{_key, %{request: invite}}, %{state: :confirmed}} when invite == call.invite -> done(call)
+      {{_key, %{request: invite}}, _early} when invite == call.invite -> refuse(call, 487)
+      {{_key, relayed}, _dialog} -> call |> emit({:cancel, relayed.to, relayed.sent}) |> done()
+      # The INVITE has its answer.
+      {nil, _dialog} -> done(call)
     end
   end
 

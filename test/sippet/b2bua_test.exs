@@ -398,11 +398,19 @@ defmodule Sippet.B2BUATest do
                B2BUA.receive_request(call, Message.to_cancel(hold))
 
       assert status(ok) == 200
-      # One for what has been answered.
-      assert {[{:send, :caller, ok}], _call} =
-               B2BUA.receive_request(up().call, Message.to_cancel(hold))
+    end
 
-      assert status(ok) == 200
+    test "a CANCEL that comes after the answer is answered where it came from" do
+      %{call: call, alice: alice, bob: bob, invite: invite} = up()
+
+      for {cancel, leg} <- [
+            {Message.to_cancel(invite), :caller},
+            {alice |> ask(:invite) |> elem(0) |> Message.to_cancel(), :caller},
+            {bob |> ask(:invite) |> elem(0) |> Message.to_cancel(), :called}
+          ] do
+        assert {[{:send, ^leg, ok}], _call} = B2BUA.receive_request(call, cancel)
+        assert status(ok) == 200
+      end
     end
 
     test "a BYE ends both legs" do
