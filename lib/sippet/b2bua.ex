@@ -275,6 +275,7 @@ defmodule Sippet.B2BUA do
         sent |> relay(other(leg), leg, request, call) |> done()
 
       {:error, response} ->
+        call = put_dialog(call, leg, Dialog.respond(dialog(call, leg), response))
         call |> emit({:send, leg, response}) |> done()
     end
   end

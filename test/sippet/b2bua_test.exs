@@ -373,7 +373,15 @@ defmodule Sippet.B2BUATest do
                {"late", put_elem(there.headers.cseq, 1, :ack)}
 
       # It comes again.
-      assert {[], _call} = B2BUA.receive_request(call, ack)
+      assert {[], call} = B2BUA.receive_request(call, ack)
+
+      # And now Bob's may go on.
+      {:ok, bob} = Dialog.receive_request(bob, received(there))
+      bob = Dialog.respond(bob, answer(there, 200))
+      {hold, _bob} = ask(%{bob | local_seq: 100}, :invite)
+
+      assert {[{:send, :caller, %{start_line: %{method: :invite}}}], _call} =
+               B2BUA.receive_request(call, hold)
     end
 
     test "a re-INVITE that is refused leaves the call, and another may follow from either side" do
@@ -425,6 +433,14 @@ defmodule Sippet.B2BUATest do
         assert {status(ok), there.start_line.method, there.headers.reason} ==
                  {200, :bye, [{"SIP", %{"cause" => "200"}}]}
       end
+    end
+
+    test "a 401 to a request is for the agent" do
+      %{call: call, alice: alice} = up()
+      {info, _alice} = ask(alice, :info)
+      {[{:send, :called, there}], call} = B2BUA.receive_request(call, info)
+      {[{:send, :caller, back}], _call} = B2BUA.receive_response(call, answer(there, 401), @now)
+      assert status(back) == 403
     end
 
     for {status, ended?} <- [{481, true}, {408, true}, {500, false}, {603, false}] do
@@ -501,8 +517,15 @@ defmodule Sippet.B2BUATest do
       assert [{"", ^contact, %{}}] = answer.headers.contact
       assert {bye.start_line.method, Dialog.id(received(bye))} == {:bye, Dialog.id(alice)}
       {:ok, carols} = Dialog.uac(carol, received(answer))
-      {info, _carols} = ask(carols, :info)
-      assert {[{:send, :called, _info}], _call} = B2BUA.receive_request(call, info)
+      {:ok, ack, carols} = {:ok, Dialog.build_ack(carols, received(answer)), carols}
+      assert {[{:send, :called, _ack}], call} = B2BUA.receive_request(call, received(ack))
+      {hold, _carols} = ask(carols, :invite)
+      assert {[{:send, :called, there}], call} = B2BUA.receive_request(call, hold)
+
+      assert {[{:send, :caller, ok} | _], _call} =
+               B2BUA.receive_response(call, answer(there, 200), @now)
+
+      assert [{"", ^contact, %{}}] = ok.headers.contact
     end
 
     test "of the called side too; a refusal leaves the call as it is" do
@@ -531,6 +554,9 @@ defmodule Sippet.B2BUATest do
                B2BUA.replace(call, Replaces.put(invite(contact: "*"), alice), @called)
 
       assert status(response) == 400
+      short = invite([{"Session-Expires", ["60"]}, {:supported, ["timer"]}])
+      assert {:error, response} = B2BUA.replace(call, Replaces.put(short, alice), @called)
+      assert status(response) == 422
       {hold, _alice} = ask(alice, :invite)
       {[_there], call} = B2BUA.receive_request(call, hold)
       assert {:error, response} = B2BUA.replace(call, Replaces.put(invite(), alice), @called)
@@ -576,6 +602,21 @@ defmodule Sippet.B2BUATest do
       end
     end
 
+    test "the caller's leg is refreshed too, with the session that was answered" do
+      timer = [
+        {"Session-Expires", ["600;refresher=uas"]},
+        {:supported, ["timer"]},
+        {:allow, ["INVITE"]}
+      ]
+
+      {call, sent} = begun(timer)
+      ok = %{answer(sent, 200) | body: "answer"}
+      {_actions, call} = B2BUA.receive_response(call, ok, @now)
+      assert B2BUA.next(call, @now) == 300_000
+      assert {[{:send, :caller, refresh}], _call} = B2BUA.timeout(call, @now + 300_000)
+      assert {refresh.start_line.method, refresh.body} == {:invite, "answer"}
+    end
+
     test "a call that nobody refreshes is over" do
       call = timed(["UPDATE"])
       {_refresh, call} = B2BUA.timeout(call, @now + 300_000)
@@ -606,12 +647,19 @@ defmodule Sippet.B2BUATest do
 
   describe "lost/3" do
     test "owns the dialogs of the leg anew, and fails what was sent there" do
-      %{call: call, alice: alice} = up()
+      %{call: call, alice: alice, bob: bob} = up()
       {info, _alice} = ask(alice, :info)
       {[{:send, :called, _there}], call} = B2BUA.receive_request(call, info)
+      {info, _bob} = ask(bob, :info)
+      {[{:send, :caller, _there}], call} = B2BUA.receive_request(call, info)
 
       assert {[{:own, :called, _dialog}, {:send, :caller, failed}], call} =
                B2BUA.lost(call, :called, @now)
+
+      assert status(failed) == 500
+
+      assert {[{:own, :caller, _dialog}, {:send, :called, failed}], call} =
+               B2BUA.lost(call, :caller, @now)
 
       assert status(failed) == 500
       assert {[{:own, :caller, _dialog}], _call} = B2BUA.lost(call, :caller, @now)
