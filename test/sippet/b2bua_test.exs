@@ -629,6 +629,23 @@ defmodule Sippet.B2BUATest do
       assert {[:ended], _call} = B2BUA.receive_response(call, answer(refresh, 481), @now)
     end
 
+    test "an INVITE that crosses a refresh gets 491, and may come again after it" do
+      {:ok, _own, call} = B2BUA.new(invite = invite(), caller: @caller, called: @called)
+      {[{:send, :called, sent}], call} = B2BUA.call(call, @target)
+      ok = answer(sent, 200, [{"Session-Expires", ["600;refresher=uac"]}, {:allow, ["INVITE"]}])
+      {[_own, {:send, :caller, there} | _], call} = B2BUA.receive_response(call, ok, @now)
+      {:ok, alice} = Dialog.uac(invite, received(there))
+      {[{:send, :called, refresh}], call} = B2BUA.timeout(call, @now + 300_000)
+
+      {hold, alice} = ask(alice, :invite)
+      assert {[{:send, :caller, refused}], call} = B2BUA.receive_request(call, hold)
+      assert status(refused) == 491
+      {[_ack], call} = B2BUA.receive_response(call, answer(refresh, 200), @now)
+      {:ok, alice} = Dialog.receive_response(alice, received(refused))
+      {hold, _alice} = ask(alice, :invite)
+      assert {[{:send, :called, _there}], _call} = B2BUA.receive_request(call, hold)
+    end
+
     test "waits while an INVITE is in progress" do
       call = timed(["INVITE"])
       {[{:send, :called, _refresh}], call} = B2BUA.timeout(call, @now + 300_000)
