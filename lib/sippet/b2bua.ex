@@ -64,7 +64,7 @@ defmodule Sippet.B2BUA do
     * The called side is offered `100rel` if the caller knows it, and required if the caller requires it. A reliable
       response goes on as a reliable one, and its PRACK as a PRACK (RFC 3262). One that comes while another waits
       for its PRACK is left to come again.
-    * Each To tag of the called side is a dialog. The first 2xx is the call, and another one gets ACK and BYE.
+    * Each To tag of the called side is a dialog, up to 32. The first 2xx is the call, and another one gets ACK and BYE.
     * Session timers are refreshed on each leg by itself (RFC 4028). A 422 of the called side is answered by
       another INVITE.
     * What speaks to the agent alone does not pass: 3xx becomes 480, 401 and 407 become 403, 422 becomes 500.
@@ -76,6 +76,9 @@ defmodule Sippet.B2BUA do
   @end_to_end [:content_type, :content_disposition, :content_encoding, :content_language] ++
                 [:mime_version, :subject, :priority, :alert_info, :reason, :retry_after] ++
                 ["Event", "Subscription-State", "Refer-To", "Referred-By", "Refer-Sub"]
+
+  # A called side may ring by any number of To tags; that of the caller's leg is one.
+  @most_dialogs 33
 
   @type leg :: :caller | :called
   @type action ::
@@ -227,13 +230,17 @@ defmodule Sippet.B2BUA do
     %{allow: allow, supported: supported} = call.options
 
     with :ok <- UAS.validate(request, allow: allow, supported: supported),
-         %Dialog{} = dialog <- Map.get(call.dialogs, Dialog.id(request)) || refusal(request, 481),
+         {:ok, dialog} <- known_dialog(call, request),
          {:ok, dialog} <- Dialog.receive_request(dialog, request),
          :ok <- SessionTimer.receive_request(call.timers[leg], request) do
       take(request.start_line.method, leg, request, put_dialog(call, leg, dialog))
     else
       {:error, response} -> call |> emit({:send, leg, response}) |> done()
     end
+  end
+
+  defp known_dialog(call, request) do
+    with :error <- Map.fetch(call.dialogs, Dialog.id(request)), do: refusal(request, 481)
   end
 
   defp refusal(request, status), do: {:error, Message.to_response(request, status)}
@@ -419,8 +426,13 @@ defmodule Sippet.B2BUA do
   # The first INVITE, of which each fork makes a dialog.
   defp take_any(true, status, response, %{sent: sent}, call, _now) when status < 200 do
     case dialog_of(call, sent, response) do
-      {:ok, dialog} -> response |> ring(put_dialog(call, :called, dialog)) |> done()
-      {:error, _no_tag} -> response |> ring(call) |> done()
+      {:ok, dialog} ->
+        if map_size(call.dialogs) < @most_dialogs or is_map_key(call.dialogs, Dialog.id(dialog)),
+          do: response |> ring(put_dialog(call, :called, dialog)) |> done(),
+          else: done(call)
+
+      {:error, _no_tag} ->
+        response |> ring(call) |> done()
     end
   end
 

@@ -191,6 +191,33 @@ defmodule Sippet.B2BUATest do
       assert {[], ^call} = B2BUA.receive_error(call, key, :timeout, @now)
     end
 
+    test "rings by 32 To tags, and is answered by any other one" do
+      {call, sent} = begun()
+      {_name, uri, _params} = sent.headers.to
+
+      tagged = fn status, tag ->
+        Message.put_header(answer(sent, status), :to, {"", uri, %{"tag" => tag}})
+      end
+
+      call =
+        Enum.reduce(1..32, call, fn tag, call ->
+          {[{:own, :called, _dialog}, {:send, :caller, _ringing}], call} =
+            B2BUA.receive_response(call, tagged.(180, "#{tag}"), @now)
+
+          call
+        end)
+
+      assert {[], ^call} = B2BUA.receive_response(call, tagged.(180, "33"), @now)
+
+      assert {[{:send, :caller, _ringing}], call} =
+               B2BUA.receive_response(call, tagged.(183, "5"), @now)
+
+      assert {[{:own, :called, _dialog}, {:send, :caller, ok} | _], _call} =
+               B2BUA.receive_response(call, tagged.(200, "34"), @now)
+
+      assert status(ok) == 200
+    end
+
     test "rings without a dialog where the response has no tag, and does nothing with a 100" do
       {call, sent} = begun()
       {name, uri, _params} = sent.headers.to
