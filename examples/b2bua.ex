@@ -228,8 +228,12 @@ defmodule Examples.B2BUA.Call do
     call = %{call | stacks: Map.put(call.stacks, :replacing, stack)}
 
     case B2BUA.replace(call.b2bua, invite, Sippet.own_uri(stack, user: user(invite))) do
-      {:ok, actions, b2bua} -> go_on({actions, b2bua}, call)
-      {:error, response} -> Sippet.send(stack, response) && {:noreply, call}
+      {:ok, actions, b2bua} ->
+        go_on({actions, b2bua}, call)
+
+      {:error, response} ->
+        Sippet.send(stack, response)
+        {:noreply, call}
     end
   end
 
