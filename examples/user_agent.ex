@@ -124,7 +124,7 @@ defmodule Examples.UserAgent.Call do
          :ok <- Sippet.controlling_process(stack, dialog, self()),
          false <- Sippet.cancelled?(stack, key) do
       Sippet.send(stack, ringing)
-      Process.send_after(self(), :answer, ring)
+      Sippet.send_after(stack, self(), :answer, ring)
       {:ok, %{stack: stack, invite: invite, dialog: dialog}}
     else
       # RFC3261§9.2 - the CANCEL was faster

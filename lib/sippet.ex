@@ -98,10 +98,13 @@ defmodule Sippet do
   alias Sippet.{Telemetry, Transactions, Transport, URI}
   alias Sippet.Router.{Inbound, Outbound}
   alias Sippet.Message.{RequestLine, StatusLine, Validator}
-  alias Sippet.Transactions.{Client, Server}
+  alias Sippet.Transactions.{Client, Clock, Server}
 
   @typedoc "The name of a stack."
   @type sippet :: atom
+
+  @typedoc "A timer of `send_after/4`."
+  @opaque timer :: Clock.timer()
 
   @typedoc "The key of a transaction."
   @type key :: Client.Key.t() | Server.Key.t()
@@ -519,6 +522,34 @@ defmodule Sippet do
         raise ArgumentError, "no transport of #{inspect(sippet)} has registered an address"
     end
   end
+
+  @doc """
+  Sends a message to a process after so many milliseconds, as `Process.send_after/3` does. Returns a timer for
+  `cancel_timer/2`.
+
+      Sippet.send_after(stack, self(), :answer, 3_000)
+
+  In a test with `Sippet.Test` the time is that of the test: `Sippet.Test.advance/2` lets it pass. So a test need not
+  wait for your timers. If there is no stack of this name, the time is the machine's.
+  """
+  @spec send_after(sippet, pid, message :: term, ms :: non_neg_integer) :: timer
+  def send_after(sippet, pid, message, ms) when is_pid(pid) and is_integer(ms) and ms >= 0,
+    do: Clock.send_after(Stack.find(sippet), pid, message, ms)
+
+  @doc """
+  Cancels a timer of `send_after/4`. The message may have been sent before.
+  """
+  @spec cancel_timer(sippet, timer) :: :ok
+  def cancel_timer(sippet, timer), do: Clock.cancel_timer(Stack.find(sippet), timer)
+
+  @doc """
+  Returns the time by which the timers of `send_after/4` go, in milliseconds: that of `System.monotonic_time/1`, and in a test
+  with `Sippet.Test` that of the test.
+
+  Give it to the values that ask for `now`, such as `Sippet.SessionTimer`.
+  """
+  @spec monotonic_time(sippet) :: integer
+  def monotonic_time(sippet), do: Clock.now(Stack.find(sippet))
 
   @doc """
   Registers the core of a stack, in place of the one before.

@@ -11,6 +11,16 @@ defmodule Sippet.Test do
       default: nil,
       doc: "the process that gets what the stack sends; by default the one that calls"
     ],
+    clock: [
+      type: :atom,
+      default: nil,
+      doc: "the name of another stack of `Sippet.Test`, if both shall go by one time"
+    ],
+    address: [
+      type: {:custom, &__MODULE__.address?/1, "an IP address as a tuple"},
+      default: {192, 0, 2, 1},
+      doc: "the address of the stack; give each its own if a test has several"
+    ],
     transports: [
       type: {:custom, &is_list/1, "a list of protocols"},
       default: [:udp],
@@ -52,7 +62,8 @@ defmodule Sippet.Test do
       stack.
     * No name is looked up. A message to the name of a host has the name in its `target`.
     * Time stands still. The timers of the transactions fire when `advance/2` passes them, in
-      order, so that 32 seconds cost nothing. A core's own timers are its own.
+      order, so that 32 seconds cost nothing. So do your own timers, if you set them by
+      `Sippet.send_after/4`.
 
   Nothing here needs ExUnit; the `assert_` functions raise `Sippet.Test.AssertionError`. Several stacks may run side by
   side, in tests with `async: true` too, if each has a name of its own.
@@ -68,11 +79,22 @@ defmodule Sippet.Test do
   The core's callbacks run in processes of their own, as ever. The `assert_` functions wait for what the core sends, up to a second
   of real time; `advance/2` waits for the transactions, and not for the core. So first take what the core does at once, and
   then let time pass.
+
+  ## Several stacks
+
+  A back-to-back user agent has two. Start both with one `:clock`, and with an `:address` of their own. The functions
+  below take the name of the stack, and the test is the far end of both:
+
+      start_supervised!({Sippet.Test, name: :inside, core: MyCore})
+      start_supervised!({Sippet.Test, name: :outside, core: MyCore, clock: :inside, address: {192, 0, 2, 2}})
+
+      deliver(:inside, request(:invite, "sip:bob@192.0.2.1"))
+      invite = assert_request(:outside, :invite)
   """
 
   use Supervisor
 
-  alias Sippet.{Address, Dialog, Message, Options, Router, Stack, URI}
+  alias Sippet.{Address, Dialog, Message, Names, Options, Router, Stack, URI}
   alias Sippet.Message.{RequestLine, StatusLine}
   alias Sippet.Test.{AssertionError, Transport}
   alias Sippet.Transactions
@@ -81,12 +103,15 @@ defmodule Sippet.Test do
   @typedoc "The far end: a protocol, an address and a port."
   @type remote :: Router.remote()
 
-  # TEST-NET-1 and TEST-NET-2 of RFC 5737: no host of these is ever there.
-  @local {192, 0, 2, 1}
+  # Of TEST-NET-2 of RFC 5737, as the stack's is of TEST-NET-1: no host of these is ever there.
   @remote {:udp, {198, 51, 100, 1}, 5060}
 
   # How long an assertion waits for the core, in ms of real time.
   @patience 1_000
+
+  @doc false
+  @spec address?(term) :: boolean
+  def address?(value), do: :inet.is_ip_address(value)
 
   ## Start
 
@@ -97,7 +122,7 @@ defmodule Sippet.Test do
   """
   @spec start_link(keyword) :: Supervisor.on_start()
   def start_link(options) do
-    {own, stack} = Keyword.split(options, [:owner, :transports])
+    {own, stack} = Keyword.split(options, [:owner, :transports, :clock, :address])
     own = Options.validate!(own ++ Keyword.take(stack, [:name, :core]), @options)
     Supervisor.start_link(__MODULE__, {%{own | owner: own.owner || self()}, stack})
   end
@@ -115,8 +140,10 @@ defmodule Sippet.Test do
   end
 
   @impl true
-  def init({%{name: name, owner: owner, transports: protocols}, options}) do
-    clock = Clock.new()
+  def init({%{name: name, owner: owner, transports: protocols} = own, options}) do
+    clock = if own.clock, do: clock!(own.clock), else: Clock.new()
+    Clock.add(clock, name)
+    outcomes = :ets.new(__MODULE__, [:public])
 
     transports =
       for {protocol, index} <- Enum.with_index(protocols) do
@@ -125,8 +152,8 @@ defmodule Sippet.Test do
           stack: name,
           protocol: protocol,
           owner: owner,
-          outcomes: clock,
-          address: {@local, 5060 + index}
+          outcomes: outcomes,
+          address: {own.address, 5060 + index}
         }
 
         Supervisor.child_spec({Transport, config}, id: {Transport, protocol})
@@ -134,7 +161,7 @@ defmodule Sippet.Test do
 
     stack = %{
       id: Sippet,
-      start: {Sippet, :start_link, [options, %{clock: clock}]},
+      start: {Sippet, :start_link, [options, %{clock: clock, outcomes: outcomes}]},
       type: :supervisor
     }
 
@@ -216,15 +243,28 @@ defmodule Sippet.Test do
   @doc """
   Hands the stack a message of the far end, as a struct or as wire text, and gives it as it was handed over.
 
-  It comes from `remote`, by default #{inspect(@remote)}, and by the transport of its protocol.
+  It comes from `remote`, by default #{inspect(@remote)}, and by the transport of its protocol. That address is written into the
+  Via of a request that has none, such as one that `Sippet.Dialog` has made.
   """
   @spec deliver(atom, message, remote) :: message when message: Message.t() | iodata
   def deliver(stack, message, remote \\ @remote) do
+    message = put_sent_by(message, remote)
     octets = if is_struct(message), do: Message.to_iodata(message), else: message
     transport = Transport.find!(stack, elem(remote, 0))
     :ok = Router.handle_transport_message(stack, octets, remote, transport)
     message
   end
+
+  # As the stack of the far end would: a request that `Sippet.Dialog` has made leaves it out.
+  defp put_sent_by(
+         %Message{headers: %{via: [{version, _protocol, {"", _port}, params} | rest]}} = message,
+         {protocol, address, port}
+       ) do
+    via = {version, protocol, {Address.to_text(address), port}, params}
+    Message.put_header(message, :via, [via | rest])
+  end
+
+  defp put_sent_by(message, _remote), do: message
 
   @doc """
   Has the far end answer a request that the stack sent, as `assert_request/2` gave it; `change` may add to the
@@ -242,7 +282,10 @@ defmodule Sippet.Test do
   go out again.
   """
   @spec fail_sends(atom, reason :: term) :: :ok
-  def fail_sends(stack, reason), do: Transport.fail(clock!(stack), reason)
+  def fail_sends(stack, reason) do
+    clock!(stack)
+    Transport.fail(Stack.fetch!(stack).options.private.outcomes, reason)
+  end
 
   ## What the stack sent
 
@@ -257,7 +300,7 @@ defmodule Sippet.Test do
     receive do
       {__MODULE__, ^stack, ^status, message} -> message
     after
-      @patience -> missing!(stack, "a response of status #{status}")
+      @patience -> missing!(stack, phrase(status))
     end
   end
 
@@ -267,7 +310,8 @@ defmodule Sippet.Test do
       {__MODULE__, ^stack, ^status, %{headers: %{call_id: ^call_id, cseq: ^cseq}} = message} ->
         message
     after
-      @patience -> missing!(stack, "a response of status #{status} to that request")
+      @patience ->
+        missing!(stack, "#{phrase(status)} to CSeq: #{cseq(cseq)}, Call-ID: #{call_id}")
     end
   end
 
@@ -280,7 +324,7 @@ defmodule Sippet.Test do
     receive do
       {__MODULE__, ^stack, ^method, message} -> message
     after
-      @patience -> missing!(stack, "a request with the method #{method}")
+      @patience -> missing!(stack, Names.method_name(method))
     end
   end
 
@@ -289,16 +333,17 @@ defmodule Sippet.Test do
     sent = for {__MODULE__, ^stack, _kind, message} <- messages, do: "\n  " <> line(message)
 
     raise AssertionError,
-          "the stack #{inspect(stack)} did not send #{what} within #{@patience} ms; it sent " <>
+          "expected the stack #{inspect(stack)} to send #{what} within #{@patience} ms; it sent " <>
             if(sent == [], do: "nothing", else: "these:#{sent}")
   end
 
   defp line(%Message{start_line: line, headers: headers, target: {protocol, host, port}}) do
-    {number, method} = headers.cseq
-
     text = line |> to_string() |> String.trim_trailing() |> printable()
-    "#{text} (CSeq #{number} #{inspect(method)}) to #{protocol}:#{host}:#{port}"
+    "#{text} (CSeq: #{cseq(headers.cseq)}) to #{protocol} #{host}:#{port}"
   end
+
+  defp phrase(status), do: String.trim("#{status} #{StatusLine.default_reason(status)}")
+  defp cseq({number, method}), do: "#{number} #{Names.method_name(method)}"
 
   # A reason phrase may hold octets that no terminal takes.
   defp printable(text) do
@@ -337,8 +382,9 @@ defmodule Sippet.Test do
   ## Time
 
   @doc """
-  Lets so many milliseconds pass: the timers of the transactions that are due fire in order, each after what the one
-  before did is done.
+  Lets so many milliseconds pass: the timers that are due fire in order, each after what the one before did is done. These
+  are those of the transactions, and those of `Sippet.send_after/4`. The process of such a timer has taken its message, and
+  waits for the next one, before anything else happens. Stacks with one `:clock` go on together.
   """
   @spec advance(atom, non_neg_integer) :: :ok
   def advance(stack, ms) when is_integer(ms) and ms >= 0 do

@@ -862,19 +862,21 @@ defmodule Sippet.Transactions do
   end
 
   @doc """
-  Lets so many milliseconds pass in a stack whose time stands still: what is due happens in order, each when all before
-  it is done.
+  Lets so many milliseconds pass in a stack whose time stands still, and in those that go by the same time: what is due
+  happens in order, each when all before it is done.
   """
   @spec advance(Stack.t(), non_neg_integer) :: :ok
   def advance(stack, ms), do: advance_to(stack, Clock.now(stack) + ms)
 
   defp advance_to(stack, target) do
-    settle(stack)
+    others = for name <- Clock.stacks(stack), name != stack.name, one = Stack.find(name), do: one
+    stacks = [stack | others]
+    Enum.each(stacks, &settle/1)
 
-    case earliest(stack) do
-      {at, index} when at <= target ->
+    case Enum.min([timer(stack) | Enum.map(stacks, &earliest/1)]) do
+      {at, due} when at <= target ->
         Clock.put(stack, max(at, Clock.now(stack)))
-        Workers.call(stack, index, :due)
+        due(due, stack)
         advance_to(stack, target)
 
       _later ->
@@ -886,7 +888,17 @@ defmodule Sippet.Transactions do
   defp earliest(stack) do
     Enum.min(
       for index <- 1..Workers.count(stack.transactions.workers),
-          do: {Deadlines.first(stack, index), index}
+          do: {Deadlines.first(stack, index), {:worker, index, stack}}
     )
   end
+
+  defp timer(stack) do
+    case Clock.first_timer(stack) do
+      {at, _number} = timer -> {at, {:timer, timer}}
+      :never -> {:never, nil}
+    end
+  end
+
+  defp due({:worker, index, stack}, _stack), do: Workers.call(stack, index, :due)
+  defp due({:timer, timer}, stack), do: Clock.fire(stack, timer)
 end

@@ -27,6 +27,29 @@ defmodule Sippet.TestTest do
     defp tell(stack, what), do: send(:persistent_term.get({__MODULE__, stack}), what)
   end
 
+  defmodule Slow do
+    use Sippet.Core
+    alias Sippet.Message
+
+    # Answers after three seconds, by a process of its own.
+    def receive_request(request, key, stack) do
+      pid =
+        spawn(fn ->
+          receive do
+            :answer -> Sippet.send(stack, Message.to_response(request, 200))
+          end
+
+          receive do: (:never -> :ok)
+        end)
+
+      :ok = Sippet.controlling_process(stack, key, pid)
+      Sippet.send_after(stack, pid, :answer, 3_000)
+      Sippet.send(stack, Message.to_response(request, 180))
+    end
+
+    def receive_error(_reason, _key), do: :ok
+  end
+
   setup context do
     stack = :"#{inspect(__MODULE__)} #{context.test}"
     :persistent_term.put({Obedient, stack}, self())
@@ -101,8 +124,8 @@ defmodule Sippet.TestTest do
     test "is told where something else was expected", %{stack: stack} do
       deliver(stack, request(:options, "sip:b@h", headers: [subject: "404"]))
       error = assert_raise AssertionError, fn -> assert_response(stack, 200) end
-      assert error.message =~ "did not send a response of status 200"
-      assert error.message =~ "SIP/2.0 404 Not Found (CSeq 1 :options) to udp:198.51.100.1:5060"
+      assert error.message =~ "to send 200 OK"
+      assert error.message =~ "SIP/2.0 404 Not Found (CSeq: 1 OPTIONS) to udp 198.51.100.1:5060"
       assert_raise AssertionError, ~r/sent.*404/s, fn -> refute_sent(stack) end
     end
 
@@ -280,6 +303,150 @@ defmodule Sippet.TestTest do
       fail_sends(stack, nil)
       :ok = Sippet.send(stack, outgoing(:options))
       assert_request(stack, :options)
+    end
+  end
+
+  describe "Sippet.send_after/4" do
+    setup context do
+      slow = :"slow #{context.test}"
+      start_supervised!({Sippet.Test, name: slow, core: Slow})
+      %{slow: slow}
+    end
+
+    test "goes by the time of the test, in order with the transactions", %{slow: stack} do
+      invite = deliver(stack, request(:invite, "sip:b@h"))
+      assert_response(stack, 180, invite)
+      advance(stack, 2_999)
+      refute_sent(stack)
+      advance(stack, 1)
+      assert_response(stack, 200, invite)
+    end
+
+    test "has its message handled before time goes on", %{slow: stack} do
+      test = self()
+
+      pid =
+        spawn(fn ->
+          for _ <- 1..3 do
+            receive do
+              number ->
+                # A timer that follows another one.
+                send(test, {number, Sippet.monotonic_time(stack)})
+                if number < 3, do: Sippet.send_after(stack, self(), number + 1, 100)
+            end
+          end
+        end)
+
+      start = Sippet.monotonic_time(stack)
+      Sippet.send_after(stack, pid, 1, 50)
+      advance(stack, 1_000)
+      assert Sippet.monotonic_time(stack) == start + 1_000
+
+      for {number, ms} <- [{1, 50}, {2, 150}, {3, 250}],
+          do: assert_received({^number, at} when at == start + ms)
+    end
+
+    test "is cancelled, and does not mind that its process has ended", %{slow: stack} do
+      timer = Sippet.send_after(stack, self(), :cancelled, 10)
+      Sippet.send_after(stack, self(), :kept, 10)
+      Sippet.send_after(stack, spawn(fn -> :ok end), :gone, 10)
+      assert Sippet.cancel_timer(stack, timer) == :ok
+      assert Sippet.cancel_timer(stack, timer) == :ok
+      advance(stack, 10)
+      assert_received :kept
+      refute_received :cancelled
+      assert Sippet.cancel_timer(stack, timer) == :ok
+    end
+
+    test "is the machine's in any other stack, and without one" do
+      start_supervised!({Sippet, name: :real_time, core: Slow})
+
+      for stack <- [:real_time, :no_such_stack] do
+        assert_in_delta Sippet.monotonic_time(stack), System.monotonic_time(:millisecond), 1_000
+        timer = Sippet.send_after(stack, self(), :never, 60_000)
+        assert is_integer(Process.read_timer(timer))
+        assert Sippet.cancel_timer(stack, timer) == :ok
+        assert Process.read_timer(timer) == false
+        Sippet.send_after(stack, self(), {:soon, stack}, 0)
+        assert_receive {:soon, ^stack}
+      end
+    end
+  end
+
+  describe "two stacks of one clock" do
+    test "go on together, in order", context do
+      [one, other] = stacks = for number <- 1..2, do: :"#{context.test} #{number}"
+      start_supervised!({Sippet.Test, name: one, core: Slow})
+
+      start_supervised!(
+        {Sippet.Test, name: other, core: Slow, clock: one, address: {192, 0, 2, 2}}
+      )
+
+      test = self()
+
+      collect =
+        spawn_link(fn ->
+          Stream.repeatedly(fn -> receive do: (message -> send(test, message)) end)
+          |> Stream.run()
+        end)
+
+      for {ms, stack} <- [{30, one}, {10, other}, {20, one}],
+          do: Sippet.send_after(stack, collect, {:at, ms}, ms)
+
+      for stack <- stacks,
+          do:
+            Sippet.send(
+              stack,
+              Sippet.Message.build_request(:options, "sip:b@h")
+              |> Sippet.Message.put_header(:from, {"", Sippet.URI.parse!("sip:a@h"), %{}})
+            )
+
+      [request, there] = for stack <- stacks, do: assert_request(stack, :options)
+      # Each writes its own address.
+      assert [{_, _, {"192.0.2.1", 5060}, _}] = request.headers.via
+      assert [{_, _, {"192.0.2.2", 5060}, _}] = there.headers.via
+
+      advance(other, 500)
+      for ms <- [10, 20, 30], do: assert_received({:at, ^ms})
+      # Timer E of both.
+      for stack <- stacks, do: assert_request(stack, :options)
+      assert Sippet.monotonic_time(one) == Sippet.monotonic_time(other)
+
+      # What fails in one does not fail in the other.
+      fail_sends(one, :econnrefused)
+      advance(one, 1_000)
+      assert sent(one) == []
+      assert_request(other, :options)
+    end
+  end
+
+  test "a request that Sippet.Dialog has made gets the far end's address", %{stack: stack} do
+    invite = request(:invite, "sip:b@h")
+
+    ok =
+      Sippet.Message.to_response(invite, 200)
+      |> Sippet.Message.put_header(:contact, [{"", Sippet.URI.parse!("sip:b@192.0.2.1"), %{}}])
+
+    {:ok, dialog} = Sippet.Dialog.uac(invite, ok)
+    {:ok, bye, _dialog} = Sippet.Dialog.next_request(dialog, :bye)
+
+    assert %{headers: %{via: [{_, :udp, {"198.51.100.7", 5070}, _}]}} =
+             deliver(stack, bye, {:udp, {198, 51, 100, 7}, 5070})
+
+    assert %{headers: %{via: [{_, :udp, {"198.51.100.1", 5060}, _}]}} =
+             deliver(stack, Sippet.Message.renew(bye))
+  end
+
+  test "what did not come is said in SIP's words", %{stack: stack} do
+    deliver(stack, options = request(:options, "sip:b@h"))
+
+    for {assertion, words} <- [
+          {fn -> assert_request(stack, :invite) end, "to send INVITE within"},
+          {fn -> assert_response(stack, 180, options) end,
+           "to send 180 Ringing to CSeq: 1 OPTIONS, Call-ID: #{options.headers.call_id} within"}
+        ] do
+      error = assert_raise Sippet.Test.AssertionError, assertion
+      assert error.message =~ words
     end
   end
 end
