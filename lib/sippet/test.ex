@@ -77,8 +77,8 @@ defmodule Sippet.Test do
   ## Callbacks run beside the test
 
   The core's callbacks run in processes of their own, as ever. The `assert_` functions wait for what the core sends, up to a second
-  of real time; `advance/2` waits for the transactions, and not for the core. So first take what the core does at once, and
-  then let time pass.
+  of real time; `advance/2` waits for the transactions and for the owners of calls, and not for the core. So first take what
+  the core does at once, and then let time pass.
 
   ## Several stacks
 

@@ -861,6 +861,9 @@ defmodule Sippet.Transactions do
     :ok
   end
 
+  # How often owners are waited for in a row.
+  @rounds 10
+
   @doc """
   Lets so many milliseconds pass in a stack whose time stands still, and in those that go by the same time: what is due
   happens in order, each when all before it is done.
@@ -871,7 +874,7 @@ defmodule Sippet.Transactions do
   defp advance_to(stack, target) do
     others = for name <- Clock.stacks(stack), name != stack.name, one = Stack.find(name), do: one
     stacks = [stack | others]
-    Enum.each(stacks, &settle/1)
+    settle_with_owners(stacks, @rounds)
 
     case Enum.min([timer(stack) | Enum.map(stacks, &earliest/1)]) do
       {at, due} when at <= target ->
@@ -883,6 +886,23 @@ defmodule Sippet.Transactions do
         Clock.put(stack, target)
         :ok
     end
+  end
+
+  # An owner that was at work may have sent something, also to another owner; one that never rests is not waited for.
+  defp settle_with_owners(_stacks, 0), do: :ok
+
+  defp settle_with_owners(stacks, rounds) do
+    Enum.each(stacks, &settle/1)
+    owners = for stack <- stacks, pid <- owners(stack), uniq: true, do: pid
+    if Enum.count(owners, &Clock.await_idle/1) > 0, do: settle_with_owners(stacks, rounds - 1)
+  end
+
+  # The workers monitor them.
+  defp owners(stack) do
+    for name <- Workers.names(stack),
+        {:monitors, monitors} <- [Process.info(Process.whereis(name), :monitors)],
+        {:process, pid} when is_pid(pid) <- monitors,
+        do: pid
   end
 
   defp earliest(stack) do

@@ -346,6 +346,37 @@ defmodule Sippet.TestTest do
           do: assert_received({^number, at} when at == start + ms)
     end
 
+    test "follows what an owner does first, however long that takes", %{stack: stack} do
+      test = self()
+
+      owner =
+        spawn(fn ->
+          receive do
+            {:sippet, _stack, _key, {:response, _response}} ->
+              # Work, which does not wait.
+              until = System.monotonic_time(:millisecond) + 50
+
+              Stream.repeatedly(fn -> System.monotonic_time(:millisecond) end)
+              |> Enum.find(&(&1 > until))
+
+              Sippet.send_after(stack, self(), :later, 1_000)
+          end
+
+          receive do: (:later -> send(test, {:later, Sippet.monotonic_time(stack)}))
+        end)
+
+      start = Sippet.monotonic_time(stack)
+
+      invite =
+        Sippet.Message.build_request(:invite, "sip:b@h")
+        |> Sippet.Message.put_header(:from, {"", Sippet.URI.parse!("sip:a@h"), %{}})
+
+      :ok = Sippet.send(stack, invite, owner: owner)
+      respond(stack, assert_request(stack, :invite), 180)
+      advance(stack, 5_000)
+      assert_received {:later, at} when at == start + 1_000
+    end
+
     test "is cancelled, and does not mind that its process has ended", %{slow: stack} do
       timer = Sippet.send_after(stack, self(), :cancelled, 10)
       Sippet.send_after(stack, self(), :kept, 10)

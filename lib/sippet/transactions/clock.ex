@@ -95,22 +95,29 @@ defmodule Sippet.Transactions.Clock do
   def fire(%Stack{options: %{private: %{clock: table}}}, timer) do
     for {_timer, pid, message} <- :ets.take(table, timer) do
       send(pid, message)
-      idle(pid, @patience)
+      await_idle(pid)
     end
 
     :ok
   end
 
+  @doc """
+  Waits until a process has taken all its messages, and waits for another one. Returns whether it was at work.
+  """
+  @spec await_idle(pid) :: boolean
+  def await_idle(pid), do: await_idle(pid, @patience)
+
   # The test itself takes its messages when it likes, and a process of another node can't be looked at.
-  defp idle(pid, tries) when tries > 0 and node(pid) == node() and pid != self() do
+  defp await_idle(pid, tries) when tries > 0 and node(pid) == node() and pid != self() do
     case Process.info(pid, [:message_queue_len, :status]) do
       [message_queue_len: count, status: status] when count > 0 or status != :waiting ->
-        receive(do: (:never -> :ok), after: (1 -> idle(pid, tries - 1)))
+        receive(do: (:never -> :ok), after: (1 -> await_idle(pid, tries - 1)))
+        true
 
       _idle_or_gone ->
-        :ok
+        false
     end
   end
 
-  defp idle(_pid, _tries), do: :ok
+  defp await_idle(_pid, _tries), do: false
 end
