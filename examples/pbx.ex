@@ -109,7 +109,7 @@ defmodule Examples.PBX.Core do
 
   alias Examples.PBX
   alias Examples.PBX.{Call, Calls, Watchers}
-  alias Sippet.{DigestAuth, Message, Proxy, UAS}
+  alias Sippet.{DigestAuth, Message, Proxy, UAS, URI}
   alias Sippet.Binding.Store
   alias Sippet.Proxy.ResponseContext
 
@@ -233,7 +233,8 @@ defmodule Examples.PBX.Core do
 
   defp take(_method, {:ours, user}, request, {_stack, _key, config, _user} = place) do
     with true <- Map.has_key?(config.users, user),
-         uri = %{request.start_line.request_uri | host: config.domain, port: nil},
+         # By whatever name of the PBX it came.
+         uri = URI.parse!("sip:#{user}@#{config.domain}"),
          {:ok, targets} <- Store.targets(config.store, uri) do
       # RFC5626§7 - of the flows of one phone, one is tried
       forward(request, for(list <- targets, do: Enum.uniq_by(list, &(&1.instance || &1))), place)
