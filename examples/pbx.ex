@@ -109,7 +109,7 @@ defmodule Examples.PBX.Core do
 
   alias Examples.PBX
   alias Examples.PBX.{Call, Calls, Watchers}
-  alias Sippet.{DigestAuth, Message, Proxy, UAS, URI}
+  alias Sippet.{Binding, DigestAuth, Message, Proxy, UAS, URI}
   alias Sippet.Binding.Store
   alias Sippet.Proxy.ResponseContext
 
@@ -231,17 +231,23 @@ defmodule Examples.PBX.Core do
     end
   end
 
-  defp take(_method, {:ours, user}, request, {_stack, _key, config, _user} = place) do
+  defp take(_method, {:ours, user}, request, {stack, _key, config, _user} = place) do
     with true <- Map.has_key?(config.users, user),
          # By whatever name of the PBX it came.
          uri = URI.parse!("sip:#{user}@#{config.domain}"),
          {:ok, targets} <- Store.targets(config.store, uri) do
-      # RFC5626§7 - of the flows of one phone, one is tried
-      forward(request, for(list <- targets, do: Enum.uniq_by(list, &(&1.instance || &1))), place)
+      forward(request, for(bindings <- targets, do: phones(bindings, stack)), place)
     else
       false -> {:error, Message.to_response(request, 404)}
       {:error, :unavailable} -> {:error, Message.to_response(request, 500)}
     end
+  end
+
+  # RFC5626§7 - of the flows of one phone, one is tried. A Contact that is the PBX itself would be a loop.
+  defp phones(bindings, stack) do
+    bindings
+    |> Enum.uniq_by(&(&1.instance || &1))
+    |> Enum.reject(&Sippet.own?(stack, Binding.uri(&1)))
   end
 
   # RFC3261§16.6 - an ACK has no transaction: it goes on to one target, and that is all

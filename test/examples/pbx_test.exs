@@ -266,6 +266,19 @@ defmodule Examples.PBXTest do
     end
 
     test "a loop is a 482" do
+      {_stack, address, [alice, bob]} = scene(["alice", "bob"])
+      message = request(alice, :message, "sip:bob@test.local", "alice", address)
+      sent = ask(alice, message, "alice")
+      got = assert_came(bob, :message)
+      [via | _] = request(bob, :message, "sip:bob@test.local", "bob", address).headers.via
+      # As a proxy would that sends it back.
+      back = %{got | start_line: sent.start_line, target: nil}
+      back = Message.put_headers(back, via: [via | got.headers.via], route: sent.headers.route)
+      :ok = Sippet.forward(bob, back)
+      assert_came(bob, {482, :message})
+    end
+
+    test "a phone that is the PBX itself is not called" do
       {_stack, address} = pbx(nat: false)
       {alice, _address} = start_stack(ScriptedUserAgent)
       request = request(alice, :register, "sip:test.local", "alice", address)
@@ -273,7 +286,7 @@ defmodule Examples.PBXTest do
       ask(alice, Message.put_header(request, :contact, [contact]), "alice")
       assert_came(alice, {200, :register})
       ask(alice, request(alice, :message, "sip:alice@test.local", "alice", address), "alice")
-      assert_came(alice, {482, :message})
+      assert_came(alice, {480, :message})
     end
 
     test "OPTIONS to the PBX itself says what it can" do

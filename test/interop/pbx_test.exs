@@ -117,7 +117,8 @@ defmodule Sippet.Interop.PBXTest do
   end
 
   describe "with baresip and linphone" do
-    @describetag Peers.tags([:baresip, :linphone])
+    @describetag Peers.tags(:baresip)
+    @describetag Peers.tags(:linphone)
 
     test "a transfer of a call from one to the other", %{stack: stack, address: address} do
       bob = baresip(address, "bob")
