@@ -1,6 +1,8 @@
 defmodule Examples.PBXTest do
   use Sippet.ExampleCase, async: true
 
+  import Sippet.Wait
+
   alias Examples.PBX
   alias Sippet.{SessionTimer, Subscription}
   alias Sippet.Transactions.Client
@@ -270,11 +272,12 @@ defmodule Examples.PBXTest do
       message = request(alice, :message, "sip:bob@test.local", "alice", address)
       sent = ask(alice, message, "alice")
       got = assert_came(bob, :message)
-      [via | _] = request(bob, :message, "sip:bob@test.local", "bob", address).headers.via
+      branch = %{"branch" => Message.create_branch()}
+      via = {{2, 0}, :udp, ScriptedUserAgent.local(bob), branch}
       # As a proxy would that sends it back.
       back = %{got | start_line: sent.start_line, target: nil}
       back = Message.put_headers(back, via: [via | got.headers.via], route: sent.headers.route)
-      :ok = Sippet.forward(bob, back)
+      :ok = Sippet.send(bob, back)
       assert_came(bob, {482, :message})
     end
 
@@ -512,6 +515,8 @@ defmodule Examples.PBXTest do
             &Message.put_header(&1, "Session-Expires", ["90;refresher=uac"])
           )
 
+          # Its 200 has begun a new interval.
+          wait_until(fn -> :sys.get_state(call).timer.refresh_at end)
           :sys.replace_state(call, &%{&1 | timer: earlier.(&1.timer)})
           send(call, :session_timer)
         end
