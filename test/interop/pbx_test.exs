@@ -108,17 +108,20 @@ defmodule Sippet.Interop.PBXTest do
   describe "with linphone" do
     @describetag Peers.tags(:linphone)
 
-    test "a call, ended by either side", %{stack: stack, address: address} = context do
-      carol = linphone(context, "carol")
-      agent = alice(address) |> dial("carol") |> PJSUA2.await("call CONFIRMED 200")
-      carol = Linphone.await(carol, "connected")
-      PJSUA2.command(agent, "hangup")
-      assert how() == :caller_hung_up
-      agent = agent |> dial("carol") |> PJSUA2.await("call CONFIRMED 200")
-      carol |> Linphone.await("connected") |> Linphone.command("terminate")
-      PJSUA2.await(agent, "call DISCONNECTED")
-      assert how() == :called_hung_up
-      assert Sippet.stats(stack).core_failed == 0
+    for ends <- [:caller, :called] do
+      test "a call that the #{ends} ends", %{stack: stack, address: address} = context do
+        carol = linphone(context, "carol")
+        agent = alice(address) |> dial("carol") |> PJSUA2.await("call CONFIRMED 200")
+        carol = Linphone.await(carol, "connected")
+
+        if unquote(ends) == :caller,
+          do: PJSUA2.command(agent, "hangup"),
+          else: Linphone.command(carol, "terminate")
+
+        PJSUA2.await(agent, "call DISCONNECTED")
+        assert how() == unquote(:"#{ends}_hung_up")
+        assert Sippet.stats(stack).core_failed == 0
+      end
     end
   end
 
