@@ -115,7 +115,8 @@ defmodule Examples.PBX.Core do
 
   @extensions ["busy", "echo"]
 
-  # RFC3261§16.10 - the CANCEL of an INVITE that nobody owns yet. Who takes it asks `Sippet.cancelled?/2`.
+  # RFC3261§16.10 - the CANCEL of an INVITE that nobody owns yet. Who takes that asks
+  # `Sippet.cancelled?/2`.
   @impl true
   def receive_request(%Message{start_line: %{method: :cancel}} = cancel, _key, stack),
     do: Sippet.send(stack, Message.to_response(cancel, 200))
@@ -140,7 +141,8 @@ defmodule Examples.PBX.Core do
   defp answer({:error, response}, key, stack) when key != nil, do: Sippet.reply(stack, response)
   defp answer(_done, _key, _stack), do: :ok
 
-  # RFC3261§22.3 - what belongs to a dialog was let in by its first request; an ACK can't be challenged
+  # RFC3261§22.3 - what belongs to a dialog was let in by its first request; an ACK can't be
+  # challenged
   defp authenticate(%Message{start_line: %{method: method}} = request, stack, config) do
     cond do
       method == :ack or within_dialog?(request) -> {:ok, nil}
@@ -243,7 +245,7 @@ defmodule Examples.PBX.Core do
     end
   end
 
-  # RFC5626§7 - of the flows of one phone, one is tried. A Contact that is the PBX itself would be a loop.
+  # RFC5626§7 - of the flows of one phone, one is tried. A Contact that is the PBX itself is a loop.
   defp phones(bindings, stack) do
     bindings
     |> Enum.uniq_by(&(&1.instance || &1))
@@ -273,8 +275,8 @@ end
 
 defmodule Examples.PBX.Calls do
   @moduledoc """
-  The calls in progress, by what the stack's events say of them (`Sippet.Telemetry`). It writes their
-  records, and tells the watchers.
+  The calls in progress, by what the stack's events say of them (`Sippet.Telemetry`). It writes
+  their records, and tells the watchers.
   """
 
   use GenServer
@@ -384,14 +386,12 @@ defmodule Examples.PBX.Calls do
     do: {:noreply, change(state, state.keys[call_id], &finish(&1, how, now))}
 
   def handle_cast({:report, key, report}, state) do
-    phone = report.target && uri(report.target)
+    answered? =
+      match?({:ok, %{start_line: %{status_code: status}}} when status < 300, report.result)
 
-    answered =
-      if report.answered && match?({:ok, %{start_line: %{status_code: 200}}}, report.result),
-        do: phone
-
+    phone = if answered?, do: uri(report.target)
     branches = for {target, status} <- report.branches, do: {uri(target), status}
-    put = &put_in(%{&1 | report: nil}.call, %{&1.call | phone: answered, branches: branches})
+    put = &put_in(%{&1 | report: nil}.call, %{&1.call | phone: phone, branches: branches})
     {:noreply, change(state, key, put)}
   end
 
@@ -468,7 +468,8 @@ end
 
 defmodule Examples.PBX.Watchers do
   @moduledoc """
-  The subscriptions of the phones, and the mailboxes: one process, so that the NOTIFYs keep their order.
+  The subscriptions of the phones, and the mailboxes. One process sends all NOTIFYs, so that they
+  keep their order.
   """
 
   use GenServer
@@ -622,18 +623,19 @@ defmodule Examples.PBX.Watchers do
     waiting = if new > 0, do: "yes", else: "no"
 
     {"simple-message-summary",
-     "Messages-Waiting: #{waiting}\r\nMessage-Account: #{aor(user, state)}\r\nVoice-Message: #{new}/#{old}\r\n"}
+     "Messages-Waiting: #{waiting}\r\nMessage-Account: #{aor(user, state)}\r\n" <>
+       "Voice-Message: #{new}/#{old}\r\n"}
   end
 
   # RFC4235§4.1 - the whole state each time
   defp body(%{watched: user, version: version}, state) do
-    # While the PBX stops, there may be nobody to ask.
     dialogs = for call <- Calls.of(state.stack, user), do: dialog(call)
 
     {"dialog-info+xml",
      """
      <?xml version="1.0"?>
-     <dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="#{version}" state="full" entity="#{escape(aor(user, state))}">
+     <dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info"
+       version="#{version}" state="full" entity="#{escape(aor(user, state))}">
      #{if dialogs == [], do: "<dialog id=\"0\"><state>terminated</state></dialog>", else: dialogs}
      </dialog-info>
      """}
@@ -655,8 +657,8 @@ end
 
 defmodule Examples.PBX.Call do
   @moduledoc """
-  One call to `echo`, from its INVITE to its BYE: a process that owns the INVITE, the dialog and the
-  session timer. If it ends before the call, the stack sends the BYE.
+  One call to `echo`, from its INVITE to its BYE: a process that owns the INVITE, the dialog and
+  the session timer. If it ends before the call, the stack sends the BYE.
   """
 
   use GenServer, restart: :temporary
@@ -877,8 +879,8 @@ defmodule Examples.PBX.SDP do
   @answers %{"sendonly" => "recvonly", "recvonly" => "sendonly", "inactive" => "inactive"}
 
   @doc """
-  Returns `{:ok, answer, echo?}`: `echo?` is whether the far end wants to hear something. Returns `:error` if there
-  is no common codec. Without an offer the answer is an offer.
+  Returns `{:ok, answer, echo?}`: `echo?` is whether the far end wants to hear something. Returns
+  `:error` if there is no common codec. Without an offer the answer is an offer.
   """
   def answer(none, host, port, version) when none in [nil, ""],
     do: {:ok, session(host, version, [audio(port, @codecs, "sendrecv")]), true}
@@ -913,7 +915,8 @@ defmodule Examples.PBX.SDP do
          do: direction
   end
 
-  # RFC3264§6 - each stream of the offer has one in the answer, in the same order; one that is refused has the port 0
+  # RFC3264§6 - each stream of the offer has one in the answer, in the same order; one that is
+  # refused has the port 0
   defp refused([type, _port | rest]), do: Enum.join([type, "0" | rest], " ") <> "\r\n"
   defp refused(malformed), do: Enum.join(malformed, " ") <> "\r\n"
 
@@ -933,8 +936,8 @@ defmodule Examples.PBX.Echo do
   @moduledoc """
   Sends each RTP packet back to where it came from. It ends with the process that started it.
 
-  It listens to one source: the first one that sends since `open/2`. So it works for a phone behind a NAT, and
-  nobody else can speak in between.
+  It listens to one source: the first one that sends since `open/2`. So it works for a phone
+  behind a NAT, and nobody else can speak in between.
   """
 
   use GenServer

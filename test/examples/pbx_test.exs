@@ -240,6 +240,13 @@ defmodule Examples.PBXTest do
       assert PBX.calls(stack) == []
     end
 
+    test "a call that is left when the PBX stops has its record" do
+      {stack, address, [alice, bob]} = scene(["alice", "bob"])
+      talk(alice, bob, address)
+      stop_supervised!(stack)
+      assert %{how: :stopped, status: 200} = record()
+    end
+
     test "a record that raises does no harm" do
       test = self()
       fail = fn record -> send(test, {:record, record}) && raise "no disk" end
@@ -359,7 +366,7 @@ defmodule Examples.PBXTest do
     end
 
     test "sends every packet back, and to nobody else" do
-      {_stack, address, [alice]} = scene(["alice"])
+      {stack, address, [alice]} = scene(["alice"])
       {socket, offer} = media()
       {dialog, ok} = call_echo(alice, address, offer)
       port = rtp_port(ok)
@@ -370,7 +377,12 @@ defmodule Examples.PBXTest do
       echoed(socket, port, [21])
       refute_received {:udp, ^stranger, _ip, _port, _packet}
 
+      [{_id, call, _type, _modules}] =
+        DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+
+      monitor = Process.monitor(:sys.get_state(call).echo)
       bye(alice, dialog)
+      assert_receive {:DOWN, ^monitor, :process, _echo, _reason}
       record = record()
       assert {record.how, record.status} == {:caller_hung_up, 200}
       assert times(record) == [:started, :answered, :ended]
@@ -661,11 +673,11 @@ defmodule Examples.PBXTest do
       sent = invite(alice, "alice", "bob", address)
       got = assert_came(bob, :invite)
       reply(bob, got, 180)
-      assert [{"alice", "early", "initiator"}, {"bob", "early", "recipient"}] = lamps(carol)
+      assert [{"alice", "early", "initiator"}, {"bob", "early", "recipient"}] = lamps(carol, 1)
 
       ok = reply(bob, got, 200)
       {:ok, bobs} = Dialog.uas(got, ok)
-      assert [{"alice", "confirmed", _}, {"bob", "confirmed", _}] = lamps(carol)
+      assert [{"alice", "confirmed", _}, {"bob", "confirmed", _}] = lamps(carol, 2)
       ok = assert_came(alice, {200, :invite})
       {:ok, alices} = Dialog.uac(sent, ok)
       send_request(alice, Dialog.build_ack(alices, ok))
@@ -676,15 +688,16 @@ defmodule Examples.PBXTest do
       assert state(notify) == "confirmed"
 
       hang_up(bob, bobs, alice)
-      assert [{"alice", "terminated", nil}, {"bob", "terminated", nil}] = lamps(carol)
+      assert [{"alice", "terminated", nil}, {"bob", "terminated", nil}] = lamps(carol, 3)
       assert subscription.state == :active
     end
 
     # The next NOTIFY for Alice and for Bob.
-    defp lamps(carol) do
+    defp lamps(carol, version) do
       for _user <- 1..2 do
         notify = assert_came(carol, :notify)
         reply(carol, notify, 200)
+        assert notify.body =~ ~s(version="#{version}")
         [_all, user] = Regex.run(~r/entity="sip:(\w+)@/, notify.body)
 
         direction =
@@ -722,6 +735,17 @@ defmodule Examples.PBXTest do
         assert record().how == ends
         assert_receive {^alice, {:response, :invite, status, _response, _key}} when status >= 486
       end
+    end
+
+    test "of a phone that has gone ends" do
+      {stack, address, [alice]} = scene(["alice"])
+      {_subscription, _notify} = subscribed(alice, "alice", "alice", "message-summary", address)
+      PBX.messages(stack, "alice", 1)
+      assert_came(alice, :notify)
+      watchers = Module.concat(stack, Watchers)
+      [{_id, %{sent: sent}}] = Map.to_list(:sys.get_state(watchers).entries)
+      send(watchers, {:sippet, stack, sent, {:error, :timeout}})
+      assert :sys.get_state(watchers).entries == %{}
     end
 
     test "is told when the PBX stops" do
