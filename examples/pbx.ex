@@ -245,7 +245,7 @@ defmodule Examples.PBX.Core do
     end
   end
 
-  # RFC5626§7 - of the flows of one phone, one is tried. A Contact that is the PBX itself is a loop.
+  # RFC5626§7 - of the flows of one phone, one is tried. A Contact of the PBX's own is a loop.
   defp phones(bindings, stack) do
     bindings
     |> Enum.uniq_by(&(&1.instance || &1))

@@ -431,6 +431,36 @@ defmodule Examples.PBXTest do
       end
     end
 
+    test "listens to another source after another offer" do
+      {_stack, address, [alice]} = scene(["alice"])
+      {socket, offer} = media()
+      {dialog, ok} = call_echo(alice, address, offer)
+      echoed(socket, rtp_port(ok), [1])
+      {other, offer} = media()
+      headers = [content_type: {{"application", "sdp"}, %{}}]
+      {:ok, update, _dialog} = Dialog.next_request(dialog, :update, headers: headers, body: offer)
+      send_request(alice, update)
+      assert_came(alice, {200, :update})
+      echoed(other, rtp_port(ok), [2])
+    end
+
+    test "refreshes by re-INVITE where there is no UPDATE, with the session of before" do
+      {stack, address, [alice]} = scene(["alice"])
+      invite = request(alice, :invite, "sip:echo@test.local", "alice", address)
+      timer = [{:supported, ["timer"]}, {"Session-Expires", ["90;refresher=uas"]}]
+      sent = ask(alice, Message.put_headers(invite, [{:allow, ["INVITE"]} | timer]), "alice")
+      ok = assert_came(alice, {200, :invite})
+      {:ok, dialog} = Dialog.uac(sent, ok)
+      send_request(alice, Dialog.build_ack(dialog, ok))
+      [{_id, call, _, _}] = DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+      :sys.replace_state(call, &put_in(&1.timer.refresh_at, &1.timer.refresh_at - 50_000))
+      send(call, :session_timer)
+      again = assert_came(alice, :invite)
+      assert again.body == ok.body
+      reply(alice, again, 200)
+      assert_came(alice, :ack)
+    end
+
     test "takes no other codec, and refuses what it can't read" do
       {_stack, address, [alice]} = scene(["alice"])
 
