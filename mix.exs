@@ -106,7 +106,8 @@ defmodule Sippet.MixProject do
   defp guides do
     first =
       for name <-
-            ~w(getting-started writing-a-core beyond-the-basic-call sdp b2bua registrar examples messages transactions writing-a-transport
+            ~w(getting-started writing-a-core beyond-the-basic-call sdp b2bua registrar examples pbx messages transactions
+               writing-a-transport
                digest-authentication testing-your-core telemetry call-records tracing running-in-production migrating-from-1.0),
           do: "guides/#{name}.md"
 

@@ -1,6 +1,6 @@
 # Runs an example until Ctrl-C:
 #
-#     mix run examples/run.exs NAME [--port 5060] [--address 127.0.0.1] [--domain example.com] [--server 'sip:…;lr'] [--ring 1000] [--file PATH]
+#     mix run examples/run.exs NAME [--port 5060] [--address 127.0.0.1] [--domain example.com] [--server 'sip:…;lr'] [--ring 1000] [--file PATH] [--user NAME:PASSWORD]
 #
 # guides/examples.md says what each is, and how to try it.
 
@@ -12,7 +12,8 @@ defmodule Examples.Runner do
     ring: :integer,
     file: :string,
     domain: :keep,
-    server: :keep
+    server: :keep,
+    user: :keep
   ]
 
   def main([name | arguments]) do
@@ -27,7 +28,8 @@ defmodule Examples.Runner do
   defp run(nil, _options), do: usage()
 
   defp run(module, options) do
-    options = options |> gathered(:domain, :domains) |> gathered(:server, :servers)
+    options = options |> gathered(:domain, :domains) |> gathered(:server, :servers) |> users()
+    options = if options[:domains], do: [domain: hd(options[:domains])] ++ options, else: options
     {:ok, _pid} = module.start_link(Keyword.put_new(options, :name, :example))
     {:ok, {ip, port}} = Sippet.Transports.UDP.sockname(:example)
     IO.puts("#{inspect(module)} listens on #{:inet.ntoa(ip)}:#{port} (UDP). Ctrl-C ends.")
@@ -42,10 +44,27 @@ defmodule Examples.Runner do
     end
   end
 
+  defp users(options) do
+    case Keyword.pop_values(options, :user) do
+      {[], options} -> options
+      {users, options} -> [users: Map.new(users, &user/1)] ++ options
+    end
+  end
+
+  defp user(text) do
+    case String.split(text, ":", parts: 2) do
+      [name, password] -> {name, password}
+      [_no_password] -> usage()
+    end
+  end
+
   # Of the names that there are: what was typed makes no atom.
   defp module(name) do
     for file <- files(), Path.basename(file, ".ex") == name do
-      Module.concat(Examples, name |> Macro.camelize() |> String.replace("Uas", "UAS"))
+      Module.concat(
+        Examples,
+        name |> Macro.camelize() |> String.replace(["Uas", "Pbx"], &String.upcase/1)
+      )
     end
     |> List.first()
   end
