@@ -66,7 +66,7 @@ defmodule Sippet.Interop.PBXTest do
   end
 
   describe "with baresip" do
-    @describetag Peers.tags(:baresip)
+    @describetag Peers.tags(:baresip, [:pjsua2])
 
     test "a call, on hold and back, ended by the caller", %{stack: stack, address: address} do
       bob = baresip(address, "bob")
@@ -106,7 +106,7 @@ defmodule Sippet.Interop.PBXTest do
   end
 
   describe "with linphone" do
-    @describetag Peers.tags(:linphone)
+    @describetag Peers.tags(:linphone, [:pjsua2])
 
     for ends <- [:caller, :called] do
       test "a call that the #{ends} ends", %{stack: stack, address: address} = context do
@@ -126,8 +126,7 @@ defmodule Sippet.Interop.PBXTest do
   end
 
   describe "with baresip and linphone" do
-    @describetag Peers.tags(:baresip)
-    @describetag Peers.tags(:linphone)
+    @describetag Peers.tags(:baresip, [:linphone, :pjsua2])
 
     test "a transfer of a call from one to the other", context do
       %{stack: stack, address: address} = context
