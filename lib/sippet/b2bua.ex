@@ -71,7 +71,7 @@ defmodule Sippet.B2BUA do
   """
 
   alias Sippet.{Dialog, Message, Options, Replaces, SessionTimer, UAS, URI}
-  alias Sippet.Message.{RequestLine, StatusLine}
+  alias Sippet.Message.{Completion, Refusal, RequestLine, StatusLine, Tag}
 
   @end_to_end [:content_type, :content_disposition, :content_encoding, :content_language] ++
                 [:mime_version, :subject, :priority, :alert_info, :reason, :retry_after] ++
@@ -131,7 +131,9 @@ defmodule Sippet.B2BUA do
   @spec new(Message.request(), [{leg, URI.t()}], keyword) ::
           {:ok, [action], t} | {:error, Message.response()}
   def new(%Message{start_line: %RequestLine{method: :invite}} = invite, contacts, options \\ []) do
-    options = Options.validate!(options, @options)
+    options =
+      options |> Options.validate!(@options) |> Map.update!(:headers, &(@end_to_end ++ &1))
+
     timer = SessionTimer.new(options.session_timer)
 
     call = %__MODULE__{
@@ -152,7 +154,7 @@ defmodule Sippet.B2BUA do
 
   # RFC3261§16.3 - a loop through agents like this one ends too
   defp max_forwards(%Message{headers: %{max_forwards: 0}} = invite),
-    do: {:error, Message.to_response(invite, 483)}
+    do: Refusal.new(invite, 483)
 
   defp max_forwards(_invite), do: :ok
 
@@ -168,7 +170,10 @@ defmodule Sippet.B2BUA do
 
     Message.build_request(:invite, target)
     |> Message.put_headers(from: {name, me, %{}}, contact: [{"", me, %{}}])
-    |> Message.put_header(:max_forwards, Map.get(invite.headers, :max_forwards, 70) - 1)
+    |> Message.put_header(
+      :max_forwards,
+      Map.get(invite.headers, :max_forwards, Completion.max_forwards()) - 1
+    )
     |> put_end_to_end(invite, call)
     |> put_100rel(invite)
     |> Message.complete()
@@ -240,10 +245,8 @@ defmodule Sippet.B2BUA do
   end
 
   defp known_dialog(call, request) do
-    with :error <- Map.fetch(call.dialogs, Dialog.id(request)), do: refusal(request, 481)
+    with :error <- Map.fetch(call.dialogs, Dialog.id(request)), do: Refusal.new(request, 481)
   end
-
-  defp refusal(request, status), do: {:error, Message.to_response(request, status)}
 
   defp take(:ack, leg, ack, call) do
     case Map.pop(call.accepted, leg) do
@@ -293,8 +296,8 @@ defmodule Sippet.B2BUA do
          {:ok, sent, dialog} <- Dialog.next_request(dialog, request.start_line.method) do
       {:ok, sent |> put_end_to_end(request, call) |> put_refer_to(call, to), dialog}
     else
-      {:error, :invite_in_progress} -> refusal(request, 491)
-      _no_dialog -> refusal(request, 481)
+      {:error, :invite_in_progress} -> Refusal.new(request, 491)
+      _no_dialog -> Refusal.new(request, 481)
     end
   end
 
@@ -318,8 +321,7 @@ defmodule Sippet.B2BUA do
   ends the dialog that it replaces. `contact` is your URI on its way.
 
   Returns `{:ok, actions, call}`. The responses to the INVITE are sent on the leg `:replacing`. Returns
-  `{:error, response}` if it can't be: see
-  `Sippet.Replaces.find/2`, and `new/3`.
+  `{:error, response}` if it can't be: see `Sippet.Replaces.find/2`, and `new/3`.
   """
   @spec replace(t, Message.request(), contact :: URI.t()) ::
           {:ok, [action], t} | {:error, Message.response()}
@@ -611,7 +613,7 @@ defmodule Sippet.B2BUA do
 
   defp leg_of(call, id), do: if(id == call.current[:caller], do: :caller, else: :called)
 
-  defp first?(%Message{headers: %{to: {_name, _uri, params}}}), do: not is_map_key(params, "tag")
+  defp first?(%Message{headers: headers}), do: Tag.of(headers.to) == nil
 
   defp key(%Message{headers: %{via: [{_, _, _, %{"branch" => branch}} | _], cseq: {_, method}}}),
     do: {branch, method}
@@ -649,7 +651,7 @@ defmodule Sippet.B2BUA do
     do: Message.put_header(response, :contact, [{"", call.contacts[leg], %{}}])
 
   defp put_end_to_end(message, from, %{options: options}) do
-    passing = Map.take(from.headers, @end_to_end ++ options.headers)
+    passing = Map.take(from.headers, options.headers)
     capabilities = [allow: options.allow, supported: options.supported]
 
     %{message | body: from.body}

@@ -68,7 +68,7 @@ defmodule Sippet.Dialog do
 
   alias Sippet.Dialog.Contact
   alias Sippet.{Flow, Message, Options, URI}
-  alias Sippet.Message.{Completion, RequestLine, Route, StatusLine, Tag}
+  alias Sippet.Message.{Completion, Refusal, RequestLine, Route, StatusLine, Tag}
 
   @enforce_keys [
     :state,
@@ -323,8 +323,8 @@ defmodule Sippet.Dialog do
       dialog = %{of_uas(request, response, target) | remote_seq: number, route_set: route}
       {:ok, pending(dialog, {:received, number, nil})}
     else
-      {:error, :malformed_record_route} -> bad_request(request, "Record-Route")
-      {:error, _contact} -> bad_request(request, "Contact")
+      {:error, :malformed_record_route} -> Refusal.bad_header(request, "Record-Route")
+      {:error, _contact} -> Refusal.bad_header(request, "Contact")
     end
   end
 
@@ -365,9 +365,6 @@ defmodule Sippet.Dialog do
     do: {:error, :malformed_record_route}
 
   defp record_route(%Message{headers: headers}), do: {:ok, Map.get(headers, :record_route, [])}
-
-  defp bad_request(request, header),
-    do: {:error, Message.to_response(request, 400, "Bad Request (#{header})")}
 
   ## Requests that you send
 
@@ -645,7 +642,7 @@ defmodule Sippet.Dialog do
   def receive_request(%__MODULE__{} = dialog, %Message{start_line: %RequestLine{}} = request) do
     if id(dialog) == id(request),
       do: take_request(dialog, request.start_line.method, request),
-      else: {:error, Message.to_response(request, 481)}
+      else: Refusal.new(request, 481)
   end
 
   # Its number is that of the INVITE, which counted already.
@@ -653,7 +650,7 @@ defmodule Sippet.Dialog do
     do: {:ok, dialog |> accepted(number) |> put_source(ack)}
 
   defp take_request(%{state: :terminated}, _method, request),
-    do: {:error, Message.to_response(request, 481)}
+    do: Refusal.new(request, 481)
 
   defp take_request(dialog, method, %Message{headers: %{cseq: {number, _method}}} = request) do
     with :ok <- in_order(dialog, number, request),
@@ -663,12 +660,12 @@ defmodule Sippet.Dialog do
       {:ok, requested(dialog, method, number, target)}
     else
       {:error, %Message{}} = refused -> refused
-      {:error, :bad_contact} -> bad_request(request, "Contact")
+      {:error, :bad_contact} -> Refusal.bad_header(request, "Contact")
     end
   end
 
   defp in_order(%{remote_seq: last}, number, request) when last != nil and number < last,
-    do: {:error, Message.to_response(request, 500)}
+    do: Refusal.new(request, 500)
 
   defp in_order(_dialog, _number, _request), do: :ok
 
@@ -676,7 +673,7 @@ defmodule Sippet.Dialog do
   @longest_retry_after 10
 
   defp one_invite(%{pending: {:sent, _number}}, :invite, request),
-    do: {:error, Message.to_response(request, 491)}
+    do: Refusal.new(request, 491)
 
   defp one_invite(%{pending: {:received, _number, _target}}, :invite, request) do
     seconds = :rand.uniform(@longest_retry_after + 1) - 1

@@ -90,7 +90,7 @@ defmodule Sippet.Proxy do
   """
 
   alias Sippet.{Address, Binding, Digits, Flow, Headers, LocalHosts, Message, Options, UAS, URI}
-  alias Sippet.Message.{Completion, RequestLine, Route, StatusLine, Tag}
+  alias Sippet.Message.{Completion, Refusal, RequestLine, Route, StatusLine, Tag}
 
   @typedoc "A host as it stands in a Via or a URI, and a port."
   @type host :: {String.t(), :inet.port_number()}
@@ -136,10 +136,12 @@ defmodule Sippet.Proxy do
   end
 
   defp scheme(request, schemes) do
-    if request.start_line.request_uri.scheme in schemes, do: :ok, else: refuse(request, 416)
+    if request.start_line.request_uri.scheme in schemes, do: :ok, else: Refusal.new(request, 416)
   end
 
-  defp max_forwards(%Message{headers: %{max_forwards: 0}} = request), do: refuse(request, 483)
+  defp max_forwards(%Message{headers: %{max_forwards: 0}} = request),
+    do: Refusal.new(request, 483)
+
   defp max_forwards(_request), do: :ok
 
   # RFC3261§16.3 - one of our Vias whose branch says that nothing has changed since; RFC5393 demands it of who forks
@@ -151,7 +153,7 @@ defmodule Sippet.Proxy do
       member?(sent_by, own) and String.ends_with?(Map.get(params, "branch", ""), mark)
     end
 
-    if Enum.any?(request.headers[:via] || [], looped?), do: refuse(request, 482), else: :ok
+    if Enum.any?(request.headers[:via] || [], looped?), do: Refusal.new(request, 482), else: :ok
   end
 
   # RFC3261§8.2.2.3 - as Require it is ignored in these
@@ -169,8 +171,6 @@ defmodule Sippet.Proxy do
         {:error, Message.put_header(response, :unsupported, tags)}
     end
   end
-
-  defp refuse(request, status), do: {:error, Message.to_response(request, status)}
 
   @doc """
   Removes this proxy from the route of a request (§16.4). `own` lists the hosts and ports by which others

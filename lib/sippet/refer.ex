@@ -38,7 +38,7 @@ defmodule Sippet.Refer do
   """
 
   alias Sippet.{Message, Names, Options, URI}
-  alias Sippet.Message.{RequestLine, Route, StatusLine}
+  alias Sippet.Message.{Refusal, RequestLine, Route, StatusLine}
 
   @header_options [
     referred_by: [
@@ -103,8 +103,8 @@ defmodule Sippet.Refer do
   Reads a REFER: `{:ok, map}`, see `t:t/0`.
 
   Returns `{:error, response}` with a 400 if there is no Refer-To, if it stands there twice or is malformed
-  (§2.4.2), or if Referred-By is
-  malformed, or what the URI says as its method or as Replaces can't stand in a request.
+  (§2.4.2), if Referred-By is malformed, or if what the URI says as its method or as Replaces can't stand
+  in a request.
   """
   @spec read(Message.request()) :: {:ok, t} | {:error, Message.response()}
   def read(%Message{start_line: %RequestLine{method: :refer}} = refer) do
@@ -129,7 +129,7 @@ defmodule Sippet.Refer do
   defp typed(refer, name) do
     case Message.fetch_typed(refer, name) do
       {:ok, value} -> {:ok, value}
-      _none_or_malformed -> bad_request(refer, name)
+      _none_or_malformed -> Refusal.bad_header(refer, name)
     end
   end
 
@@ -138,7 +138,7 @@ defmodule Sippet.Refer do
     case {Message.fetch_typed(refer, name), Message.get_header(refer, name)} do
       {:error, _nothing} -> {:ok, nil}
       {{:ok, _value}, [text]} -> {:ok, text}
-      _malformed -> bad_request(refer, name)
+      _malformed -> Refusal.bad_header(refer, name)
     end
   end
 
@@ -147,7 +147,7 @@ defmodule Sippet.Refer do
   defp headers_of(refer, %URI{headers: text}) do
     {:ok, URI.decode_headers(text)}
   rescue
-    ArgumentError -> bad_request(refer, "Refer-To")
+    ArgumentError -> Refusal.bad_header(refer, "Refer-To")
   end
 
   defp pop(headers, wanted) do
@@ -160,7 +160,7 @@ defmodule Sippet.Refer do
   # An escaped line end would begin a header of its own.
   defp printable(refer, replaces) do
     if replaces != nil and replaces =~ ~r/[\x00-\x1F\x7F]/,
-      do: bad_request(refer, "Refer-To"),
+      do: Refusal.bad_header(refer, "Refer-To"),
       else: :ok
   end
 
@@ -170,22 +170,22 @@ defmodule Sippet.Refer do
       {:ok, method} when method != "" ->
         if method =~ ~r/\A[\w.!%*+`'~-]+\z/,
           do: {:ok, Names.method(method)},
-          else: bad_request(refer, "Refer-To")
+          else: Refusal.bad_header(refer, "Refer-To")
 
       _none ->
         {:ok, :invite}
     end
   end
 
-  defp subscribe?(refer) do
-    case Message.fetch_typed(refer, "Refer-Sub") do
+  @doc false
+  # RFC4488§4 - of a REFER, and of its 2xx
+  @spec subscribe?(Message.t()) :: boolean
+  def subscribe?(message) do
+    case Message.fetch_typed(message, "Refer-Sub") do
       {:ok, {value, _params}} -> String.downcase(value, :ascii) != "false"
       _none -> true
     end
   end
-
-  defp bad_request(refer, name),
-    do: {:error, Message.to_response(refer, 400, "Bad Request (#{name})")}
 
   @doc """
   Makes the request that a REFER asks for, from what `read/1` returned.

@@ -21,8 +21,8 @@ defmodule Sippet.Replaces do
   the INVITE: write the header into the URI of Refer-To, by `put_uri/3`.
   """
 
-  alias Sippet.{Dialog, Message, URI}
-  alias Sippet.Message.RequestLine
+  alias Sippet.{Dialog, Message, UAS, URI}
+  alias Sippet.Message.{Refusal, RequestLine}
 
   @type option :: {:early_only, boolean}
 
@@ -44,12 +44,7 @@ defmodule Sippet.Replaces do
   def put(%Message{start_line: %RequestLine{}} = invite, %Dialog{} = dialog, options \\ []) do
     invite
     |> Message.put_header("Replaces", [value(dialog, options)])
-    |> Message.put_header(:require, require_tags(invite))
-  end
-
-  defp require_tags(invite) do
-    tags = Message.get_header(invite, :require, [])
-    if "replaces" in tags, do: tags, else: tags ++ ["replaces"]
+    |> UAS.put_extension(:require, "replaces")
   end
 
   # Text, as the Call-ID of the far end may break the grammar. The header has the view of whoever
@@ -104,7 +99,7 @@ defmodule Sippet.Replaces do
         {:ok, {call_id, to, from}}
 
       _malformed ->
-        {:error, Message.to_response(request, 400, "Bad Request (Replaces)")}
+        Refusal.bad_header(request, "Replaces")
     end
   end
 
@@ -128,16 +123,16 @@ defmodule Sippet.Replaces do
     with {:ok, id} <- dialog_id(request) do
       case Enum.find(dialogs, &(&1.method == :invite and named?(&1, id))) do
         nil ->
-          refuse(request, 481)
+          Refusal.new(request, 481)
 
         %{state: :terminated} ->
-          refuse(request, 603)
+          Refusal.new(request, 603)
 
         %{state: :early, role: :uas} ->
-          refuse(request, 481)
+          Refusal.new(request, 481)
 
         %{state: :confirmed} = dialog ->
-          if early_only?(request), do: refuse(request, 486), else: {:ok, dialog}
+          if early_only?(request), do: Refusal.new(request, 486), else: {:ok, dialog}
 
         %{state: :early} = dialog ->
           {:ok, dialog}
@@ -154,6 +149,4 @@ defmodule Sippet.Replaces do
     {:ok, {_call_id, params}} = Message.fetch_typed(request, "Replaces")
     is_map_key(params, "early-only")
   end
-
-  defp refuse(request, status), do: {:error, Message.to_response(request, status)}
 end

@@ -97,7 +97,7 @@ defmodule Sippet.SessionTimer do
   """
 
   alias Sippet.{Message, Options, UAS}
-  alias Sippet.Message.{RequestLine, StatusLine}
+  alias Sippet.Message.{Refusal, RequestLine, StatusLine}
 
   defstruct [
     :interval,
@@ -177,7 +177,7 @@ defmodule Sippet.SessionTimer do
 
     request =
       request
-      |> put_tag(:supported)
+      |> UAS.put_extension(:supported, "timer")
       |> put_session_expires(max(seconds, timer.min_se), refresher_of_request(timer))
       |> put_min_se(timer.min_se)
 
@@ -211,11 +211,18 @@ defmodule Sippet.SessionTimer do
         %Message{start_line: %RequestLine{method: method}} = request
       )
       when method in @refreshing do
-    with {:ok, asked} <- seconds(request, "Session-Expires"),
-         {:ok, _min_se} <- seconds(request, "Min-SE") do
-      if asked && asked < timer.min_se && supports?(request),
-        do: {:error, request |> Message.to_response(422) |> put_seconds("Min-SE", timer.min_se)},
-        else: :ok
+    case {seconds(request, "Session-Expires"), seconds(request, "Min-SE")} do
+      {:malformed, _min_se} ->
+        Refusal.bad_header(request, "Session-Expires")
+
+      {_asked, :malformed} ->
+        Refusal.bad_header(request, "Min-SE")
+
+      {asked, _min_se} ->
+        if asked && asked < timer.min_se && supports?(request),
+          do:
+            {:error, request |> Message.to_response(422) |> put_seconds("Min-SE", timer.min_se)},
+          else: :ok
     end
   end
 
@@ -241,7 +248,7 @@ defmodule Sippet.SessionTimer do
       )
       when method in @refreshing and status in 200..299 do
     timer = timer |> heard_of(request) |> put_largest_min_se(request)
-    response = put_tag(response, :supported)
+    response = UAS.put_extension(response, :supported, "timer")
 
     case agreed(timer, request) do
       nil ->
@@ -250,7 +257,11 @@ defmodule Sippet.SessionTimer do
       {seconds, by} ->
         response = put_session_expires(response, seconds, by)
         # RFC4028§9 - Require says that there is a Session-Expires to be processed
-        response = if supports?(request), do: put_tag(response, :require), else: response
+        response =
+          if supports?(request),
+            do: UAS.put_extension(response, :require, "timer"),
+            else: response
+
         {response, start(timer, seconds, if(by == "uas", do: :local, else: :remote), now)}
     end
   end
@@ -272,10 +283,7 @@ defmodule Sippet.SessionTimer do
 
   # `receive_request/2` refuses a malformed one, which counts as none where that was not asked.
   defp asked(request) do
-    case seconds(request, "Session-Expires") do
-      {:ok, asked} -> asked
-      {:error, _response} -> nil
-    end
+    with :malformed <- seconds(request, "Session-Expires"), do: nil
   end
 
   defp interval(timer, asked), do: asked |> min(timer.session_expires) |> max(timer.min_se)
@@ -317,13 +325,13 @@ defmodule Sippet.SessionTimer do
 
   defp started_by(timer, response, now) do
     case seconds(response, "Session-Expires") do
-      {:ok, seconds} when is_integer(seconds) ->
+      seconds when is_integer(seconds) ->
         # RFC4028§4 - less than this is not allowed, and would have you refresh without a pause
         by = if refresher_param(response) == "uas", do: :remote, else: :local
         start(timer, max(seconds, @min_se), by, now)
 
       # RFC4028§7.2 - the far end knows nothing of it: you may refresh alone
-      {:ok, nil} when timer.wanted == :local ->
+      nil when timer.wanted == :local ->
         start(timer, timer.interval || timer.session_expires, :local, now)
 
       _none_or_malformed ->
@@ -333,7 +341,7 @@ defmodule Sippet.SessionTimer do
 
   defp too_small(%{refusals: refusals} = timer, response, now) do
     case seconds(response, "Min-SE") do
-      {:ok, min_se} when is_integer(min_se) and refusals < @most_refusals - 1 ->
+      min_se when is_integer(min_se) and refusals < @most_refusals - 1 ->
         asked = max(timer.interval || timer.session_expires, timer.min_se)
 
         if min_se > asked do
@@ -439,11 +447,10 @@ defmodule Sippet.SessionTimer do
       )
       when method in @refreshing do
     with :ok <- receive_request(timer, request) do
-      {:ok, asked} = seconds(request, "Session-Expires")
-      {:ok, min_se} = seconds(request, "Min-SE")
+      asked = seconds(request, "Session-Expires")
       # RFC4028§8.1 - a Min-SE grows, and never shrinks
       own_min_se = if asked && asked < timer.min_se, do: timer.min_se, else: @min_se
-      min_se = max(min_se || @min_se, own_min_se)
+      min_se = max(seconds(request, "Min-SE") || @min_se, own_min_se)
       seconds = (asked || timer.session_expires) |> min(timer.session_expires) |> max(min_se)
       by = if asked, do: refresher_param(request), else: ""
       request = put_session_expires(request, seconds, if(by != "", do: by))
@@ -466,10 +473,10 @@ defmodule Sippet.SessionTimer do
         %Message{start_line: %RequestLine{method: method}} = request
       )
       when method in @refreshing and status in 200..299 do
-    with {:ok, nil} <- seconds(response, "Session-Expires"),
-         {:ok, asked} when is_integer(asked) <- seconds(request, "Session-Expires"),
+    with nil <- seconds(response, "Session-Expires"),
+         asked when is_integer(asked) <- seconds(request, "Session-Expires"),
          true <- supports?(request) do
-      response |> put_session_expires(asked, "uac") |> put_tag(:require)
+      response |> put_session_expires(asked, "uac") |> UAS.put_extension(:require, "timer")
     else
       _nothing_to_insert -> response
     end
@@ -492,26 +499,21 @@ defmodule Sippet.SessionTimer do
 
   defp put_largest_min_se(timer, request) do
     case seconds(request, "Min-SE") do
-      {:ok, min_se} when is_integer(min_se) -> %{timer | min_se: max(timer.min_se, min_se)}
+      min_se when is_integer(min_se) -> %{timer | min_se: max(timer.min_se, min_se)}
       _none -> timer
     end
   end
 
   defp supports?(request), do: UAS.extension(request, "timer") != :unsupported
 
-  # `{:ok, nil}` where there is no such header.
+  # `nil` where there is no such header.
   defp seconds(message, name) do
     case Message.fetch_typed(message, name) do
-      {:ok, {seconds, _params}} -> {:ok, seconds}
-      :error -> {:ok, nil}
-      _malformed -> malformed(message, name)
+      {:ok, {seconds, _params}} -> seconds
+      :error -> nil
+      {:error, _reason} -> :malformed
     end
   end
-
-  defp malformed(%Message{start_line: %RequestLine{}} = request, name),
-    do: {:error, Message.to_response(request, 400, "Bad Request (#{name})")}
-
-  defp malformed(_response, _name), do: :malformed
 
   defp refresher_param(message) do
     {:ok, {_seconds, params}} = Message.fetch_typed(message, "Session-Expires")
@@ -528,12 +530,4 @@ defmodule Sippet.SessionTimer do
   defp put_min_se(message, min_se), do: put_seconds(message, "Min-SE", min_se)
 
   defp put_seconds(message, name, seconds), do: Message.put_typed(message, name, {seconds, %{}})
-
-  defp put_tag(message, header) do
-    tags = Message.get_header(message, header, [])
-
-    if Enum.any?(tags, &(String.downcase(&1, :ascii) == "timer")),
-      do: message,
-      else: Message.put_header(message, header, tags ++ ["timer"])
-  end
 end

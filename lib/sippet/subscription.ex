@@ -78,8 +78,8 @@ defmodule Sippet.Subscription do
     * `retry_after` - how many seconds the notifier wants the subscriber to wait, or `nil`
   """
 
-  alias Sippet.{Dialog, Headers, Message, Options, UAS}
-  alias Sippet.Message.{RequestLine, StatusLine, Tag}
+  alias Sippet.{Dialog, Digits, Headers, Message, Options, Refer, UAS}
+  alias Sippet.Message.{Refusal, RequestLine, StatusLine, Tag}
 
   @enforce_keys [:role, :state, :event]
   defstruct @enforce_keys ++ [:dialog, :request, :expires, :expires_at, :reason, :retry_after]
@@ -106,6 +106,9 @@ defmodule Sippet.Subscription do
 
   # How long before its end a long subscription is refreshed, in ms.
   @before_the_end 600_000
+
+  # Of a parameter that the network sent.
+  @most_seconds 9_999_999_999
 
   # RFC6665§4.2.1.1 - a 423 is for times below an hour
   @hour 3_600
@@ -254,24 +257,24 @@ defmodule Sippet.Subscription do
     end
   end
 
-  defp mine(%{state: :terminated}, notify), do: refuse(notify, 481)
+  defp mine(%{state: :terminated}, notify), do: Refusal.new(notify, 481)
 
   defp mine(subscription, notify),
-    do: if(belongs?(subscription, notify), do: :ok, else: refuse(notify, 481))
+    do: if(belongs?(subscription, notify), do: :ok, else: Refusal.new(notify, 481))
 
   defp subscription_state(notify) do
     case Message.fetch_typed(notify, "Subscription-State") do
       {:ok, {state, params}} -> {:ok, String.downcase(state, :ascii), params}
-      _none_or_malformed -> bad_request(notify, "Subscription-State")
+      _none_or_malformed -> Refusal.bad_header(notify, "Subscription-State")
     end
   end
 
   defp dialog_of(%{dialog: nil, request: request}, notify) do
     case Dialog.uac(request, notify) do
       {:ok, dialog} -> {:ok, dialog}
-      {:error, :no_dialog} -> refuse(notify, 481)
-      {:error, :malformed_record_route} -> bad_request(notify, "Record-Route")
-      {:error, _contact} -> bad_request(notify, "Contact")
+      {:error, :no_dialog} -> Refusal.new(notify, 481)
+      {:error, :malformed_record_route} -> Refusal.bad_header(notify, "Record-Route")
+      {:error, _contact} -> Refusal.bad_header(notify, "Contact")
     end
   end
 
@@ -451,7 +454,7 @@ defmodule Sippet.Subscription do
       {:ok, event}
     else
       _unknown ->
-        {:error, response} = refuse(subscribe, 489)
+        {:error, response} = Refusal.new(subscribe, 489)
         {:error, Message.put_header(response, "Allow-Events", [Enum.join(events, ", ")])}
     end
   end
@@ -464,14 +467,14 @@ defmodule Sippet.Subscription do
         {:ok, longest}
 
       {:ok, seconds} when seconds > 0 and seconds < shortest and seconds < @hour ->
-        {:error, response} = refuse(subscribe, 423)
+        {:error, response} = Refusal.new(subscribe, 423)
         {:error, Message.put_header(response, :min_expires, shortest)}
 
       {:ok, seconds} ->
         {:ok, min(seconds, longest)}
 
       {:error, _malformed} ->
-        bad_request(subscribe, "Expires")
+        Refusal.bad_header(subscribe, "Expires")
     end
   end
 
@@ -634,13 +637,9 @@ defmodule Sippet.Subscription do
   # RFC4488§4 - the far end goes without a subscription
   defp taken(%{state: :waiting} = subscription, :refer, status, response, _now)
        when status < 300 do
-    case Message.fetch_typed(response, "Refer-Sub") do
-      {:ok, {value, _params}} when value in ["false", "FALSE", "False"] ->
-        {:ok, ended(subscription, nil, nil)}
-
-      _subscribed ->
-        {:ok, subscription}
-    end
+    if Refer.subscribe?(response),
+      do: {:ok, subscription},
+      else: {:ok, ended(subscription, nil, nil)}
   end
 
   defp taken(subscription, _method, status, _response, _now) when status < 300,
@@ -785,17 +784,10 @@ defmodule Sippet.Subscription do
   end
 
   # A parameter that is no number of seconds is as if it were not there.
-  defp seconds(nil), do: nil
-
   defp seconds(text) do
-    case Integer.parse(text) do
-      {seconds, ""} when seconds >= 0 and byte_size(text) <= 10 -> seconds
-      _no_number -> nil
+    case Digits.parse(text, @most_seconds) do
+      {:ok, seconds} -> seconds
+      :error -> nil
     end
   end
-
-  defp refuse(request, status), do: {:error, Message.to_response(request, status)}
-
-  defp bad_request(request, header),
-    do: {:error, Message.to_response(request, 400, "Bad Request (#{header})")}
 end

@@ -32,6 +32,7 @@ defmodule Sippet.UAS do
   """
 
   alias Sippet.{Dialog, Message, Options}
+  alias Sippet.Message.Refusal
 
   @doc """
   Checks method (§8.2.1), Record-Route, Require (§8.2.2.3) and body (§8.2.3), and gives the
@@ -106,13 +107,25 @@ defmodule Sippet.UAS do
   end
 
   @doc false
+  # Puts an option tag behind those of Supported or Require, unless it stands there.
+  @spec put_extension(message, :supported | :require, String.t()) :: message
+        when message: Message.t()
+  def put_extension(message, header, tag) do
+    tags = Message.get_header(message, header, [])
+
+    if unsupported(message, header, [tag]) == tags,
+      do: Message.put_header(message, header, tags ++ [tag]),
+      else: message
+  end
+
+  @doc false
   # Whether none of the headers is text, which is what the parser makes of a malformed one; else
   # the 400.
   @spec well_formed(Message.request(), [String.t()]) :: :ok | {:error, Message.response()}
   def well_formed(%Message{headers: headers} = request, names) do
     case Enum.find(names, &is_map_key(headers, &1)) do
       nil -> :ok
-      name -> {:error, Message.to_response(request, 400, "Bad Request (#{name})")}
+      name -> Refusal.bad_header(request, name)
     end
   end
 
