@@ -145,11 +145,11 @@ defmodule Sippet.UAS do
 
   @doc false
   # RFC3261§7.3.1 - tokens are compared in any letter case
-  @spec unsupported(Message.request(), atom, [String.t()]) :: [String.t()]
-  def unsupported(request, header, supported) do
+  @spec unsupported(Message.t(), atom, [String.t()]) :: [String.t()]
+  def unsupported(message, header, supported) do
     supported = Enum.map(supported, &String.downcase(&1, :ascii))
     known? = fn tag -> String.downcase(tag, :ascii) in supported end
-    request |> Message.get_header(header, []) |> Enum.reject(known?)
+    message |> Message.get_header(header, []) |> Enum.reject(known?)
   end
 
   # RFC3261§13.2.2.4 - an ACK gets no response, and so its body can't be refused
