@@ -33,12 +33,9 @@ defmodule Sippet.Interop.TimerTest do
   end
 
   defp refresh(stack, dialog, timer, method) do
-    {_request, after_it} =
-      SessionTimer.put_request(timer, Message.build_request(method, "sip:a@b"))
-
     change = fn request -> request |> then(&SessionTimer.put_request(timer, &1)) |> elem(0) end
     {dialog, _request, ok} = ask(stack, dialog, method, change: change)
-    {:ok, timer} = SessionTimer.receive_response(after_it, ok, 1)
+    {:ok, timer} = SessionTimer.receive_response(timer, ok, 1)
     {dialog, timer}
   end
 
