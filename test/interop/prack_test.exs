@@ -2,6 +2,9 @@ defmodule Sippet.Interop.PrackTest do
   # Reliable provisional responses (RFC 3262), in both directions.
   use Sippet.Interop.Case, async: true
 
+  import Sippet.Interop.Script,
+    only: [hang_up: 2, new_request: 5, response: 3, send_request: 2]
+
   import Sippet.Wait
 
   alias Sippet.{Dialog, Message}
@@ -100,36 +103,21 @@ defmodule Sippet.Interop.PrackTest do
   end
 
   # Calls, acknowledges the reliable response of this status, and hangs up when it is answered.
-  defp call(stack, {ip, port}, status, user \\ "alice") do
-    me = {"", Sippet.own_uri(stack, user: "a"), %{}}
-
+  defp call(stack, address, status, user \\ "alice") do
     invite =
-      Message.build_request(:invite, "sip:#{user}@#{text(ip)}:#{port}")
-      |> Message.put_headers(from: me, contact: [me], supported: ["100rel"])
+      stack
+      |> new_request(:invite, user, address, supported: ["100rel"])
       |> Endpoint.put_sdp(stack)
-      |> Message.complete()
 
-    :ok = Sippet.send(stack, invite, owner: self())
-    {:ok, dialog} = Dialog.uac(invite, progress = response(stack, status))
+    send_request(stack, invite)
+    {:ok, dialog} = Dialog.uac(invite, progress = response(stack, :invite, status))
     {:ok, prack, dialog} = Dialog.prack(dialog, progress)
-    :ok = Sippet.send(stack, prack, owner: self())
-    # UDP may bring the two in any order.
-    oks = for _ <- 1..2, do: response(stack, 200)
-    assert [{1, :invite}, {2, :prack}] = oks |> Enum.map(& &1.headers.cseq) |> Enum.sort()
-    ok = Enum.find(oks, &match?({_number, :invite}, &1.headers.cseq))
+    send_request(stack, prack)
+    assert {2, :prack} = response(stack, :prack, 200).headers.cseq
+    assert {1, :invite} = (ok = response(stack, :invite, 200)).headers.cseq
     {:ok, dialog} = Dialog.receive_response(dialog, ok)
     :ok = Sippet.send(stack, Dialog.build_ack(dialog, ok, invite))
-    {:ok, bye, _dialog} = Dialog.next_request(dialog, :bye)
-    :ok = Sippet.send(stack, bye, owner: self())
-    assert {3, :bye} = response(stack, 200).headers.cseq
-  end
-
-  defp response(stack, status) do
-    assert_receive {:sippet, ^stack, _key, {:response, response}}, 2_000
-
-    case response.start_line.status_code do
-      ^status -> response
-      100 -> response(stack, status)
-    end
+    {_dialog, bye, _ok} = hang_up(stack, dialog)
+    assert {3, :bye} = bye.headers.cseq
   end
 end
