@@ -105,23 +105,10 @@ defmodule Sippet.Interop.TransferTest do
 
   describe "PJSUA2" do
     @describetag Peers.tags(:pjsua2)
-    test "transfers its call, and hears how that goes on", %{
-      bob: bob,
-      bobs: bobs,
-      carol: carol,
-      carols: carols
-    } do
-      agent = PJSUA2.start() |> PJSUA2.command("dial #{uri("bob", bobs)}")
-      {dialog, _invite} = take_call(bob)
-
-      agent =
-        PJSUA2.await(agent, "call CONFIRMED")
-        |> PJSUA2.command("transfer #{uri("carol", carols)}")
-
-      {_dialog, mine, {^carol, _theirs, invite}} = follow(bob, dialog, fn -> accept(carol) end)
+    test "transfers its call, and hears how that goes on", stacks do
+      {agent, invite} = transferring(stacks, PJSUA2, "dial", "call CONFIRMED")
       PJSUA2.await(agent, "transfer 200 OK final")
       assert invite.start_line.request_uri.userinfo == "carol"
-      assert mine.state == :confirmed
     end
 
     test "is transferred, and says how that goes on", %{bob: bob, carol: carol, carols: carols} do
@@ -155,19 +142,9 @@ defmodule Sippet.Interop.TransferTest do
 
   describe "baresip" do
     @describetag Peers.tags(:baresip)
-    test "transfers its call, and hears how that goes on", %{
-      bob: bob,
-      bobs: bobs,
-      carol: carol,
-      carols: carols
-    } do
-      baresip = Baresip.start() |> Baresip.command("dial #{uri("bob", bobs)}")
-      {dialog, _invite} = take_call(bob)
-      baresip = Baresip.await(baresip, "Call established")
-      Baresip.command(baresip, "transfer #{uri("carol", carols)}")
-      {_dialog, mine, {^carol, _theirs, _invite}} = follow(bob, dialog, fn -> accept(carol) end)
-      assert mine.state == :confirmed
-    end
+    test("transfers its call, and hears how that goes on", stacks,
+      do: transferring(stacks, Baresip, "dial", "Call established")
+    )
 
     test("is transferred, and says how that goes on", %{bob: bob, carol: carol, carols: carols},
       do: transferred(bob, carol, carols, Baresip.start(answer: :auto).port)
@@ -176,19 +153,9 @@ defmodule Sippet.Interop.TransferTest do
 
   describe "linphone" do
     @describetag Peers.tags(:linphone)
-    test "transfers its call, and hears how that goes on", %{
-      bob: bob,
-      bobs: bobs,
-      carol: carol,
-      carols: carols
-    } do
-      linphone = Linphone.start() |> Linphone.command("call #{uri("bob", bobs)}")
-      {dialog, _invite} = take_call(bob)
-      linphone = Linphone.await(linphone, "connected")
-      Linphone.command(linphone, "transfer #{uri("carol", carols)}")
-      {_dialog, mine, {^carol, _theirs, _invite}} = follow(bob, dialog, fn -> accept(carol) end)
-      assert mine.state == :confirmed
-    end
+    test("transfers its call, and hears how that goes on", stacks,
+      do: transferring(stacks, Linphone, "call", "connected")
+    )
 
     test("is transferred, and says how that goes on", %{bob: bob, carol: carol, carols: carols},
       do: transferred(bob, carol, carols, Linphone.start().port, &take_hold/2)
@@ -220,6 +187,19 @@ defmodule Sippet.Interop.TransferTest do
     ok = answer(stack, invite, 200)
     Script.request(stack, :ack)
     {Dialog.respond(dialog, ok), invite}
+  end
+
+  # The program calls Bob by this command, and once it says so has him call Carol. Gives the program, and the INVITE
+  # that Carol got.
+  defp transferring(stacks, module, dial, connected) do
+    %{bob: bob, bobs: bobs, carol: carol, carols: carols} = stacks
+    program = module.command(module.start(), "#{dial} #{uri("bob", bobs)}")
+    {dialog, _invite} = take_call(bob)
+    program = module.await(program, connected)
+    module.command(program, "transfer #{uri("carol", carols)}")
+    {_dialog, mine, {^carol, _theirs, invite}} = follow(bob, dialog, fn -> accept(carol) end)
+    assert mine.state == :confirmed
+    {program, invite}
   end
 
   # We call the program at a port, and have it call Carol.
