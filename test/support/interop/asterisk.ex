@@ -7,7 +7,7 @@ defmodule Sippet.Interop.Asterisk do
   # Request-URI: "echo" answers, "patient" rings for a second and answers, "ringing" rings, "busy" refuses, "brief" answers and hangs up after a second; the
   # users are called where they registered.
 
-  alias Sippet.Interop.Program
+  alias Sippet.Interop.{Console, Program}
 
   @loopback {127, 0, 0, 1}
   @users ["bob", "carol", "dave"]
@@ -89,8 +89,7 @@ defmodule Sippet.Interop.Asterisk do
   Waits until Asterisk has written what the pattern matches.
   """
   @spec await(t, Regex.t() | String.t()) :: t
-  def await(%{program: program} = asterisk, pattern),
-    do: %{asterisk | program: Program.await_output(program, pattern)}
+  defdelegate await(asterisk, pattern), to: Console
 
   @doc """
   Ends Asterisk.

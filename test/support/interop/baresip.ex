@@ -3,7 +3,7 @@ defmodule Sippet.Interop.Baresip do
   # Runs baresip (https://github.com/baresip/baresip), a user agent with media: without sound card and window, told what to
   # do by its standard input. It writes every message that it sends and takes.
 
-  alias Sippet.Interop.Program
+  alias Sippet.Interop.{Console, Program}
 
   @loopback {127, 0, 0, 1}
 
@@ -38,17 +38,13 @@ defmodule Sippet.Interop.Baresip do
   Gives baresip a command, as "dial sip:bob@biloxi.com" or "hangup".
   """
   @spec command(t, String.t()) :: t
-  def command(%{program: program} = baresip, command) do
-    Program.write(program, "/#{command}\n")
-    baresip
-  end
+  def command(baresip, command), do: Console.command(baresip, "/" <> command)
 
   @doc """
   Waits until baresip has written what the pattern matches.
   """
   @spec await(t, Regex.t() | String.t()) :: t
-  def await(%{program: program} = baresip, pattern),
-    do: %{baresip | program: Program.await_output(program, pattern)}
+  defdelegate await(baresip, pattern), to: Console
 
   @doc """
   Has baresip end all it does: it hangs up, takes its registration back, and quits.

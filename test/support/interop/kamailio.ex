@@ -4,7 +4,7 @@ defmodule Sippet.Interop.Kamailio do
 
   import ExUnit.Assertions, only: [refute: 2]
 
-  alias Sippet.Interop.Program
+  alias Sippet.Interop.{Console, Program}
 
   @configuration Path.expand("../../interop/kamailio/kamailio.cfg", __DIR__)
 
@@ -48,8 +48,7 @@ defmodule Sippet.Interop.Kamailio do
   @doc """
   Waits for a line of its log: a worker may write it after its reply has gone, and be late.
   """
-  def await(%{program: program} = kamailio, pattern),
-    do: %{kamailio | program: Program.await_output(program, pattern)}
+  defdelegate await(kamailio, pattern), to: Console
 
   defp definition({name, value}), do: "#{name}=#{value}"
   defp definition(name), do: Atom.to_string(name)

@@ -3,7 +3,7 @@ defmodule Sippet.Interop.Linphone do
   # Runs linphonec (https://www.linphone.org), a user agent on belle-sip: without sound card, told what to do by its
   # standard input.
 
-  alias Sippet.Interop.Program
+  alias Sippet.Interop.{Console, Program}
 
   @type t :: %{program: Program.t(), port: :inet.port_number()}
 
@@ -39,17 +39,13 @@ defmodule Sippet.Interop.Linphone do
   Gives linphone a command, as "call sip:bob@biloxi.com" or "terminate".
   """
   @spec command(t, String.t()) :: t
-  def command(%{program: program} = linphone, command) do
-    Program.write(program, command <> "\n")
-    linphone
-  end
+  defdelegate command(linphone, command), to: Console
 
   @doc """
   Waits until linphone has written what the pattern matches.
   """
   @spec await(t, Regex.t() | String.t()) :: t
-  def await(%{program: program} = linphone, pattern),
-    do: %{linphone | program: Program.await_output(program, pattern)}
+  defdelegate await(linphone, pattern), to: Console
 
   defp configuration(user, port, options) do
     """

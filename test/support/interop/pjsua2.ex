@@ -3,7 +3,7 @@ defmodule Sippet.Interop.PJSUA2 do
   # Runs test/interop/pjsua2/agent.py, a user agent on PJSIP (https://www.pjsip.org), which takes commands by its standard
   # input and tells of events.
 
-  alias Sippet.Interop.{Peers, Program}
+  alias Sippet.Interop.{Console, Peers, Program}
 
   @agent Path.expand("../../interop/pjsua2/agent.py", __DIR__)
 
@@ -42,15 +42,11 @@ defmodule Sippet.Interop.PJSUA2 do
   Gives the agent a command; agent.py lists them.
   """
   @spec command(t, String.t()) :: t
-  def command(%{program: program} = agent, command) do
-    Program.write(program, command <> "\n")
-    agent
-  end
+  defdelegate command(agent, command), to: Console
 
   @doc """
   Waits for an event, which begins with these words.
   """
   @spec await(t, String.t()) :: t
-  def await(%{program: program} = agent, event),
-    do: %{agent | program: Program.await_output(program, "EVENT #{event}")}
+  def await(agent, event), do: Console.await(agent, "EVENT #{event}")
 end
