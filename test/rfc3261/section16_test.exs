@@ -238,6 +238,47 @@ defmodule Sippet.RFC3261.Section16Test do
       assert System.monotonic_time(:millisecond) - started < 1_650
     end
 
+    # As Net::SIP's 487, which has the Via of the CANCEL alone.
+    defp without_upstream(%Message{headers: %{via: [own | _upstream]}} = response),
+      do: Message.put_header(response, :via, [own])
+
+    # Waits until the context has ended.
+    defp over(context) do
+      monitor = Process.monitor(context)
+      assert_receive {:DOWN, ^monitor, :process, ^context, _reason}
+    end
+
+    test "3. a response with no Via but the proxy's goes no further, and its branch is over", %{
+      stack: stack
+    } do
+      for status <- [200, 302, 486, 603] do
+        {context, [copy]} = started(stack, wire("INVITE"))
+        respond(stack, copy, 180, &without_upstream/1)
+        respond(stack, copy, status, &without_upstream/1)
+        sent(502)
+        over(context)
+      end
+
+      {context, [one, other]} = started(stack, wire("INVITE"), ["192.0.2.11", "192.0.2.12"])
+      respond(stack, one, 486, &without_upstream/1)
+      respond(stack, other, 404)
+      sent(404)
+      over(context)
+      refute_received {:sent, _destination, "SIP/2.0 180" <> _rest, _key}
+    end
+
+    test "3. after a CANCEL the caller gets the proxy's own 487 then", %{stack: stack} do
+      invite = wire("INVITE")
+      {context, [copy]} = started(stack, invite)
+      respond(stack, copy, 180)
+      sent(180)
+      :ok = deliver(stack, text(Message.to_cancel(Message.parse!(invite))))
+      sent(:cancel)
+      respond(stack, copy, 487, &without_upstream/1)
+      sent(487)
+      over(context)
+    end
+
     test "9. a response goes upstream as it came, but for the topmost Via", %{stack: stack} do
       for status <- [183, 486, 200] do
         [copy] = context(stack, wire("INVITE"))

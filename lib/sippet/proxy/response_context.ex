@@ -67,8 +67,9 @@ defmodule Sippet.Proxy.ResponseContext do
     * A 2xx, a 6xx and the caller's CANCEL end the search: there are no further copies, and each branch is
       cancelled as soon as it has a provisional response (§9.1, step 10, §16.10).
     * When all branches have ended, `Sippet.Proxy.best_response/2` chooses the response that the caller gets
-      (steps 6 and 7). A timeout counts as 408, a transport's error as 503 (§16.9). After a CANCEL only
-      responses that have come count, and a 487 if there is none.
+      (steps 6 and 7). A timeout counts as 408, a transport's error as 503 (§16.9), and a final response
+      that has no Via of the caller as 502 (step 3). After a CANCEL only responses that can be forwarded
+      count, and a 487 if there is none.
     * A request that is no INVITE gets no 408, as its client has given up by then (RFC 4320 §4.2).
     * Timer C cancels a branch that rings for too long, and gives up one that says nothing (§16.8). If that
       rings after all, it is cancelled then, and a 2xx of it still goes to the caller.
@@ -483,7 +484,7 @@ defmodule Sippet.Proxy.ResponseContext do
   defp told(key, {:response, response}, context) do
     case without_own_via(response) do
       {:ok, response} -> handle({:response, key, response}, context)
-      :error -> context
+      :error -> without_upstream(context, key, response.start_line.status_code)
     end
   end
 
@@ -499,6 +500,11 @@ defmodule Sippet.Proxy.ResponseContext do
   # A response that could not be sent to the caller ends nothing.
   defp told(%Server.Key{}, {:error, _reason}, context), do: context
   defp told(key, {:error, reason}, context), do: failed(context, key, reason)
+
+  # RFC3261§16.7 step 3 - it goes no further, and a final one has ended its branch. Net::SIP, behind a proxy,
+  # sends such a 487: it answers the INVITE with the Via of the CANCEL.
+  defp without_upstream(context, _key, status) when status < 200, do: context
+  defp without_upstream(context, key, status), do: failed(context, key, status)
 
   # The caller has its answer by the stack, or is gone.
   defp abandoned(context, reason) do
@@ -581,6 +587,10 @@ defmodule Sippet.Proxy.ResponseContext do
   end
 
   defp made(context, :timeout), do: Message.to_response(context.request, 408)
+  # RFC3261§21.5.3 - of a response that can't be forwarded there is no more than that it came
+  defp made(context, status) when is_integer(status),
+    do: Message.to_response(context.request, 502)
+
   defp made(context, _transport), do: Message.to_response(context.request, 503)
 
   # `how` is for the report: a status, or an error.
