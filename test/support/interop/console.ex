@@ -22,4 +22,16 @@ defmodule Sippet.Interop.Console do
   @spec await(peer, Regex.t() | String.t()) :: peer
   def await(%{program: program} = peer, pattern),
     do: %{peer | program: Program.await_output(program, pattern)}
+
+  @doc """
+  Waits for an event of a peer that writes its events as lines of `EVENT` and words: one that begins with these words,
+  or several such, one after the other with any in between.
+
+  An event of before counts too: of two that are alike the second is awaited by both.
+  """
+  @spec await_event(peer, String.t() | [String.t()]) :: peer
+  def await_event(peer, events) do
+    events = for event <- List.wrap(events), do: "EVENT " <> Regex.escape(event)
+    await(peer, Regex.compile!(Enum.join(events, ".*"), "s"))
+  end
 end

@@ -5,7 +5,16 @@ defmodule Sippet.Interop.Peers do
   alias Sippet.Interop.Asterisk
   alias Sippet.SIPp
 
-  @type peer :: :sipp | :sipsak | :tshark | :baresip | :kamailio | :pjsua2 | :linphone | :asterisk
+  @type peer ::
+          :sipp
+          | :sipsak
+          | :tshark
+          | :baresip
+          | :kamailio
+          | :pjsua2
+          | :linphone
+          | :net_sip
+          | :asterisk
 
   # script/interop makes it. What pip installs goes with the build, not into the user's home.
   @pjsua2_python Path.expand("../../../_build/interop/pjsua2/bin/python", __DIR__)
@@ -56,6 +65,12 @@ defmodule Sippet.Interop.Peers do
       link: "https://www.linphone.org",
       version: {"linphonec", ["-v"], ~r/version: (\S+)/}
     },
+    net_sip: %{
+      title: "Net::SIP",
+      about: "a user agent on a stack of its own, in Perl",
+      link: "https://metacpan.org/dist/Net-SIP",
+      version: {"perl", ["-MNet::SIP", "-e", "print $Net::SIP::VERSION"], ~r/^(\d[\d.]*)/}
+    },
     asterisk: %{
       title: "Asterisk",
       about: "a PBX on PJSIP",
@@ -94,6 +109,7 @@ defmodule Sippet.Interop.Peers do
   end
 
   def missing(:asterisk), do: Asterisk.missing() || missing_program(:asterisk)
+  def missing(:net_sip), do: missing_program(:net_sip) || missing_module("Net::SIP")
   def missing(peer), do: missing_program(peer)
 
   defp missing_program(peer) do
@@ -111,6 +127,14 @@ defmodule Sippet.Interop.Peers do
 
       true ->
         nil
+    end
+  end
+
+  # Perl is nearly everywhere, without it.
+  defp missing_module(module) do
+    case System.cmd("perl", ["-M#{module}", "-e", "1"], stderr_to_stdout: true) do
+      {_nothing, 0} -> nil
+      {_text, _status} -> "#{module} is not installed: script/interop installs it"
     end
   end
 

@@ -45,8 +45,8 @@ defmodule Sippet.Interop.PJSUA2 do
   defdelegate command(agent, command), to: Console
 
   @doc """
-  Waits for an event, which begins with these words.
+  Waits for an event, which begins with these words; for several, one after the other.
   """
-  @spec await(t, String.t()) :: t
-  def await(agent, event), do: Console.await(agent, "EVENT #{event}")
+  @spec await(t, String.t() | [String.t()]) :: t
+  defdelegate await(agent, events), to: Console, as: :await_event
 end
