@@ -5,7 +5,7 @@ defmodule Sippet.Interop.B2BUATest do
   import Sippet.Wait
 
   alias Examples.B2BUA
-  alias Sippet.Interop.{Asterisk, Baresip, Linphone, PJSUA2}
+  alias Sippet.Interop.{Asterisk, Baresip, Linphone, NetSIP, PJSUA2, Tshark}
 
   # An agent whose sides lead to these addresses. Gives its stacks, and where it listens.
   defp start_agent(next_hops) do
@@ -100,6 +100,68 @@ defmodule Sippet.Interop.B2BUATest do
     end
   end
 
+  describe "tshark" do
+    @describetag Peers.tags(:tshark, [:sipp, :pjsua2])
+
+    # All that the agent has sent on both sides is sound; all of these were among it.
+    defp assert_sound(tshark, agent, wanted) do
+      assert_over(agent)
+      starts = tshark |> Tshark.sent(stacks(agent)) |> Map.values() |> Enum.concat()
+      assert wanted -- starts == []
+    end
+
+    defp stacks(agent),
+      do: for({_side, side} <- agent, do: {side[:name], {{127, 0, 0, 1}, side[:port]}})
+
+    for {name, wanted} <- [
+          prack: [183, "PRACK", 200, "ACK", "BYE"],
+          busy: [486, "ACK"],
+          cancel: [180, "CANCEL", 200, 487, "ACK"]
+        ] do
+      test "finds nothing against what goes between two SIPps: #{name}" do
+        uas = SIPp.start(SIPp.scenario("uas_#{unquote(name)}"), calls: 3)
+        agent = start_agent(outside: uas.address)
+        tshark = Tshark.watch(stacks(agent))
+        address = {{127, 0, 0, 1}, agent.inside[:port]}
+        result = SIPp.run(address, SIPp.scenario("uac_#{unquote(name)}"), calls: 3)
+        assert SIPp.assert_success(result).successful == 3
+        SIPp.assert_success(SIPp.await(uas))
+        assert_sound(tshark, agent, ["INVITE" | unquote(wanted)])
+      end
+    end
+
+    test "finds nothing against what goes between PJSUA2s: hold, refresh and transfer" do
+      [bob, carol] = for user <- ["bob", "carol"], do: PJSUA2.start(user: user, timer: true)
+      agent = start_agent(outside: bob, inside: carol)
+      tshark = Tshark.watch(stacks(agent))
+      alice = PJSUA2.start(timer: true) |> PJSUA2.command("dial #{uri("bob", agent.inside)}")
+      alice = alice |> PJSUA2.await("call CONFIRMED 200") |> PJSUA2.command("hold")
+      alice = alice |> PJSUA2.await("media held here") |> PJSUA2.command("resume")
+      alice = PJSUA2.await(alice, ["media held here", "media active"])
+      bob = PJSUA2.await(bob, ["media held there", "media active"])
+      PJSUA2.command(alice, "update")
+      PJSUA2.await(bob, "media active")
+      PJSUA2.command(alice, "transfer #{uri("carol", agent.inside)}")
+      PJSUA2.await(alice, "transfer 200 OK final")
+      PJSUA2.await(carol, "call CONFIRMED")
+      PJSUA2.command(alice, "hangup")
+      PJSUA2.command(bob, "hangup")
+      PJSUA2.await(carol, "call DISCONNECTED")
+
+      assert_sound(tshark, agent, [
+        "INVITE",
+        180,
+        200,
+        "ACK",
+        "UPDATE",
+        "REFER",
+        202,
+        "NOTIFY",
+        "BYE"
+      ])
+    end
+  end
+
   describe "PJSUA2 on both sides" do
     @describetag Peers.tags(:pjsua2)
     for options <- [[], [reliable: true], [timer: true]] do
@@ -115,6 +177,8 @@ defmodule Sippet.Interop.B2BUATest do
         alice = alice |> PJSUA2.command("hold") |> PJSUA2.await("media held here")
         bob = PJSUA2.await(bob, "media held there")
         PJSUA2.command(alice, "resume")
+        bob = PJSUA2.await(bob, ["media held there", "media active"])
+        alice = PJSUA2.await(alice, ["media held here", "media active"])
         PJSUA2.command(alice, "update")
         PJSUA2.command(bob, "hangup")
         PJSUA2.await(alice, "call DISCONNECTED")
@@ -180,6 +244,92 @@ defmodule Sippet.Interop.B2BUATest do
 
       Linphone.command(alice, "terminate all")
       Linphone.await(bob, "ended")
+      assert_over(agent)
+    end
+  end
+
+  describe "Net::SIP on both sides" do
+    @describetag Peers.tags(:net_sip)
+
+    for ends <- [:caller, :called] do
+      test "calls, holds, resumes, and the #{ends} hangs up" do
+        bob = NetSIP.start(user: "bob")
+        agent = start_agent(outside: bob)
+        alice = NetSIP.start() |> NetSIP.command("dial #{uri("bob", agent.inside)}")
+        # What it says comes back: the addresses of both descriptions are right.
+        alice = alice |> NetSIP.await("call CONFIRMED 200") |> NetSIP.await("media heard")
+        bob = NetSIP.await(bob, "call CONFIRMED")
+
+        NetSIP.command(alice, "hold")
+        bob = NetSIP.await(bob, "media held there")
+        alice = alice |> NetSIP.await("media held here") |> NetSIP.command("resume")
+        bob = NetSIP.await(bob, ["media held there", "media active"])
+        alice = NetSIP.await(alice, ["media held here", "media active"])
+
+        # The called one holds too.
+        NetSIP.command(bob, "hold")
+        alice = NetSIP.await(alice, "media held there")
+        bob = bob |> NetSIP.await("media held here") |> NetSIP.command("resume")
+        alice = NetSIP.await(alice, ["media held there", "media active"])
+        bob = NetSIP.await(bob, ["media held here", "media active"])
+
+        {hangs_up, other} = if unquote(ends) == :caller, do: {alice, bob}, else: {bob, alice}
+        NetSIP.command(hangs_up, "hangup")
+        NetSIP.await(other, "call DISCONNECTED there")
+        NetSIP.await(hangs_up, "call DISCONNECTED here")
+        assert_over(agent)
+      end
+    end
+
+    test "is given up while it rings" do
+      bob = NetSIP.start(user: "bob", answer: :ring)
+      agent = start_agent(outside: bob)
+      alice = NetSIP.start() |> NetSIP.command("dial #{uri("bob", agent.inside)}")
+      alice |> NetSIP.await("call EARLY 180") |> NetSIP.command("hangup")
+      NetSIP.await(alice, "call DISCONNECTED 487")
+      NetSIP.await(bob, "call DISCONNECTED there")
+      assert_over(agent)
+    end
+
+    test "is busy" do
+      bob = NetSIP.start(user: "bob", answer: :busy)
+      agent = start_agent(outside: bob)
+      alice = NetSIP.start() |> NetSIP.command("dial #{uri("bob", agent.inside)}")
+      NetSIP.await(alice, "call DISCONNECTED 486")
+      NetSIP.await(bob, "call INCOMING 486")
+      assert_over(agent)
+    end
+  end
+
+  describe "Net::SIP and another one" do
+    @describetag Peers.tags(:net_sip, [:pjsua2])
+
+    test "calls PJSUA2, is put on hold and resumed by it, and hung up" do
+      bob = PJSUA2.start(user: "bob")
+      agent = start_agent(outside: bob)
+      alice = NetSIP.start() |> NetSIP.command("dial #{uri("bob", agent.inside)}")
+      alice = NetSIP.await(alice, "call CONFIRMED 200")
+      bob = bob |> PJSUA2.await("media active") |> PJSUA2.command("hold")
+      alice = NetSIP.await(alice, "media held there")
+      bob = bob |> PJSUA2.await("media held here") |> PJSUA2.command("resume")
+      alice = NetSIP.await(alice, ["media held there", "media active"])
+      PJSUA2.command(bob, "hangup")
+      NetSIP.await(alice, "call DISCONNECTED there")
+      assert_over(agent)
+    end
+
+    test "is called by PJSUA2, puts it on hold and resumes it, and hangs up" do
+      bob = NetSIP.start(user: "bob")
+      agent = start_agent(outside: bob)
+      alice = PJSUA2.start() |> PJSUA2.command("dial #{uri("bob", agent.inside)}")
+      alice = PJSUA2.await(alice, "call CONFIRMED 200")
+      bob = bob |> NetSIP.await("call CONFIRMED") |> NetSIP.command("hold")
+      alice = PJSUA2.await(alice, "media held there")
+      bob = bob |> NetSIP.await("media held here") |> NetSIP.command("resume")
+      bob = NetSIP.await(bob, ["media held here", "media active"])
+      alice = PJSUA2.await(alice, ["media held there", "media active"])
+      NetSIP.command(bob, "hangup")
+      PJSUA2.await(alice, "call DISCONNECTED")
       assert_over(agent)
     end
   end

@@ -22,10 +22,11 @@ defmodule Sippet.SIPp do
         }
 
   @typedoc """
-  How it went: SIPp's exit code (0: every call was as the scenario says), its statistics by the names that SIPp gives
-  them, the times in ms from each `start_rtd` to its `rtd`, and what it told of errors.
+  How it went: where SIPp stood, its exit code (0: every call was as the scenario says), its statistics by the names that
+  SIPp gives them, the times in ms from each `start_rtd` to its `rtd`, and what it told of errors.
   """
   @type result :: %{
+          address: {:inet.ip_address(), :inet.port_number()},
           exit: non_neg_integer,
           statistics: %{String.t() => String.t()},
           successful: non_neg_integer,
@@ -96,6 +97,7 @@ defmodule Sippet.SIPp do
   Starts SIPp and gives it back once it listens.
 
     * `:ip` - the address to stand on, 127.0.0.1 or ::1;
+    * `:port` - the port of its signalling (one that is free);
     * `:calls` - after so many it ends (1);
     * `:limit` - after so many seconds it is ended, and its exit code is not 0 (10).
   """
@@ -106,7 +108,8 @@ defmodule Sippet.SIPp do
     ip = Keyword.get(options, :ip, {127, 0, 0, 1})
     limit = Keyword.get(options, :limit, 10)
     folder = new_folder()
-    [signalling, media, control] = free_ports(ip)
+    [free, media, control] = free_ports(ip)
+    signalling = Keyword.get(options, :port, free)
 
     arguments =
       ~w(-k 1 #{limit + 1} sipp) ++
@@ -265,6 +268,7 @@ defmodule Sippet.SIPp do
     statistics = statistics(sipp)
 
     %{
+      address: sipp.address,
       exit: status,
       statistics: statistics,
       successful: count(statistics, "SuccessfulCall(C)"),

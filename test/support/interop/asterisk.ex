@@ -50,6 +50,8 @@ defmodule Sippet.Interop.Asterisk do
 
     * `:port` - where it listens on 127.0.0.1 (one that is free);
     * `:endpoint` - lines for all its endpoints, as "timers = always" (none);
+    * `:trunk` - registers somewhere else, and calls by the endpoint "trunk" through there: `:registrar`, the `{ip, port}`;
+      `:user` of test.local and `:password`; `:extension`, what is dialled by calls from there (no trunk);
     * `:sections` - further sections of pjsip.conf (none).
   """
   @spec start(keyword) :: t
@@ -136,7 +138,7 @@ defmodule Sippet.Interop.Asterisk do
   # Loading all that there is would take seconds.
   @modules ~w(res_sorcery_config res_sorcery_memory res_sorcery_astdb res_timing_timerfd res_rtp_asterisk res_pjproject
     res_pjsip res_pjsip_session res_pjsip_authenticator_digest res_pjsip_outbound_authenticator_digest
-    res_pjsip_endpoint_identifier_user res_pjsip_endpoint_identifier_anonymous res_pjsip_registrar res_pjsip_sdp_rtp
+    res_pjsip_outbound_registration res_pjsip_endpoint_identifier_user res_pjsip_endpoint_identifier_anonymous res_pjsip_registrar res_pjsip_sdp_rtp
     res_pjsip_caller_id res_pjsip_outbound_publish res_pjsip_nat res_pjsip_refer res_pjsip_rfc3326 res_pjsip_pubsub res_pjsip_exten_state
     res_pjsip_dialog_info_body_generator res_pjsip_logger res_pjsip_dlg_options chan_pjsip func_callerid pbx_config
     app_dial app_echo bridge_simple bridge_native_rtp bridge_softmix bridge_builtin_features bridge_holding codec_ulaw
@@ -210,7 +212,39 @@ defmodule Sippet.Interop.Asterisk do
         minimum_expiration = 10
         """
       end,
+      trunk(options[:trunk]),
       Keyword.get(options, :sections, "")
     ]
+  end
+
+  defp trunk(nil), do: ""
+
+  # Calls from there come to the endpoint "anonymous".
+  defp trunk(trunk) do
+    {ip, port} = trunk[:registrar]
+    proxy = "outbound_proxy = sip:#{:inet.ntoa(ip)}:#{port}\\;lr"
+
+    """
+    [trunk](user)
+    outbound_auth = trunk
+    #{proxy}
+    from_user = #{trunk[:user]}
+    from_domain = test.local
+    [trunk]
+    type = auth
+    auth_type = digest
+    username = #{trunk[:user]}
+    password = #{trunk[:password]}
+    [trunk]
+    type = registration
+    transport = udp
+    outbound_auth = trunk
+    #{proxy}
+    server_uri = sip:test.local
+    client_uri = sip:#{trunk[:user]}@test.local
+    contact_user = #{trunk[:extension]}
+    expiration = 60
+    max_random_initial_delay = 0
+    """
   end
 end
