@@ -227,10 +227,41 @@ defmodule Sippet.Interop.B2BUATest do
       Baresip.await(alice, "SIP/2.0 487")
       assert_over(agent)
     end
+
+    test "is refused while it rings" do
+      bob = Baresip.start(user: "bob", answer: :manual)
+      agent = start_agent(outside: bob)
+      alice = Baresip.start() |> Baresip.command("dial #{uri("bob", agent.inside)}")
+      alice = Baresip.await(alice, "180 Ringing")
+      bob |> Baresip.await("INVITE sip:") |> Baresip.command("hangup")
+      Baresip.await(alice, "session closed: 486")
+      assert_over(agent)
+    end
   end
 
   describe "linphone" do
     @describetag Peers.tags(:linphone)
+    test "holds and resumes, and is hung up by the called one" do
+      bob = Linphone.start(user: "bob")
+      agent = start_agent(outside: bob)
+      alice = Linphone.start() |> Linphone.command("call #{uri("bob", agent.inside)}")
+      alice = alice |> Linphone.await("connected") |> Linphone.command("pause")
+      alice = alice |> Linphone.await("paused") |> Linphone.command("resume")
+      alice = Linphone.await(alice, ~r/paused.*Resum/s)
+      Linphone.command(bob, "terminate all")
+      Linphone.await(alice, "ended")
+      assert_over(agent)
+    end
+
+    test "gives up while the other one rings" do
+      bob = Linphone.start(user: "bob", answer: :manual)
+      agent = start_agent(outside: bob)
+      alice = Linphone.start() |> Linphone.command("call #{uri("bob", agent.inside)}")
+      alice |> Linphone.await("ringing") |> Linphone.command("terminate all")
+      Linphone.await(bob, "ended")
+      assert_over(agent)
+    end
+
     test "calls another one, and hangs up" do
       bob = Linphone.start(user: "bob")
       agent = start_agent(outside: bob)

@@ -199,6 +199,25 @@ defmodule Sippet.Interop.PBXTest do
       assert Sippet.stats(stack).core_failed == 0
     end
 
+    for options <- [[reliable: true], [timer: true]] do
+      test "calls another one, on hold and back, hung up by that, with #{inspect(options)}",
+           %{stack: stack, address: address} do
+        bob = PJSUA2.start([user: "bob", registrar: address] ++ unquote(options))
+        bob = PJSUA2.await(bob, "registration 200 OK active")
+        agent = alice(address, unquote(options)) |> dial("bob")
+        agent = agent |> PJSUA2.await("call CONFIRMED 200") |> PJSUA2.command("hold")
+        agent = agent |> PJSUA2.await("media held here") |> PJSUA2.command("resume")
+        agent = PJSUA2.await(agent, ["media held here", "media active"])
+        bob = PJSUA2.await(bob, ["media held there", "media active"])
+        assert unquote(options) == [timer: true] or bob.program.output =~ "PRACK sip:"
+        PJSUA2.command(agent, "update")
+        PJSUA2.command(bob, "hangup")
+        PJSUA2.await(agent, "call DISCONNECTED")
+        assert how() == :called_hung_up
+        assert_over(stack)
+      end
+    end
+
     test "a mailbox", %{stack: stack, address: address} do
       agent = alice(address, mailbox: true) |> PJSUA2.await("mailbox Messages-Waiting: no")
       PBX.messages(stack, "alice", 1)
@@ -408,6 +427,15 @@ defmodule Sippet.Interop.PBXTest do
       assert how() == :cancelled
     end
 
+    test "a call that is refused while it rings", %{stack: stack, address: address} do
+      bob = baresip(address, "bob", :manual)
+      agent = alice(address) |> dial("bob") |> PJSUA2.await("call EARLY 180")
+      bob |> Baresip.await("INVITE sip:") |> Baresip.command("hangup")
+      PJSUA2.await(agent, "call DISCONNECTED 486")
+      assert %{how: :refused, status: 486} = record()
+      assert_over(stack)
+    end
+
     test "a call that baresip makes", %{address: address} do
       agent = alice(address)
       bob = baresip(address, "bob") |> Baresip.command("dial sip:alice@test.local")
@@ -434,6 +462,20 @@ defmodule Sippet.Interop.PBXTest do
         assert how() == unquote(:"#{ends}_hung_up")
         assert Sippet.stats(stack).core_failed == 0
       end
+    end
+
+    test "a call that linphone makes, on hold and back", context do
+      %{stack: stack, address: address} = context
+      agent = alice(address)
+      carol = linphone(context, "carol") |> Linphone.command("call sip:alice@test.local")
+      carol = carol |> Linphone.await("connected") |> Linphone.command("pause")
+      agent = PJSUA2.await(agent, "media held there")
+      carol = carol |> Linphone.await("paused") |> Linphone.command("resume")
+      agent = PJSUA2.await(agent, ["media held there", "media active"])
+      Linphone.command(carol, "terminate all")
+      PJSUA2.await(agent, "call DISCONNECTED")
+      assert how() == :caller_hung_up
+      assert_over(stack)
     end
   end
 
