@@ -32,7 +32,7 @@ defmodule Sippet.Interop.Report do
   end
 
   def handle_cast({:suite_finished, _times}, rows) do
-    rows = Enum.sort_by(rows, &{index(&1.peer), &1.file, &1.line})
+    rows = Enum.sort_by(rows, &{index(&1.peer), &1.file, &1.line, &1.exercised})
     IO.puts(["\n" | Enum.map(rows, &line/1)])
     conclude(rows)
     {:noreply, rows}
