@@ -628,7 +628,8 @@ defmodule Sippet do
 
   @doc """
   The counts of the stack's events since it started (`Sippet.Telemetry` names them), and of the moment the transactions
-  as `:transactions`, the pending requests as `:pending` and the bytes that these came with as `:pending_bytes`.
+  as `:transactions`, the pending requests as `:pending`, the bytes that these came with as `:pending_bytes`, and the
+  connections of its transports as `:connections`.
   """
   @spec stats(sippet) :: %{atom => non_neg_integer}
   def stats(sippet) do
@@ -637,7 +638,8 @@ defmodule Sippet do
     Map.merge(Telemetry.counts(stack.telemetry), %{
       transactions: Transactions.count(stack),
       pending: Overload.pending(stack.overload),
-      pending_bytes: Overload.pending_bytes(stack.overload)
+      pending_bytes: Overload.pending_bytes(stack.overload),
+      connections: stack |> Stack.transports() |> Enum.map(&Transport.connections/1) |> Enum.sum()
     })
   end
 

@@ -97,4 +97,36 @@ defmodule Sippet.Address do
        do: name?(rest)
 
   defp name?(_text), do: false
+
+  @doc """
+  Whether an option names a local address: text, with a family or without, or a tuple.
+  """
+  @spec local?(term) :: boolean
+  def local?({address, family}), do: is_binary(address) and family in [:inet, :inet6]
+  def local?(address), do: is_binary(address) or :inet.is_ip_address(address)
+
+  @doc """
+  The family and the address that such an option names. A name is looked up; raises `ArgumentError` where it is not found.
+  """
+  @spec local!(term) :: {:inet | :inet6, :inet.ip_address()}
+  def local!({address, family}) when is_binary(address) do
+    case :inet.getaddr(String.to_charlist(address), family) do
+      {:ok, ip} ->
+        {family, ip}
+
+      {:error, reason} ->
+        raise ArgumentError,
+              ":address contains an invalid IP or DNS name, got: #{inspect(reason)}"
+    end
+  end
+
+  def local!(address) when is_tuple(address),
+    do: {if(tuple_size(address) == 4, do: :inet, else: :inet6), address}
+
+  def local!(address) do
+    case parse(address) do
+      {:ok, ip} when tuple_size(ip) == 8 -> {:inet6, ip}
+      _name_or_ipv4 -> local!({address, :inet})
+    end
+  end
 end

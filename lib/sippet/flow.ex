@@ -22,12 +22,14 @@ defmodule Sippet.Flow do
       address
     * `connection` - the `Sippet.Transport` of the connection that the message came by; `nil` if the
       message came by a registered transport
+    * `identities` - the domains that the sender's certificate names, verified (RFC 5922 §7.4); `[]`
+      if the sender has shown none. Compare them with the domain that a request speaks for
   """
 
   alias Sippet.Message
 
   @enforce_keys [:protocol, :remote]
-  defstruct [:protocol, :remote, :local, :connection]
+  defstruct [:protocol, :remote, :local, :connection, identities: []]
 
   @type address :: {:inet.ip_address(), :inet.port_number()}
 
@@ -35,6 +37,7 @@ defmodule Sippet.Flow do
           protocol: Message.protocol(),
           remote: address,
           local: address | nil,
-          connection: struct | nil
+          connection: struct | nil,
+          identities: [String.t()]
         }
 end

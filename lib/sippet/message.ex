@@ -906,7 +906,7 @@ defmodule Sippet.Message do
   defp split(<<"\n", rest::binary>>, _resume, messages), do: split(rest, 0, messages)
 
   defp split(buffer, resume, messages) do
-    case Native.frame(buffer, resume) do
+    case frame(buffer, resume) do
       {:complete, size} ->
         {message, rest} = :erlang.split_binary(buffer, size)
         split(rest, 0, [message | messages])
@@ -915,11 +915,19 @@ defmodule Sippet.Message do
         {:ok, Enum.reverse(messages), buffer, resume}
 
       {:error, error} when messages == [] ->
-        {:error, ParseError.new(error)}
+        {:error, error}
 
       {:error, _error} ->
         {:ok, Enum.reverse(messages), buffer, 0}
     end
+  end
+
+  @doc false
+  # How many octets of a stream the first message has.
+  @spec frame(binary, non_neg_integer) ::
+          {:complete, pos_integer} | {:partial, non_neg_integer} | {:error, ParseError.t()}
+  def frame(buffer, resume) do
+    with {:error, error} <- Native.frame(buffer, resume), do: {:error, ParseError.new(error)}
   end
 
   @doc """

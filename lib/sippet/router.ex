@@ -45,8 +45,8 @@ defmodule Sippet.Router do
   Nothing that comes in ends the process that calls.
   """
 
-  alias Sippet.Message
-  alias Sippet.Router.Remote
+  alias Sippet.{Message, ParseError}
+  alias Sippet.Router.{Inbound, Outbound, Remote}
   alias Sippet.Stack.Events
   alias Sippet.{Stack, Transactions, Transport}
   alias Sippet.Transactions.{Client, Server, Workers}
@@ -158,6 +158,61 @@ defmodule Sippet.Router do
     with %Stack{} = stack <- Stack.find(sippet),
          {:ok, remote} <- Remote.read(remote),
          do: Transactions.unreachable(stack, remote, reason, quoted)
+
+    :ok
+  end
+
+  @doc """
+  Reports what came by a stream and could not be cut into messages, with the error of
+  `Sippet.Message.Stream.push/2` and the number of bytes.
+
+  It is counted, and answered by `transport` if that can be done (RFC 3261 §18.3). Close the connection
+  then. Always returns `:ok`.
+  """
+  @spec handle_malformed(atom, ParseError.t(), non_neg_integer, remote, Transport.t()) :: :ok
+  def handle_malformed(sippet, error, bytes, remote, transport) do
+    with %Stack{} = stack <- Stack.find(sippet),
+         {:ok, remote} <- Remote.read(remote),
+         do: Inbound.malformed(stack, error, bytes, remote, transport)
+
+    :ok
+  end
+
+  @doc """
+  Reports a message that a connection took and could not send after all.
+
+  A response is sent once more by the registered transport of the protocol, to the address that its
+  request came from and the port in the topmost Via (RFC 3261 §18.2.2). For any other message this is
+  `receive_transport_error/3`.
+  """
+  @spec receive_undelivered(
+          atom,
+          binary,
+          Client.Key.t() | Server.Key.t() | nil,
+          reason :: term,
+          remote,
+          Transport.t()
+        ) :: :ok
+  def receive_undelivered(sippet, octets, key, reason, remote, transport) do
+    with "SIP/2.0 " <> _response <- octets,
+         %Stack{} = stack <- Stack.find(sippet),
+         :ok <- Outbound.respond_elsewhere(stack, octets, key, remote, transport) do
+      :ok
+    else
+      _nowhere -> receive_transport_error(sippet, key, reason)
+    end
+  end
+
+  @doc """
+  Reports that the connection has ended by which the request of this key was sent.
+
+  If the client transaction still waits for its first response, it ends, and the core gets `reason`
+  (RFC 3261 §18.4). An INVITE that has a provisional response goes on.
+  """
+  @spec receive_disconnect(atom, Client.Key.t(), reason :: term) :: :ok
+  def receive_disconnect(sippet, %Client.Key{} = key, reason) do
+    with %Stack{transactions: %{}} = stack <- Stack.find(sippet),
+         do: Transactions.post(stack, key, {:unreachable, reason})
 
     :ok
   end

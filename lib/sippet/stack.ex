@@ -167,7 +167,12 @@ defmodule Sippet.Stack do
   """
   @spec listed?(t, Transport.t()) :: boolean
   def listed?(stack, transport),
-    do: transport(stack, transport.pid, transport.protocol) == transport
+    do:
+      transport(stack, transport.pid, transport.protocol) == %{
+        transport
+        | host: nil,
+          instead_of: nil
+      }
 
   @doc """
   Stands for the address of a transport, in one word.
@@ -190,7 +195,14 @@ defmodule Sippet.Stack do
 
   def flow(stack, %{address: address} = transport, {protocol, ip, port}) do
     connection = if listed?(stack, transport), do: nil, else: transport
-    %Flow{protocol: protocol, remote: {ip, port}, local: address, connection: connection}
+
+    %Flow{
+      protocol: protocol,
+      remote: {ip, port},
+      local: address,
+      connection: connection,
+      identities: transport.identities
+    }
   end
 
   @doc """

@@ -39,6 +39,22 @@ defmodule Sippet.Telemetry do
      "a message could not be sent, an ICMP error came, or a transport met what it did not expect; `key` is `nil` where " <>
        "no transaction is concerned, as for an ICMP error that quotes none",
      [system_time: "native units"], [:reason, :remote, :key]},
+    {:connection_opened, [:sippet, :connection, :opened],
+     "a connection is ready; `direction` is `:in` if the peer has opened it, and `:out` otherwise. A secure one has " <>
+       "`identities`, `version` and `cipher` too", [system_time: "native units"],
+     [:remote, :local, :direction]},
+    {:connection_closed, [:sippet, :connection, :closed],
+     "a connection has ended; `Sippet.Transports.Stream` has the reasons",
+     [
+       duration: "native units",
+       octets_in: "octets that came",
+       octets_out: "octets that were sent",
+       messages_in: "messages that came",
+       messages_out: "messages that were sent"
+     ], [:remote, :local, :direction, :reason]},
+    {:connection_refused, [:sippet, :connection, :refused],
+     "a connection was not taken, or could not be opened; `Sippet.Transports.Stream` has the reasons",
+     [system_time: "native units"], [:remote, :direction, :reason]},
     {:registration_registered, [:sippet, :registration, :registered],
      "a `Sippet.Registration` was granted its bindings, for the first time or again",
      [expires: "seconds granted"], [:registration, :address_of_record]},
@@ -114,6 +130,9 @@ defmodule Sippet.Telemetry do
           | :transaction_ended
           | :owner_down
           | :transport_error
+          | :connection_opened
+          | :connection_closed
+          | :connection_refused
           | :registration_registered
           | :registration_failed
           | :registration_expired

@@ -563,7 +563,8 @@ defmodule Sippet.Transactions do
       else: send_octets(stack, message, octets, transport, destination)
   end
 
-  defp send_to_name(stack, message, octets, transport, {_name, port} = destination) do
+  defp send_to_name(stack, message, octets, transport, {host, port} = destination) do
+    transport = %{transport | host: host}
     once = {:once, octets, Path.keep(stack, transport), port}
     worker = Actions.worker_of(stack, message)
 
@@ -579,8 +580,11 @@ defmodule Sippet.Transactions do
     ip = Location.first(addresses)
 
     case Location.transport(stack, transport, ip, octets) do
-      nil -> unlocated(stack, :no_transport, transport, {ip, port})
-      transport -> send_octets(stack, message, octets, transport, {ip, port})
+      nil ->
+        unlocated(stack, :no_transport, transport, {ip, port})
+
+      found ->
+        send_octets(stack, message, octets, %{found | host: transport.host}, {ip, port})
     end
   end
 

@@ -69,7 +69,10 @@ defmodule Sippet.Transport do
     :sent_by,
     :module,
     :handle,
+    :host,
+    :instead_of,
     hosts: [],
+    identities: [],
     force_rport?: false,
     multicast?: false,
     takes_names?: false
@@ -79,7 +82,9 @@ defmodule Sippet.Transport do
   A transport: its `protocol` as in a Via, whether it is reliable, and its process. `address`, `module`
   and `handle` are those that it registered with, if any. `sent_by` is what the stack writes into a Via
   without a host, and `hosts` are the hosts that mean this transport. `force_rport?`, `multicast?` and
-  `takes_names?` are options of `Sippet.register_transport/4`.
+  `takes_names?` are options of `Sippet.register_transport/4`. `host` is the name that the address of a message was found
+  for, if it was looked up. `instead_of` is the transport that a message leaves by if this one, which was chosen for the size
+  of the message, can't send it. `identities` are the domains that the peer of a connection has shown to be (`Sippet.Flow`).
   """
   @type t :: %__MODULE__{
           protocol: Message.protocol(),
@@ -90,6 +95,9 @@ defmodule Sippet.Transport do
           hosts: [{String.t(), :inet.port_number()}],
           module: nil | module,
           handle: term,
+          host: nil | String.t(),
+          instead_of: nil | t,
+          identities: [String.t()],
           force_rport?: boolean,
           multicast?: boolean,
           takes_names?: boolean
@@ -117,6 +125,21 @@ defmodule Sippet.Transport do
   @callback send_message(handle :: term, destination, octets :: iodata, key) ::
               :ok | {:error, term}
 
+  @doc """
+  Returns the handle for messages whose address was found for this name.
+
+  The stack looks up names, so a transport that verifies who is there (RFC 5922 §4) hears of the name by this function
+  alone. It must not wait. The stack calls it before `c:send_message/4`, if the module has it.
+  """
+  @callback for_host(handle :: term, host :: String.t()) :: handle :: term
+
+  @doc """
+  Returns how many connections there are, for `Sippet.stats/1`.
+  """
+  @callback connections(handle :: term) :: non_neg_integer
+
+  @optional_callbacks for_host: 2, connections: 1
+
   @doc false
   # The one way out. `message` goes to transports of the 1.0 kind, `octets` to all others.
   @spec send(t, destination, Message.t(), iodata, key) :: :ok | {:error, term}
@@ -124,8 +147,22 @@ defmodule Sippet.Transport do
     answer(fn -> GenServer.call(pid, {:send_message, message, text(host), port, key}) end)
   end
 
-  def send(%__MODULE__{module: module, handle: handle}, destination, _message, octets, key) do
-    answer(fn -> module.send_message(handle, destination, octets, key) end)
+  def send(%__MODULE__{module: module} = transport, destination, _message, octets, key) do
+    answer(fn -> module.send_message(handle(transport), destination, octets, key) end)
+  end
+
+  defp handle(%__MODULE__{host: nil, handle: handle}), do: handle
+
+  defp handle(%__MODULE__{module: module, handle: handle, host: host}) do
+    if function_exported?(module, :for_host, 2), do: module.for_host(handle, host), else: handle
+  end
+
+  @doc false
+  @spec connections(t) :: non_neg_integer
+  def connections(%__MODULE__{module: module, handle: handle}) do
+    if module != nil and function_exported?(module, :connections, 1),
+      do: module.connections(handle),
+      else: 0
   end
 
   # Transports that others wrote answer, raise and exit as they like: it all ends as a value.

@@ -149,7 +149,7 @@ defmodule Sippet.LiveDashboardPageTest do
 
     {rows, total} = counts.(@params, node())
     assert total == map_size(Sippet.stats(:dashboard)) and length(rows) == total
-    assert %{name: :core_abandoned, count: 0} = hd(rows)
+    assert %{name: :connection_closed, count: 0} = hd(rows)
 
     assert {[%{name: :pending}], found} =
              counts.(%{@params | search: "pending", limit: 1}, node())

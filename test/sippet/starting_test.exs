@@ -110,12 +110,12 @@ defmodule Sippet.StartingTest do
     end
 
     test "is told again every minute, as long as it lasts" do
-      alias UDP.Server
-      assert {false, at} = Server.warning(nil, 5_000)
-      assert {false, ^at} = Server.warning(at, 5_999)
-      assert {true, next} = Server.warning(at, 6_000)
-      assert {false, ^next} = Server.warning(next, 65_999)
-      assert {true, _later} = Server.warning(next, 66_000)
+      alias Sippet.Transports.Attachment
+      assert {false, at} = Attachment.warning(nil, 5_000)
+      assert {false, ^at} = Attachment.warning(at, 5_999)
+      assert {true, next} = Attachment.warning(at, 6_000)
+      assert {false, ^next} = Attachment.warning(next, 65_999)
+      assert {true, _later} = Attachment.warning(next, 66_000)
     end
 
     test "says nothing where the stack comes within a second" do

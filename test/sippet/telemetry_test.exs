@@ -42,6 +42,19 @@ defmodule Sippet.TelemetryTest do
   defp provoke(:transport_error, stack),
     do: Router.receive_transport_error(stack, nil, :econnrefused)
 
+  defp provoke(event, stack) when event in [:connection_opened, :connection_closed] do
+    start_supervised!({Sippet.Transports.TCP, name: stack, port: 0, address: "127.0.0.1"})
+    {:ok, {ip, port}} = Sippet.Transports.TCP.sockname(stack)
+    {:ok, socket} = :gen_tcp.connect(ip, port, [])
+    if event == :connection_closed, do: :gen_tcp.close(socket)
+  end
+
+  # Nobody listens on port 1.
+  defp provoke(:connection_refused, stack) do
+    start_supervised!({Sippet.Transports.TCP, name: stack, port: 0, address: "127.0.0.1"})
+    Sippet.send(stack, own_request(:options, "sip:127.0.0.1:1;transport=tcp"))
+  end
+
   # A module that has to be looked for on the disk could take longer than the request lasts.
   defp provoke(:core_failed, stack) do
     Sippet.register_core(stack, String)

@@ -29,6 +29,16 @@ defmodule Sippet.Router.Inbound do
   end
 
   @doc """
+  Refuses what came by a stream and could not be cut into messages.
+  """
+  @spec malformed(Stack.t(), ParseError.t(), non_neg_integer, Via.remote(), Transport.t()) :: :ok
+  def malformed(stack, error, bytes, remote, transport) do
+    unparsed(stack, error, bytes, %Arrival{octets: "", remote: remote, transport: transport})
+  catch
+    kind, reason -> Stack.log_defect(stack, kind, reason, __STACKTRACE__, %{remote: remote})
+  end
+
+  @doc """
   Takes a message of the calling worker's calls that another worker has parsed.
   """
   @spec arrived(Stack.t(), Arrival.t()) :: :ok
@@ -76,7 +86,7 @@ defmodule Sippet.Router.Inbound do
     case Message.parse(arrival.octets) do
       {:ok, message} -> stamp(stack, arrival, message)
       {:error, %ParseError{reason: :empty_message}} -> dropped(stack, :keep_alive, arrival)
-      {:error, error} -> unparsed(stack, error, arrival)
+      {:error, error} -> unparsed(stack, error, byte_size(arrival.octets), arrival)
     end
   end
 
@@ -329,8 +339,8 @@ defmodule Sippet.Router.Inbound do
   defp respond(stack, status, reason, %Arrival{message: request} = arrival),
     do: answer(stack, arrival, fn -> {:ok, StatelessResponse.to(request, status, reason)} end)
 
-  defp unparsed(stack, error, %Arrival{remote: remote} = arrival) do
-    Events.refused(stack, error, byte_size(arrival.octets), remote)
+  defp unparsed(stack, error, bytes, %Arrival{remote: remote} = arrival) do
+    Events.refused(stack, error, bytes, remote)
 
     answer(stack, arrival, fn ->
       StatelessResponse.to_unparsed(error, remote, force_rport?(arrival))

@@ -18,7 +18,7 @@ defmodule Sippet.Router.NextHop do
           | {:error, :no_transport}
   def route(stack, %Message{target: %Flow{remote: remote} = flow} = request) do
     case Stack.transport_of(stack, flow) do
-      %Transport{} = transport -> {:ok, transport, remote, rewrite(request, transport)}
+      %Transport{} = transport -> {:ok, transport, remote, Choice.rewrite(request, transport)}
       nil -> {:error, :no_transport}
     end
   end
@@ -30,7 +30,7 @@ defmodule Sippet.Router.NextHop do
     with {protocol, host, port} <- Route.hop(request),
          %Transport{} = transport <- Choice.choose(transports, protocol, host, request) do
       transport = shift(transport, transports, host, request)
-      {:ok, transport, {host, port}, rewrite(request, transport)}
+      {:ok, transport, {host, port}, Choice.rewrite(request, transport)}
     else
       nil -> {:error, :no_transport}
     end
@@ -79,42 +79,11 @@ defmodule Sippet.Router.NextHop do
   defp shift(%Transport{protocol: :udp} = udp, transports, host, request) do
     case Choice.choose(transports, :tcp, host, request) do
       nil -> udp
-      tcp -> if large?(rewrite(request, udp)), do: tcp, else: udp
+      tcp -> if large?(Choice.rewrite(request, udp)), do: %{tcp | instead_of: udp}, else: udp
     end
   end
 
   defp shift(transport, _transports, _host, _request), do: transport
 
   defp large?(request), do: IO.iodata_length(Message.to_iodata(request)) > @largest_datagram
-
-  @doc """
-  The request with the transport in its topmost Via that it goes by (RFC 3261 §18.1.1), and with the transport's own
-  sent-by where that Via has none.
-  """
-  @spec rewrite(Message.request(), Transport.t()) :: Message.request()
-  def rewrite(request, %Transport{protocol: protocol} = transport) do
-    case request.headers do
-      %{via: [{version, _any, {"", _port}, params} | vias]} ->
-        via = {version, protocol, sent_by(transport), asking(params, transport)}
-        put_in(request.headers.via, [via | vias])
-
-      %{via: [{_version, ^protocol, _sent_by, _params} | _]} ->
-        request
-
-      %{via: [{version, _other, sent_by, params} | vias]} ->
-        put_in(request.headers.via, [{version, protocol, sent_by, params} | vias])
-    end
-  end
-
-  defp sent_by(%Transport{sent_by: nil, protocol: protocol}) do
-    raise ArgumentError,
-          "the Via of the request has no host, and the transport of #{inspect(protocol)} has no address to write " <>
-            "there: register the transport with :address or :advertise, or write the Via yourself"
-  end
-
-  defp sent_by(%Transport{sent_by: sent_by}), do: sent_by
-
-  # RFC3581§3 - the response comes to the port that the request left from, whatever a NAT made of it
-  defp asking(params, %Transport{reliable?: false}), do: Map.put_new(params, "rport", "")
-  defp asking(params, _reliable), do: params
 end

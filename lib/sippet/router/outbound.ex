@@ -7,8 +7,8 @@ defmodule Sippet.Router.Outbound do
   alias Sippet.Message.{RequestLine, Route, Via}
   alias Sippet.Router.{Arrival, NextHop}
   alias Sippet.{Stack, Transactions, Transport}
-  alias Sippet.Transactions.{Location, Owners}
-  alias Sippet.Transport.{Delivery, Outgoing}
+  alias Sippet.Transactions.{Location, Owners, Server}
+  alias Sippet.Transport.{Choice, Delivery, Outgoing}
 
   @doc """
   What `Sippet.send/2` does with a valid request.
@@ -27,7 +27,7 @@ defmodule Sippet.Router.Outbound do
   defp route(stack, %Message{start_line: %{method: :cancel}} = cancel) do
     case Transactions.path_of_cancel(stack, cancel) do
       {transport, destination} ->
-        {:ok, transport, destination, NextHop.rewrite(cancel, transport)}
+        {:ok, transport, destination, Choice.rewrite(cancel, transport)}
 
       nil ->
         NextHop.route(stack, cancel)
@@ -112,6 +112,20 @@ defmodule Sippet.Router.Outbound do
       }
 
       Delivery.post(stack, outgoing)
+    end
+  end
+
+  @doc """
+  Sends a response whose connection is gone by another way; `:error` where there is none.
+  """
+  @spec respond_elsewhere(Stack.t(), binary, Server.Key.t() | nil, Via.remote(), Transport.t()) ::
+          :ok | :error | {:error, term}
+  def respond_elsewhere(stack, octets, key, {_protocol, ip, port}, gone) do
+    outgoing = %Outgoing{transport: gone, destination: {ip, port}, octets: octets, key: key}
+
+    case Location.another(stack, outgoing) do
+      nil -> :error
+      another -> Delivery.post(stack, another)
     end
   end
 

@@ -29,7 +29,7 @@ defmodule Sippet.Transactions.Actions do
   }
 
   alias Sippet.Stack.Events
-  alias Sippet.Transport.{Delivery, Outgoing}
+  alias Sippet.Transport.{Choice, Delivery, Outgoing}
 
   # Looks for an answer that is claimed: between the claim and its octets there are microseconds.
   @looks 100
@@ -173,7 +173,7 @@ defmodule Sippet.Transactions.Actions do
 
   # A row whose messages go to one of these addresses from now on.
   defp at_one_of(stack, row(transport: kept, destination: destination) = row, addresses, octets) do
-    {_name, port} = Path.unpack(destination)
+    {name, port} = Path.unpack(destination)
     ip = Location.draw(addresses)
 
     case Location.transport(stack, Path.transport(stack, kept), ip, octets) do
@@ -181,7 +181,7 @@ defmodule Sippet.Transactions.Actions do
         {:error, :no_transport}
 
       transport ->
-        kept = Path.keep(stack, transport)
+        kept = Path.keep(stack, %{transport | host: name})
         {:ok, row(row, transport: kept, destination: Path.pack({ip, port}))}
     end
   end
@@ -240,11 +240,37 @@ defmodule Sippet.Transactions.Actions do
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
 
+  # RFC3261§18.1.1 - a request that is large leaves by UDP after all where the peer takes no TCP
+  def handle(
+        stack,
+        row(transport: {_, _, _, _, {_host, other}}, state: state) = row,
+        {:error, _reason} = event
+      )
+      when other != nil and elem(state, 0) in [:calling, :trying] do
+    row = row(row, transport: without_other(row(row, :transport)))
+
+    if cancelled?(row),
+      do: handle(stack, row, event),
+      else: begin_again(stack, row, other)
+  catch
+    kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
+  end
+
   # Where the core has answered meanwhile, its hint is on its way, and finds nothing to do.
   def handle(stack, row(answer: answer) = row, event) do
     step(stack, row, row(row, answer: nil), [event | List.wrap(answer)])
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
+  end
+
+  defp without_other({pid, protocol, reliable?, place, {host, _other}}),
+    do: {pid, protocol, reliable?, place, {host, nil}}
+
+  # The branch stays, and with it the key.
+  defp begin_again(stack, row(transport: kept, state: state) = row, other) do
+    {before, transport} = {Path.transport(stack, kept), Path.transport(stack, other)}
+    request = Choice.rewrite(Message.parse!(octets(state)), before, transport)
+    begin(stack, row, row(row, transport: other, octets: Message.to_string(request), state: nil))
   end
 
   @doc """

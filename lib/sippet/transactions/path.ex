@@ -6,7 +6,10 @@ defmodule Sippet.Transactions.Path do
   alias Sippet.Transactions.Key
 
   @typedoc "A transport as it is kept."
-  @type kept :: {pid, Sippet.Message.protocol(), boolean, non_neg_integer} | Transport.t()
+  @type kept :: {pid, Sippet.Message.protocol(), boolean, non_neg_integer, more} | Transport.t()
+
+  @typedoc "Of few: the name that the address was found for, and the transport in whose place this one is."
+  @type more :: {host :: String.t() | nil, instead_of :: kept | nil} | nil
 
   ## Transports
 
@@ -17,9 +20,15 @@ defmodule Sippet.Transactions.Path do
   @spec keep(Stack.t(), Transport.t()) :: kept
   def keep(stack, %Transport{pid: pid, protocol: protocol} = transport) do
     if Stack.listed?(stack, transport),
-      do: {pid, protocol, transport.reliable?, Stack.place(transport)},
+      do: {pid, protocol, transport.reliable?, Stack.place(transport), more(stack, transport)},
       else: transport
   end
+
+  defp more(_stack, %Transport{host: nil, instead_of: nil}), do: nil
+  defp more(_stack, %Transport{host: host, instead_of: nil}), do: {Key.own(host), nil}
+
+  defp more(stack, %Transport{host: host, instead_of: other}),
+    do: {Key.own(host), keep(stack, other)}
 
   @doc """
   The transport. One that was started again at the same address is the same to who sends there.
@@ -27,17 +36,24 @@ defmodule Sippet.Transactions.Path do
   @spec transport(Stack.t(), kept) :: Transport.t()
   def transport(_stack, %Transport{} = transport), do: transport
 
-  def transport(stack, {pid, protocol, reliable?, place}) do
-    Stack.transport(stack, pid, protocol) || Stack.transport_at(stack, place, protocol) ||
-      Transport.Closed.new(protocol, pid, reliable?, place)
+  def transport(stack, {pid, protocol, reliable?, place, more}) do
+    found =
+      Stack.transport(stack, pid, protocol) || Stack.transport_at(stack, place, protocol) ||
+        Transport.Closed.new(protocol, pid, reliable?, place)
+
+    case more do
+      nil -> found
+      {host, nil} -> %{found | host: host}
+      {host, other} -> %{found | host: host, instead_of: transport(stack, other)}
+    end
   end
 
   @spec protocol(kept) :: Sippet.Message.protocol()
-  def protocol({_pid, protocol, _reliable?, _place}), do: protocol
+  def protocol({_pid, protocol, _reliable?, _place, _more}), do: protocol
   def protocol(%Transport{protocol: protocol}), do: protocol
 
   @spec reliable?(kept) :: boolean
-  def reliable?({_pid, _protocol, reliable?, _place}), do: reliable?
+  def reliable?({_pid, _protocol, reliable?, _place, _more}), do: reliable?
   def reliable?(%Transport{reliable?: reliable?}), do: reliable?
 
   ## Destinations

@@ -67,4 +67,51 @@ defmodule Sippet.Transport.Choice do
   defp families(%Transport{address: {ip, _port}}) when tuple_size(ip) == 4, do: [:inet]
   defp families(%Transport{address: {_ip, _port}}), do: [:inet6]
   defp families(%Transport{address: nil}), do: [:inet, :inet6]
+
+  @doc """
+  The request with the transport in its topmost Via that it goes by (RFC 3261 §18.1.1), and with the transport's own
+  sent-by where that Via has none.
+  """
+  @spec rewrite(Message.request(), Transport.t()) :: Message.request()
+  def rewrite(request, %Transport{protocol: protocol} = transport) do
+    case request.headers do
+      %{via: [{version, _any, {"", _port}, params} | vias]} ->
+        via = {version, protocol, sent_by(transport), asking(params, transport)}
+        put_in(request.headers.via, [via | vias])
+
+      %{via: [{_version, ^protocol, _sent_by, _params} | _]} ->
+        request
+
+      %{via: [{version, _other, sent_by, params} | vias]} ->
+        put_in(request.headers.via, [{version, protocol, sent_by, params} | vias])
+    end
+  end
+
+  defp sent_by(%Transport{sent_by: nil, protocol: protocol}) do
+    raise ArgumentError,
+          "the Via of the request has no host, and the transport of #{inspect(protocol)} has no address to write " <>
+            "there: register the transport with :address or :advertise, or write the Via yourself"
+  end
+
+  defp sent_by(%Transport{sent_by: sent_by}), do: sent_by
+
+  # RFC3581§3 - the response comes to the port that the request left from, whatever a NAT made of it
+  defp asking(params, %Transport{reliable?: false}), do: Map.put_new(params, "rport", "")
+  defp asking(params, _reliable), do: params
+
+  @doc """
+  The request for the transport in whose place the other one could not send it (RFC 3261 §18.1.1).
+  """
+  @spec rewrite(Message.request(), Transport.t(), Transport.t()) :: Message.request()
+  def rewrite(request, %Transport{sent_by: sent_by}, %Transport{} = transport) do
+    case request.headers.via do
+      # It was the stack that had filled it in.
+      [{version, _protocol, ^sent_by, params} | vias] ->
+        via = {version, :any, {"", 0}, params}
+        rewrite(put_in(request.headers.via, [via | vias]), transport)
+
+      _of_the_core ->
+        rewrite(request, transport)
+    end
+  end
 end

@@ -109,8 +109,12 @@ defmodule Sippet.Transport.Delivery do
   defp successor(stack, %Transport{module: Closed, handle: place} = closed),
     do: Stack.transport_at(stack, place, closed.protocol) || closed
 
-  defp successor(stack, %Transport{protocol: protocol} = transport),
-    do: Stack.transport_at(stack, Stack.place(transport), protocol) || transport
+  defp successor(stack, %Transport{protocol: protocol} = transport) do
+    case Stack.transport_at(stack, Stack.place(transport), protocol) do
+      nil -> transport
+      successor -> %{successor | host: transport.host}
+    end
+  end
 
   # RFC3261§18.2.2 - a response whose way is gone is tried once more by another
   defp give_up(stack, %Outgoing{fallback: fallback} = outgoing, reason) when fallback != nil do
@@ -126,7 +130,7 @@ defmodule Sippet.Transport.Delivery do
   defp give_up(stack, outgoing, reason), do: failed(stack, outgoing, reason)
 
   # A datagram that could not be sent leaves its socket as it is; a connection does not outlive a failure.
-  defp gone?(%Transport{reliable?: true}, _reason), do: true
+  defp gone?(%Transport{reliable?: true}, reason), do: reason != :busy
   defp gone?(transport, reason), do: reason != :eagain and passing?(transport, reason)
 
   defp failed(stack, outgoing, reason) do

@@ -7,7 +7,7 @@ defmodule Sippet.Transports.UDP do
       doc: "the local port; 0 lets the system choose one"
     ],
     address: [
-      type: {:custom, &__MODULE__.address?/1, "an address or {address, family} tuple"},
+      type: {:custom, &Sippet.Address.local?/1, "an address or {address, family} tuple"},
       default: "0.0.0.0",
       doc:
         "the local address: text, or text with `:inet` or `:inet6`, as in `{\"::\", :inet6}`, or a tuple, as in `{127, 0, 0, 1}`; a host name is looked up once, when the transport starts"
@@ -129,7 +129,7 @@ defmodule Sippet.Transports.UDP do
   @spec start_link(keyword, module) :: GenServer.on_start()
   def start_link(options, router) do
     options = Options.validate!(options, @options)
-    {family, ip} = resolve!(options.address)
+    {family, ip} = Address.local!(options.address)
     more = %{module: __MODULE__, router: router, family: family, ip: ip}
     GenServer.start_link(Server, Map.merge(options, more))
   end
@@ -172,36 +172,10 @@ defmodule Sippet.Transports.UDP do
     do: Socket.send(socket, destination, octets)
 
   @doc false
-  @spec address?(term) :: boolean
-  def address?({address, family}), do: is_binary(address) and family in [:inet, :inet6]
-  def address?(address), do: is_binary(address) or :inet.is_ip_address(address)
-
-  @doc false
   @spec stun?(term) :: boolean
   def stun?(value), do: value in [:answer, :ignore]
 
   @doc false
   @spec retry?(term) :: boolean
   def retry?(value), do: value == false or (is_integer(value) and value > 0)
-
-  defp resolve!({address, family}) when is_binary(address) do
-    case :inet.getaddr(String.to_charlist(address), family) do
-      {:ok, ip} ->
-        {family, ip}
-
-      {:error, reason} ->
-        raise ArgumentError,
-              ":address contains an invalid IP or DNS name, got: #{inspect(reason)}"
-    end
-  end
-
-  defp resolve!(address) when is_tuple(address),
-    do: {if(tuple_size(address) == 4, do: :inet, else: :inet6), address}
-
-  defp resolve!(address) do
-    case Address.parse(address) do
-      {:ok, ip} when tuple_size(ip) == 8 -> {:inet6, ip}
-      _name_or_ipv4 -> resolve!({address, :inet})
-    end
-  end
 end

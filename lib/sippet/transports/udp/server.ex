@@ -12,18 +12,10 @@ defmodule Sippet.Transports.UDP.Server do
 
   use GenServer
 
-  alias Sippet.{Log, Overload, Stack, Transport}
+  alias Sippet.{Overload, Stack}
   alias Sippet.Stack.Events
-  alias Sippet.Transports.STUN
+  alias Sippet.Transports.{Attachment, STUN}
   alias Sippet.Transports.UDP.Socket
-
-  # Waits before another try to register, in ms: doubled from the first to the last.
-  @first_wait 10
-  @last_wait 1_000
-
-  # Until it is told that it could not register, and until it is told again, in ms.
-  @first_warning 1_000
-  @next_warning 60_000
 
   # How long reading rests while the stack has enough to do, in ms.
   @busy 1
@@ -34,11 +26,8 @@ defmodule Sippet.Transports.UDP.Server do
     socket: nil,
     # The monitor of the port that reads.
     receiver: nil,
-    # The monitor of the stack's registrations, while registered.
-    registrations: nil,
-    wait: @first_wait,
-    # When it is told that this could not be done, in ms.
-    warning: nil,
+    # What keeps it registered, once there is a socket.
+    attachment: nil,
     # How many datagrams come by themselves: they were asked for and are not here yet.
     asked: 0,
     # What came and is not with the stack yet.
@@ -52,7 +41,7 @@ defmodule Sippet.Transports.UDP.Server do
     state = %__MODULE__{options: options}
 
     case open(state) do
-      {:ok, state} -> {:ok, register(state)}
+      {:ok, state} -> {:ok, attach(state)}
       {:error, reason} when options.retry == false -> {:stop, reason}
       {:error, reason} -> {:ok, open_later(state, reason)}
     end
@@ -87,66 +76,32 @@ defmodule Sippet.Transports.UDP.Server do
 
   ## Registration
 
-  defp register(state) do
-    if registered?(state) do
-      Kernel.send(self(), :read)
+  defp attach(%{options: options, socket: socket} = state) do
+    {:ok, {_ip, port} = address} = Socket.sockname(socket)
 
-      %{
-        state
-        | registrations: Process.monitor(Transport.Registrations.name(state.options.name)),
-          wait: @first_wait,
-          warning: nil
-      }
-    else
-      Process.send_after(self(), :register, state.wait)
-      warn(%{state | registrations: nil, wait: min(2 * state.wait, @last_wait)})
-    end
+    attachment = %Attachment{
+      stack: options.name,
+      protocol: :udp,
+      reliable?: false,
+      port: port,
+      options:
+        [address: address, via: {options.module, socket}] ++
+          Keyword.take(Map.to_list(options), [:advertise, :force_rport])
+    }
+
+    register(%{state | attachment: attachment})
   end
 
-  defp warn(%{warning: at, options: options} = state) do
-    now = System.monotonic_time(:millisecond)
-    {warn?, at} = warning(at, now)
+  defp register(%{attachment: attachment} = state),
+    do: attached(state, Attachment.register(attachment))
 
-    if warn? do
-      Log.write(
-        options.name,
-        :warning,
-        %{},
-        "no stack of this name runs, and the UDP transport on port #{options.port} receives nothing: start " <>
-          "{Sippet, name: #{inspect(options.name)}}, or give the transport the name of a stack that runs"
-      )
-    end
-
-    %{state | warning: at}
+  defp attached(state, attachment) do
+    if Attachment.registered?(attachment), do: Kernel.send(self(), :read)
+    %{state | attachment: attachment}
   end
 
-  @doc """
-  Returns whether it is to be told by now that there is no stack, and when it is next.
-  """
-  @spec warning(integer | nil, integer) :: {boolean, integer}
-  def warning(nil, now), do: {false, now + @first_warning}
-  def warning(at, now) when now < at, do: {false, at}
-  def warning(_at, now), do: {true, now + @next_warning}
-
-  defp registered?(%{options: options, socket: socket}) do
-    {:ok, address} = Socket.sockname(socket)
-    via = {options.module, socket}
-
-    how =
-      [address: address, via: via] ++
-        Keyword.take(Map.to_list(options), [:advertise, :force_rport])
-
-    case Sippet.register_transport(options.name, :udp, false, how) do
-      :ok -> true
-      # It was restarted, and kept its list.
-      {:error, :already_registered} -> listed?(options.name)
-    end
-  catch
-    # The stack is not there: not yet, or no more.
-    :exit, _reason -> false
-  end
-
-  defp listed?(name), do: Enum.any?(Stack.transports(Stack.fetch!(name)), &(&1.pid == self()))
+  defp registered?(%{attachment: nil}), do: false
+  defp registered?(%{attachment: attachment}), do: Attachment.registered?(attachment)
 
   ## Messages
 
@@ -189,17 +144,21 @@ defmodule Sippet.Transports.UDP.Server do
 
   def handle_info(:open, %{socket: nil} = state) do
     case open(state) do
-      {:ok, state} -> {:noreply, register(state)}
+      {:ok, state} -> {:noreply, attach(state)}
       {:error, reason} -> {:noreply, open_later(state, reason)}
     end
   end
 
-  def handle_info(:register, %{registrations: nil, socket: %Socket{}} = state),
+  def handle_info(:register, %{attachment: %Attachment{monitor: nil}} = state),
     do: {:noreply, register(state)}
 
-  def handle_info({:DOWN, ref, :process, _pid, _reason}, %{registrations: ref} = state)
-      when ref != nil,
-      do: {:noreply, register(%{state | registrations: nil})}
+  def handle_info({:DOWN, ref, :process, _pid, _reason} = down, %{attachment: attachment} = state)
+      when attachment != nil do
+    case Attachment.down(attachment, ref) do
+      {:ok, attachment} -> {:noreply, attached(state, attachment)}
+      :error -> {:noreply, unexpected(state, down)}
+    end
+  end
 
   def handle_info(message, state), do: {:noreply, unexpected(state, message)}
 
@@ -219,10 +178,10 @@ defmodule Sippet.Transports.UDP.Server do
   ## Reading
 
   # Behind what is held, or while nobody is there to take it, it waits too.
-  defp arrived(%{held: held, registrations: registrations} = state, remote, data) do
-    if registrations == nil or not :queue.is_empty(held),
-      do: %{state | held: :queue.in({remote, data}, held)},
-      else: take(state, remote, data)
+  defp arrived(%{held: held} = state, remote, data) do
+    if registered?(state) and :queue.is_empty(held),
+      do: take(state, remote, data),
+      else: %{state | held: :queue.in({remote, data}, held)}
   end
 
   defp take(%{options: %{largest: largest}} = state, remote, data)
@@ -242,10 +201,11 @@ defmodule Sippet.Transports.UDP.Server do
     end
   end
 
-  defp read(%{registrations: nil} = state), do: state
-
   defp read(%{held: held} = state) do
-    case :queue.out(held) do
+    case registered?(state) && :queue.out(held) do
+      false ->
+        state
+
       {{:value, {remote, data}}, rest} ->
         case take(%{state | held: rest}, remote, data) do
           %{held: ^rest} = state -> read(state)
@@ -259,10 +219,9 @@ defmodule Sippet.Transports.UDP.Server do
 
   # Asked for is what fills the batch up again, once half of it is there.
   defp ask(%{asked: asked, options: %{batch: batch}} = state) when 2 * asked > batch, do: state
-  defp ask(%{registrations: nil} = state), do: state
 
   defp ask(%{held: held, asked: asked, options: %{batch: batch}} = state) do
-    with true <- :queue.is_empty(held),
+    with true <- registered?(state) and :queue.is_empty(held),
          :ok <- Socket.read(state.socket, batch - asked) do
       %{state | asked: batch}
     else
