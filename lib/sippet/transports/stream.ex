@@ -141,7 +141,8 @@ defmodule Sippet.Transports.Stream do
   | `:busy` | more than `:max_unsent` octets or `:waiting` messages wait for the connection |
   | `:closed` | the connection has ended |
   | `:max_connections` | there are as many connections as there may be |
-  | `:timeout` | the connection was not ready in time |
+  | `:etimedout` | the connection was not ready in time |
+  | `:send_timeout` | the peer read nothing for too long |
 
   ## Receiving
 

@@ -46,7 +46,10 @@ defmodule Sippet.Message.StreamTest do
     test "are partial from the first octet to the last" do
       {:ok, [], stream} = Stream.push(Stream.new(), "O")
       assert Stream.partial?(stream)
-      {:ok, [_message], stream} = Stream.push(stream, binary_part(message(), 1, byte_size(message()) - 1))
+
+      {:ok, [_message], stream} =
+        Stream.push(stream, binary_part(message(), 1, byte_size(message()) - 1))
+
       refute Stream.partial?(stream)
     end
   end

@@ -39,7 +39,8 @@ defmodule Sippet.Transports.Stream.Connection do
 
   ## For others
 
-  @spec start_link({{:to, Table.place()} | {:from, Flow.address()}, map}) :: GenServer.on_start()
+  @spec start_link({{:to, Table.place()} | {:from, Flow.address()}, Unsent.t(), map}) ::
+          GenServer.on_start()
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument, hibernate_after: @rest)
 
   @doc """
@@ -79,14 +80,14 @@ defmodule Sippet.Transports.Stream.Connection do
   ## Begin
 
   @impl true
-  def init({way, %{table: table} = options}) do
+  def init({way, unsent, %{table: table} = options}) do
     # Its supervisor ends it: what waits goes out first.
     Process.flag(:trap_exit, true)
 
     case Table.enter(table, address(way), options) do
       :ok ->
         Connector.watch(table)
-        begin(way, new(way, options))
+        begin(way, new(way, unsent, options))
 
       {:error, reason} ->
         Told.refused(options, remote(way), direction(way), reason)
@@ -94,13 +95,13 @@ defmodule Sippet.Transports.Stream.Connection do
     end
   end
 
-  defp new(way, options) do
+  defp new(way, unsent, options) do
     %__MODULE__{
       options: options,
       direction: direction(way),
       place: place(way),
       remote: remote(way),
-      unsent: Unsent.new(),
+      unsent: unsent,
       octets: Octets.new(options.max_message),
       opened_at: System.monotonic_time()
     }
@@ -131,9 +132,13 @@ defmodule Sippet.Transports.Stream.Connection do
         ready(%{state | socket: socket, peer: peer})
 
       {:error, reason} ->
-        refused(state, reason)
+        refused(state, not_ready(reason))
     end
   end
+
+  # As the system says it, where that is slower.
+  defp not_ready(:timeout), do: :etimedout
+  defp not_ready(reason), do: reason
 
   defp refused(%{options: options} = state, reason) do
     Told.refused(options, state.remote, state.direction, reason)
@@ -456,14 +461,17 @@ defmodule Sippet.Transports.Stream.Connection do
     end
   end
 
-  # A connection that was used before may have been dead for long, and nobody knew. It is tried once more by another.
-  defp undelivered(%{place: place, options: options} = state, octets, key, :reused, _reason) do
+  # A connection that was used before may have been dead for long, and nobody knew: it is tried once more by another. A peer that
+  # does not read is no better off with two.
+  defp undelivered(%{place: place, options: options} = state, octets, key, :reused, reason)
+       when reason not in [:timeout, :send_timeout] do
     {ip, port} = state.remote
     Connector.connect(options.table, place || {ip, port, nil}, octets, key)
   end
 
-  defp undelivered(%{options: %{name: name}}, _octets, key, :fresh, reason),
-    do: Router.receive_transport_error(name, key, error(reason))
+  defp undelivered(%{options: %{name: name}}, _octets, key, how, reason)
+       when how in [:fresh, :reused],
+       do: Router.receive_transport_error(name, key, error(reason))
 
   # By this connection or by none; but for a response, for which there is another way.
   defp undelivered(%{options: options, remote: {ip, port}} = state, octets, key, :only, reason) do
@@ -473,6 +481,7 @@ defmodule Sippet.Transports.Stream.Connection do
 
   defp error(:normal), do: :closed
   defp error(:shutdown), do: :closed
+  defp error(:timeout), do: :send_timeout
   defp error(reason), do: reason
 
   # RFC3261§18.4 - who waits for a response is told at once that it does not come by this way

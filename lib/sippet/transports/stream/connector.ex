@@ -7,7 +7,7 @@ defmodule Sippet.Transports.Stream.Connector do
 
   alias Sippet.Router
   alias Sippet.Transport
-  alias Sippet.Transports.Stream.{Connection, Endpoint, Table}
+  alias Sippet.Transports.Stream.{Connection, Endpoint, Table, Unsent}
 
   @spec start_link(map) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options)
@@ -56,7 +56,8 @@ defmodule Sippet.Transports.Stream.Connector do
 
   defp hand_over(place, octets, key, %{table: table, handle: endpoint} = options) do
     with nil <- Table.find(table, place),
-         {:ok, {pid, unsent}} <- open(place, options) do
+         unsent = Unsent.new(),
+         {:ok, pid} <- open(place, unsent, options) do
       Endpoint.offer(endpoint, pid, unsent, false, octets, key)
     else
       {:error, reason} ->
@@ -71,17 +72,12 @@ defmodule Sippet.Transports.Stream.Connector do
     end
   end
 
-  defp open(place, %{table: table} = options) do
-    child = {Connection, {{:to, place}, options}}
+  defp open(place, unsent, %{table: table} = options) do
+    child = {Connection, {{:to, place}, unsent, options}}
 
-    case DynamicSupervisor.start_child(Table.get(table, :connections), child) do
-      {:ok, pid} ->
-        {^pid, unsent, false} = Table.find(table, place)
-        {:ok, {pid, unsent}}
-
-      {:error, {:shutdown, reason}} ->
-        {:error, reason}
-    end
+    with {:error, {:shutdown, reason}} <-
+           DynamicSupervisor.start_child(Table.get(table, :connections), child),
+         do: {:error, reason}
   end
 
   @impl true
