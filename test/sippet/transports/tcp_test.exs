@@ -491,7 +491,7 @@ defmodule Sippet.Transports.TCPTest do
     end
 
     test "of what a peer does not read: senders hear at once, and it ends", %{stack: stack} do
-      {_tcp, _port} = start_tcp(stack, max_unsent: 65_536, send_timeout: 300)
+      {_tcp, _port} = start_tcp(stack, max_unsent: 65_536, send_timeout: 1_000)
       {listener, port} = listen(recbuf: 4_096)
       body = String.duplicate("x", 20_000)
 
