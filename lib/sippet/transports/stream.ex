@@ -224,13 +224,16 @@ defmodule Sippet.Transports.Stream do
   @doc """
   Starts a transport of a protocol, whose sockets are those of a module of this behaviour.
 
-  `schema` adds options of the transport's own to those above, in the same form. Returns
+  `schema` adds options of the transport's own to those above, in the same form, and `check` raises where they do not fit each
+  other. Returns
   `{:error, reason}` if the port can't be bound. Raises `ArgumentError` for an option that is missing,
   unknown or of the wrong type.
   """
-  @spec start_link(module, Sippet.Message.protocol(), keyword, keyword) :: Supervisor.on_start()
-  def start_link(module, protocol, options, schema \\ []) do
+  @spec start_link(module, Sippet.Message.protocol(), keyword, keyword, (options -> term)) ::
+          Supervisor.on_start()
+  def start_link(module, protocol, options, schema \\ [], check \\ fn _options -> :ok end) do
     options = Options.validate!(options, @options ++ schema)
+    check.(options)
     {family, ip} = Address.local!(options.address)
     port = options.port || Sippet.Names.default_port(protocol) || 0
 

@@ -71,19 +71,24 @@ defmodule Sippet.Transports.TCP do
 
   @doc false
   @impl Stream
-  def listen(%{family: family, ip: ip, port: port, backlog: backlog} = options) do
-    how = [reuseaddr: true, backlog: backlog] ++ v6_only(family)
-    :gen_tcp.listen(port, [family, ip: ip] ++ how ++ socket_options(options))
-  end
+  def listen(%{port: port} = options), do: :gen_tcp.listen(port, listening(options))
+
+  @doc false
+  # What `:ssl` passes on is the same.
+  @spec listening(map) :: list
+  def listening(%{family: family, backlog: backlog} = options),
+    do: [reuseaddr: true, backlog: backlog] ++ v6_only(family) ++ connecting(options)
 
   defp v6_only(:inet6), do: [ipv6_v6only: true]
   defp v6_only(:inet), do: []
 
   @doc false
-  # What `:ssl` passes on is the same.
-  @spec socket_options(map) :: list
-  def socket_options(%{send_timeout: timeout}) do
+  # From the address that it listens at, by a port that the system chooses.
+  @spec connecting(map) :: list
+  def connecting(%{family: family, ip: ip, send_timeout: timeout}) do
     [
+      family,
+      ip: ip,
       mode: :binary,
       active: false,
       packet: :raw,
@@ -117,15 +122,9 @@ defmodule Sippet.Transports.TCP do
   @doc false
   @impl Stream
   def connect({ip, port}, _host, %{connect: timeout} = options) do
-    with {:ok, socket} <- :gen_tcp.connect(ip, port, local(options), timeout),
+    with {:ok, socket} <- :gen_tcp.connect(ip, port, connecting(options), timeout),
          do: {:ok, socket, %{}}
   end
-
-  @doc false
-  # From the address that it listens at, by a port that the system chooses.
-  @spec local(map) :: list
-  def local(%{family: family, ip: ip} = options),
-    do: [family, ip: ip] ++ socket_options(options)
 
   @doc false
   @impl Stream

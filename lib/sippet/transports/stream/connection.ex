@@ -5,7 +5,7 @@ defmodule Sippet.Transports.Stream.Connection do
 
   use GenServer, restart: :temporary
 
-  alias Sippet.{Flow, Names, Router, Stack, Transactions, Transport}
+  alias Sippet.{Flow, Message, Names, Router, Stack, Transactions, Transport}
   alias Sippet.Message.Stream, as: Octets
   alias Sippet.Transactions.Client
   alias Sippet.Transports.Stream.{Connector, Table, Told, Unsent}
@@ -31,6 +31,8 @@ defmodule Sippet.Transports.Stream.Connection do
                 :timer,
                 fires_at: :infinity,
                 waits_for_pong?: false,
+                # Whether requests to the peer's domains go by it.
+                alias?: false,
                 peer: %{},
                 # Keys of client transactions whose requests were written, with the time of that.
                 written: :queue.new(),
@@ -260,7 +262,7 @@ defmodule Sippet.Transports.Stream.Connection do
   defp take_item({:message, octets}, state) do
     %{options: %{name: name, protocol: protocol}, remote: {ip, port}} = state
     Router.handle_transport_message(name, octets, {protocol, ip, port}, state.transport)
-    count(state, :messages_in, 1)
+    state |> count(:messages_in, 1) |> take_alias(octets)
   end
 
   # RFC5626§5.4 - answered at once, and not seen by the parser
@@ -286,6 +288,26 @@ defmodule Sippet.Transports.Stream.Connection do
     remote = {options.protocol, ip, port}
     Router.handle_malformed(options.name, error, bytes, remote, state.transport)
   end
+
+  # RFC5923§9 - only of who has shown a certificate, and only for the domains of that
+  defp take_alias(%{direction: :in, transport: %{identities: [_ | _]}} = state, octets) do
+    with false <- state.alias?,
+         {_at, _length} <- :binary.match(octets, "alias"),
+         {:ok, %Message{headers: %{via: [{_, _, {_host, sent_by_port}, params} | _]}}} <-
+           Message.parse(octets),
+         true <- is_map_key(params, "alias") do
+      %{options: %{table: table}, remote: {ip, _port}, transport: transport} = state
+
+      for identity <- transport.identities,
+          do: Table.list(table, {ip, sent_by_port, identity}, state.unsent, true)
+
+      %{state | alias?: true}
+    else
+      _none -> state
+    end
+  end
+
+  defp take_alias(state, _octets), do: state
 
   ## Writing
 

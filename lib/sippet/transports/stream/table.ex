@@ -71,8 +71,7 @@ defmodule Sippet.Transports.Stream.Table do
       leave_network(table, network)
     end
 
-    for {{:at, ^pid}, place} <- :ets.take(table, {:at, pid}), do: unlist(table, place, pid)
-    :ok
+    unlist(table, pid)
   end
 
   @spec count(t) :: non_neg_integer
@@ -92,8 +91,15 @@ defmodule Sippet.Transports.Stream.Table do
   @spec list(t, place, Unsent.t(), up? :: boolean) :: boolean
   def list(table, place, unsent, up?) do
     listed? = :ets.insert_new(table, {place, self(), unsent, up?})
-    if listed?, do: :ets.insert(table, {{:at, self()}, place})
+    if listed?, do: :ets.insert(table, {{:at, self()}, [place | places(table)]})
     listed?
+  end
+
+  defp places(table) do
+    case :ets.lookup(table, {:at, self()}) do
+      [{_at, places}] -> places
+      [] -> []
+    end
   end
 
   @doc """
@@ -106,12 +112,15 @@ defmodule Sippet.Transports.Stream.Table do
   Has nothing more go by the calling process.
   """
   @spec unlist(t) :: :ok
-  def unlist(table) do
-    for {_at, place} <- :ets.take(table, {:at, self()}), do: unlist(table, place, self())
+  def unlist(table), do: unlist(table, self())
+
+  defp unlist(table, pid) do
+    for {_at, places} <- :ets.take(table, {:at, pid}),
+        place <- places,
+        do: :ets.match_delete(table, {place, pid, :_, :_})
+
     :ok
   end
-
-  defp unlist(table, place, pid), do: :ets.match_delete(table, {place, pid, :_, :_})
 
   @spec find(t, place) :: {pid, Unsent.t(), up? :: boolean} | nil
   def find(table, place) do
