@@ -163,7 +163,7 @@ defmodule Sippet.Transports.Stream do
   """
 
   alias Sippet.{Address, Options, Stack, Transport}
-  alias Sippet.Transports.Stream.{Connection, Endpoint}
+  alias Sippet.Transports.Stream.{Endpoint, Handle, Unsent}
 
   @type socket :: term
   @type listener :: term
@@ -245,14 +245,13 @@ defmodule Sippet.Transports.Stream do
 
   # RFC3261§18 - a connection is open for as long as a transaction may take
   defp check_idle!(%{name: name, idle: idle} = options) when is_integer(idle) do
-    with %Stack{options: %{t1: t1, answer_timeout: answer} = stack} <- Stack.find(name) do
+    with %Stack{options: %{t1: t1, answer_timeout: answer}} <- Stack.find(name) do
       if idle < 64 * t1 do
         raise ArgumentError,
               "expected :idle to be at least 64*T1, which is #{64 * t1} ms, got: #{idle}"
       end
 
-      if is_integer(answer) and idle < answer and Map.get(stack, :log, true),
-        do: warn_idle(options, answer)
+      if is_integer(answer) and idle < answer, do: warn_idle(options, answer)
     end
 
     :ok
@@ -303,11 +302,11 @@ defmodule Sippet.Transports.Stream do
   """
   @spec send_message(term, Transport.destination(), iodata, Transport.key()) ::
           :ok | {:error, term}
-  def send_message({:connection, _pid, _unsent, _most} = connection, _destination, octets, key),
-    do: Connection.hand_over(connection, octets, key)
+  def send_message({:connection, pid, unsent, most}, _destination, octets, key),
+    do: Unsent.offer(unsent, pid, IO.iodata_to_binary(octets), key, :only, most)
 
-  def send_message(endpoint, destination, octets, key),
-    do: Endpoint.send(endpoint, destination, octets, key)
+  def send_message(handle, destination, octets, key),
+    do: Handle.send(handle, destination, octets, key)
 
   @doc """
   What `c:Sippet.Transport.for_host/2` of a transport does, whose connections depend on the name of the
@@ -315,13 +314,13 @@ defmodule Sippet.Transports.Stream do
   """
   @spec for_host(term, String.t()) :: term
   def for_host({:connection, _pid, _unsent, _most} = connection, _host), do: connection
-  def for_host(endpoint, host), do: Endpoint.for_host(endpoint, host)
+  def for_host(handle, host), do: Handle.for_host(handle, host)
 
   @doc """
   What `c:Sippet.Transport.connections/1` of a transport does.
   """
   @spec connections(term) :: non_neg_integer
-  def connections(endpoint), do: Endpoint.connections(endpoint)
+  def connections(handle), do: Handle.connections(handle)
 
   @doc false
   @spec keep_alive?(term) :: boolean

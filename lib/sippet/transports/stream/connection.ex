@@ -8,7 +8,7 @@ defmodule Sippet.Transports.Stream.Connection do
   alias Sippet.{Flow, Message, Names, Router, Stack, Transactions, Transport}
   alias Sippet.Message.Stream, as: Octets
   alias Sippet.Transactions.Client
-  alias Sippet.Transports.Stream.{Connector, Table, Told, Unsent}
+  alias Sippet.Transports.Stream.{Table, Told, Unsent}
 
   # Without anything to do for so long it gives back its memory, in ms.
   @rest 1_000
@@ -51,34 +51,6 @@ defmodule Sippet.Transports.Stream.Connection do
   @spec take(pid, term) :: term
   def take(connection, socket), do: Kernel.send(connection, {:accepted, socket})
 
-  @doc """
-  Hands octets to a connection. Of a `:reused` one that turns out dead they are sent once more by another, of a `:fresh` one
-  they failed.
-  """
-  @spec offer(
-          pid,
-          Unsent.t(),
-          binary,
-          Transport.key(),
-          atom,
-          pos_integer,
-          pos_integer | :infinity
-        ) ::
-          :ok | {:error, :busy | :closed}
-  def offer(connection, unsent, octets, key, how, most_octets, most_messages) do
-    with :ok <- Unsent.add(unsent, byte_size(octets), most_octets, most_messages) do
-      Kernel.send(connection, {:write, octets, key, how})
-      :ok
-    end
-  end
-
-  @doc """
-  Sends by this very connection.
-  """
-  @spec hand_over(tuple, iodata, Transport.key()) :: :ok | {:error, :busy | :closed}
-  def hand_over({:connection, pid, unsent, most}, octets, key),
-    do: offer(pid, unsent, IO.iodata_to_binary(octets), key, :only, most, :infinity)
-
   ## Begin
 
   @impl true
@@ -88,7 +60,7 @@ defmodule Sippet.Transports.Stream.Connection do
 
     case Table.enter(table, address(way), options) do
       :ok ->
-        Connector.watch(table)
+        Table.watch(table)
         begin(way, new(way, unsent, options))
 
       {:error, reason} ->
@@ -488,7 +460,7 @@ defmodule Sippet.Transports.Stream.Connection do
   defp undelivered(%{place: place, options: options} = state, octets, key, :reused, reason)
        when reason not in [:timeout, :send_timeout] do
     {ip, port} = state.remote
-    Connector.connect(options.table, place || {ip, port, nil}, octets, key)
+    Table.connect(options.table, place || {ip, port, nil}, octets, key)
   end
 
   defp undelivered(%{options: %{name: name}}, _octets, key, how, reason)

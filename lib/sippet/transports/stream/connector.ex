@@ -6,24 +6,10 @@ defmodule Sippet.Transports.Stream.Connector do
   use GenServer
 
   alias Sippet.Router
-  alias Sippet.Transport
-  alias Sippet.Transports.Stream.{Connection, Endpoint, Table, Unsent}
+  alias Sippet.Transports.Stream.{Connection, Handle, Table, Unsent}
 
   @spec start_link(map) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options)
-
-  @doc """
-  Has octets sent to a place by a connection that is opened now, unless another has come before.
-  """
-  @spec connect(Table.t(), Table.place(), binary, Transport.key()) :: :ok
-  def connect(table, place, octets, key),
-    do: GenServer.cast(Table.get(table, :connector), {:connect, place, octets, key})
-
-  @doc """
-  Has the calling process taken out of the table when it ends.
-  """
-  @spec watch(Table.t()) :: :ok
-  def watch(table), do: GenServer.cast(Table.get(table, :connector), {:watch, self()})
 
   @impl true
   def init(%{table: table} = options) do
@@ -54,18 +40,17 @@ defmodule Sippet.Transports.Stream.Connector do
 
   def handle_cast(_unknown, options), do: {:noreply, options}
 
-  defp hand_over(place, octets, key, %{table: table, handle: endpoint} = options) do
-    with nil <- Table.find(table, place),
-         unsent = Unsent.new(),
-         {:ok, pid} <- open(place, unsent, options) do
-      Endpoint.offer(endpoint, pid, unsent, false, octets, key)
-    else
-      {:error, reason} ->
-        {:error, reason}
+  defp hand_over(place, octets, key, %{table: table, handle: handle} = options) do
+    case Table.find(table, place) do
+      nil ->
+        unsent = Unsent.new()
 
-      {pid, unsent, up?} ->
+        with {:ok, pid} <- open(place, unsent, options),
+             do: Handle.offer(handle, {pid, unsent, false}, octets, key)
+
+      {pid, _unsent, _up?} = found ->
         # It has ended, and is still about to say so.
-        with {:error, :closed} <- Endpoint.offer(endpoint, pid, unsent, up?, octets, key) do
+        with {:error, :closed} <- Handle.offer(handle, found, octets, key) do
           Table.leave(table, pid)
           hand_over(place, octets, key, options)
         end
@@ -75,9 +60,11 @@ defmodule Sippet.Transports.Stream.Connector do
   defp open(place, unsent, %{table: table} = options) do
     child = {Connection, {{:to, place}, unsent, options}}
 
-    with {:error, {:shutdown, reason}} <-
-           DynamicSupervisor.start_child(Table.get(table, :connections), child),
-         do: {:error, reason}
+    case DynamicSupervisor.start_child(Table.get(table, :connections), child) do
+      {:ok, pid} -> {:ok, pid}
+      {:error, {:shutdown, reason}} -> {:error, reason}
+      {:error, reason} -> {:error, reason}
+    end
   end
 
   @impl true

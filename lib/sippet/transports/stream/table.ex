@@ -3,6 +3,7 @@ defmodule Sippet.Transports.Stream.Table do
   # The connections of a transport, by process and by where they lead. The supervisor of the transport owns the table, so it
   # outlives each process that works on it. A connection enters by itself; the connector takes out what has ended.
 
+  alias Sippet.Transport
   alias Sippet.Transports.Stream.Unsent
 
   @type t :: :ets.tid()
@@ -23,6 +24,19 @@ defmodule Sippet.Transports.Stream.Table do
 
   @spec get(t, atom) :: term
   def get(table, name), do: :ets.lookup_element(table, {:known, name}, 2)
+
+  @doc """
+  Has octets sent to a place by a connection that is opened now, unless another has come before.
+  """
+  @spec connect(t, place, binary, Transport.key()) :: :ok
+  def connect(table, place, octets, key),
+    do: GenServer.cast(get(table, :connector), {:connect, place, octets, key})
+
+  @doc """
+  Has the calling process taken out of the table when it ends.
+  """
+  @spec watch(t) :: :ok
+  def watch(table), do: GenServer.cast(get(table, :connector), {:watch, self()})
 
   ## Connections
 

@@ -8,17 +8,33 @@ defmodule Sippet.Transports.Stream.Unsent do
   @messages 2
   @closed 3
 
+  alias Sippet.Transport
+
   @type t :: :atomics.atomics_ref()
+
+  @typedoc """
+  What becomes of a message if the connection turns out dead: of a `:reused` one it is sent once more by another, of a `:fresh` one
+  it has failed, and `:only` means by this one or none.
+  """
+  @type how :: :reused | :fresh | :only
+
+  @doc """
+  Hands octets to the process of a connection, unless too much waits there: it gets `{:write, octets, key, how}`.
+  """
+  @spec offer(t, pid, binary, Transport.key(), how, pos_integer, pos_integer | :infinity) ::
+          :ok | {:error, :busy | :closed}
+  def offer(unsent, connection, octets, key, how, most_octets, most_messages \\ :infinity) do
+    with :ok <- add(unsent, byte_size(octets), most_octets, most_messages) do
+      Kernel.send(connection, {:write, octets, key, how})
+      :ok
+    end
+  end
 
   @spec new() :: t
   def new, do: :atomics.new(3, [])
 
-  @doc """
-  Counts a message, if there is room for it. `{:error, :closed}` says that nobody takes it any more.
-  """
-  @spec add(t, non_neg_integer, pos_integer, pos_integer | :infinity) ::
-          :ok | {:error, :busy | :closed}
-  def add(unsent, octets, most_octets, most_messages \\ :infinity) do
+  # An atom is larger than any number.
+  defp add(unsent, octets, most_octets, most_messages) do
     messages = :atomics.add_get(unsent, @messages, 1)
     total = :atomics.add_get(unsent, @octets, octets)
 
