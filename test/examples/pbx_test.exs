@@ -3,7 +3,7 @@ defmodule Examples.PBXTest do
 
   import Sippet.Wait
 
-  alias Examples.PBX
+  alias Examples.{Echo, PBX}
   alias Sippet.{SessionTimer, Subscription}
   alias Sippet.Transactions.Client
 
@@ -378,7 +378,7 @@ defmodule Examples.PBXTest do
       refute_received {:udp, ^stranger, _ip, _port, _packet}
 
       [{_id, call, _type, _modules}] =
-        DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+        DynamicSupervisor.which_children(Echo.Call.supervisor(stack))
 
       monitor = Process.monitor(:sys.get_state(call).echo)
       bye(alice, dialog)
@@ -452,7 +452,7 @@ defmodule Examples.PBXTest do
       ok = assert_came(alice, {200, :invite})
       {:ok, dialog} = Dialog.uac(sent, ok)
       send_request(alice, Dialog.build_ack(dialog, ok))
-      [{_id, call, _, _}] = DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+      [{_id, call, _, _}] = DynamicSupervisor.which_children(Echo.Call.supervisor(stack))
       :sys.replace_state(call, &put_in(&1.timer.refresh_at, &1.timer.refresh_at - 50_000))
       send(call, :session_timer)
       again = assert_came(alice, :invite)
@@ -475,14 +475,14 @@ defmodule Examples.PBXTest do
       video = "m=video 4002 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n"
       audio = "m=audio 4000 RTP/AVP 9 8 101\r\na=sendonly\r\n"
       session = "v=0\r\ns=-\r\na=inactive\r\n"
-      {:ok, answer, false} = PBX.SDP.answer(session <> video <> audio, "192.0.2.1", 9_000, 3)
+      {:ok, answer, false} = Echo.SDP.answer(session <> video <> audio, "192.0.2.1", 9_000, 3)
       assert answer =~ "c=IN IP4 192.0.2.1\r\n" and answer =~ "o=- 1 3 IN"
       assert [_session, "m=video 0 RTP/AVP 96\r\n" | _] = String.split(answer, ~r/(?=m=)/)
       assert answer =~ "m=audio 9000 RTP/AVP 8\r\na=recvonly\r\n"
-      assert {:ok, _offer, true} = PBX.SDP.answer(nil, "192.0.2.1", 9_000, 0)
+      assert {:ok, _offer, true} = Echo.SDP.answer(nil, "192.0.2.1", 9_000, 0)
 
       {:ok, answer, true} =
-        PBX.SDP.answer(session <> audio, "[2001:db8::1]", 9_000, 0) |> put_elem(2, true)
+        Echo.SDP.answer(session <> audio, "[2001:db8::1]", 9_000, 0) |> put_elem(2, true)
 
       assert answer =~ "c=IN IP6 2001:db8::1\r\n"
     end
@@ -530,7 +530,7 @@ defmodule Examples.PBXTest do
         send_request(alice, Dialog.build_ack(dialog, ok))
 
         [{_id, call, _type, _modules}] =
-          DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+          DynamicSupervisor.which_children(Echo.Call.supervisor(stack))
 
         # Time goes on by what its timer says.
         earlier =
@@ -589,7 +589,7 @@ defmodule Examples.PBXTest do
       {_dialog, _ok} = call_echo(alice, address, nil)
 
       [{_id, call, _type, _modules}] =
-        DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+        DynamicSupervisor.which_children(Echo.Call.supervisor(stack))
 
       %{echo: echo} = :sys.get_state(call)
       monitor = Process.monitor(echo)
