@@ -58,6 +58,13 @@ defmodule Examples.UserAgent.Core do
     end
   end
 
+  # Of a BYE whose call is over.
+  @impl true
+  def receive_response(_response, _key, _stack), do: :ok
+
+  @impl true
+  def receive_error(_reason, _key, _stack), do: :ok
+
   @doc "What is checked first, of a request within a call too."
   def validate(request), do: UAS.validate(request, allow: @allow, accept: @accept)
 
