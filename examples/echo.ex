@@ -59,6 +59,13 @@ defmodule Examples.Echo.Core do
     with {:error, response} <- Call.receive_request(stack, key, request),
          do: Sippet.reply(stack, response)
   end
+
+  # Of a request whose call is over.
+  @impl true
+  def receive_response(_response, _key, _stack), do: :ok
+
+  @impl true
+  def receive_error(_reason, _key, _stack), do: :ok
 end
 
 defmodule Examples.Echo.Call do
@@ -318,7 +325,6 @@ defmodule Examples.Echo.SDP do
 
   # PCMU and PCMA (RFC 3551 §6).
   @codecs ["0", "8"]
-  @answers %{"sendonly" => "recvonly", "recvonly" => "sendonly", "inactive" => "inactive"}
 
   @doc """
   Returns `{:ok, answer, echo?}`: `echo?` is whether the far end wants to hear something. Returns
@@ -339,7 +345,7 @@ defmodule Examples.Echo.SDP do
 
       taken ->
         {section, words} = Enum.at(lines, taken)
-        direction = Map.get(@answers, direction(section) || direction(session), "sendrecv")
+        direction = mirror(direction(section, session), held?(section, session))
         answers = for {_section, words} <- lines, do: refused(words)
         answers = List.replace_at(answers, taken, audio(port, common(words), direction))
         {:ok, session(host, version, answers), direction in ["sendrecv", "sendonly"]}
@@ -351,11 +357,23 @@ defmodule Examples.Echo.SDP do
 
   defp common(_words), do: []
 
-  defp direction(section) do
-    with [_all, direction] <-
-           Regex.run(~r/^a=(sendrecv|sendonly|recvonly|inactive)\r?$/m, section),
-         do: direction
+  defp direction(section, session),
+    do: of_stream(~r/^a=(sendrecv|sendonly|recvonly|inactive)\r?$/m, section, session)
+
+  # RFC3264§8.4 - as RFC 2543 puts a stream on hold: the far end can hear nothing
+  defp held?(section, session),
+    do: of_stream(~r/^c=IN IP4 (\S+)/m, section, session) == "0.0.0.0"
+
+  # A line of the stream, or that of the session for all streams.
+  defp of_stream(pattern, section, session) do
+    with [_all, value] <- Regex.run(pattern, section) || Regex.run(pattern, session), do: value
   end
+
+  # RFC3264§6.1
+  defp mirror("inactive", _held?), do: "inactive"
+  defp mirror("recvonly", held?), do: if(held?, do: "inactive", else: "sendonly")
+  defp mirror("sendonly", _held?), do: "recvonly"
+  defp mirror(_both_or_none, held?), do: if(held?, do: "recvonly", else: "sendrecv")
 
   # RFC3264§6 - each stream of the offer has one in the answer, in the same order; one that is
   # refused has the port 0

@@ -241,6 +241,9 @@ defmodule Examples.PBX.Core do
   @impl true
   def receive_response(response, key, stack),
     do: ResponseContext.receive_response(stack, response, key)
+
+  @impl true
+  def receive_error(_reason, _key, _stack), do: :ok
 end
 
 defmodule Examples.PBX.Watchers do

@@ -431,6 +431,56 @@ defmodule Examples.PBXTest do
       end
     end
 
+    # RFC3264§8.4 - as RFC 2543 puts a call on hold: there is no direction in the offer
+    test "is silent on hold by an address of zeros" do
+      {_stack, address, [alice]} = scene(["alice"])
+      {socket, offer} = media()
+      {dialog, ok} = call_echo(alice, address, offer)
+      echoed(socket, rtp_port(ok), [1])
+      headers = [content_type: {{"application", "sdp"}, %{}}]
+      held = String.replace(offer, "IP4 127.0.0.1\r\nt=", "IP4 0.0.0.0\r\nt=")
+      {:ok, update, dialog} = Dialog.next_request(dialog, :update, headers: headers, body: held)
+      send_request(alice, update)
+      assert assert_came(alice, {200, :update}).body =~ "a=recvonly\r\n"
+      :gen_udp.send(socket, {127, 0, 0, 1}, rtp_port(ok), rtp(2))
+      refute_receive {:udp, ^socket, _ip, _port, _packet}, 30
+      {:ok, update, _dialog} = Dialog.next_request(dialog, :update, headers: headers, body: offer)
+      send_request(alice, update)
+      assert assert_came(alice, {200, :update}).body =~ "a=sendrecv\r\n"
+      echoed(socket, rtp_port(ok), [3])
+    end
+
+    test "answers each direction by its mirror" do
+      for {zero, direction, answer} <- [
+            {false, "", "sendrecv"},
+            {false, "a=sendonly\r\n", "recvonly"},
+            {false, "a=recvonly\r\n", "sendonly"},
+            {false, "a=inactive\r\n", "inactive"},
+            {true, "", "recvonly"},
+            {true, "a=sendrecv\r\n", "recvonly"},
+            {true, "a=sendonly\r\n", "recvonly"},
+            {true, "a=recvonly\r\n", "inactive"},
+            {true, "a=inactive\r\n", "inactive"}
+          ],
+          level <- [:session, :media] do
+        audio = "m=audio 4000 RTP/AVP 0\r\n"
+        own = if zero, do: "c=IN IP4 0.0.0.0\r\n", else: "c=IN IP4 192.0.2.9\r\n"
+
+        offer =
+          if level == :session,
+            do: "v=0\r\n" <> own <> direction <> audio,
+            else: "v=0\r\nc=IN IP4 192.0.2.8\r\n" <> audio <> own <> direction
+
+        {:ok, sdp, echo?} = Echo.SDP.answer(offer, "192.0.2.1", 9_000, 0)
+        assert sdp =~ "a=#{answer}\r\n"
+        assert echo? == answer in ["sendrecv", "sendonly"]
+      end
+
+      # The stream's own address counts.
+      offer = "v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 192.0.2.9\r\n"
+      assert {:ok, _sdp, true} = Echo.SDP.answer(offer, "192.0.2.1", 9_000, 0)
+    end
+
     test "listens to another source after another offer" do
       {_stack, address, [alice]} = scene(["alice"])
       {socket, offer} = media()
