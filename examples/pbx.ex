@@ -255,14 +255,9 @@ defmodule Examples.PBX.Watchers do
   use GenServer
 
   alias Examples.{CallRecords, PBX}
-  alias Sippet.{Dialog, Message, Subscription}
-  alias Sippet.Transactions.Client
+  alias Sippet.{Message, Notifier}
 
   @events ["message-summary", "dialog"]
-  # Seconds: shorter subscriptions are refused with 423.
-  @min_expires 60
-  # Subscriptions of one user at a time.
-  @most 50
 
   def start_link(stack), do: GenServer.start_link(__MODULE__, stack, name: name(stack))
 
@@ -279,125 +274,79 @@ defmodule Examples.PBX.Watchers do
   @impl true
   def init(stack) do
     Process.flag(:trap_exit, true)
-    {:ok, %{stack: stack, entries: %{}, mailboxes: %{}}}
+    {:ok, %{stack: stack, notifier: Notifier.new(events: @events), mailboxes: %{}}}
   end
 
   @impl true
   def handle_cast({:subscribe, request, watched, user}, state) do
-    case take(state.entries[Dialog.id(request)], request, watched, user, state) do
-      {:ok, response, entry} ->
-        Sippet.send(state.stack, response)
-        left = Subscription.time_left(entry.subscription, now())
-        Process.send_after(self(), {:expire, Dialog.id(entry.subscription.dialog)}, left)
-        {:noreply, notify(state, entry)}
+    contact = {"", Sippet.own_uri(state.stack, user: watched, flow: request.source), %{}}
+    options = [resource: watched, subscriber: user, contact: contact]
 
+    with {:ok, response, id, notifier} <-
+           Notifier.receive_subscribe(state.notifier, request, now(), options),
+         {:ok, watcher} = Notifier.fetch(notifier, id),
+         :ok <- allow(watcher, request) do
+      Sippet.send(state.stack, response)
+      %{state | notifier: notifier} |> notify(id) |> wait()
+    else
       {:error, response} ->
         Sippet.send(state.stack, response)
-        {:noreply, state}
+        wait(state)
     end
   end
 
   def handle_cast({:messages, user, counts}, state) do
     state = put_in(state.mailboxes[user], counts)
-    handle_cast({:changed, "message-summary", user}, state)
+    state |> notify({"message-summary", user}) |> wait()
   end
 
-  def handle_cast({:changed, package, user}, state) do
-    concerned =
-      for {_id, %{watched: ^user, subscription: %{event: {^package, _}}} = entry} <-
-            state.entries,
-          do: entry
+  def handle_cast({:changed, event, user}, state), do: state |> notify({event, user}) |> wait()
 
-    {:noreply, Enum.reduce(concerned, state, &notify(&2, &1))}
-  end
-
-  # A timer of each SUBSCRIBE: earlier ones find that there is time left.
   @impl true
-  def handle_info({:expire, id}, state) do
-    case state.entries[id] do
-      nil -> {:noreply, state}
-      entry -> {:noreply, if(over?(entry), do: notify(state, entry), else: state)}
-    end
+  def handle_info(:timeout, state) do
+    {notifies, notifier} = Notifier.expire(state.notifier, now(), &content(&1, state))
+    %{state | notifier: notifier} |> send_all(notifies) |> wait()
   end
 
   def handle_info({:sippet, _stack, _key, {:response, response}}, state) do
-    case state.entries[Dialog.id(response)] do
-      nil ->
-        {:noreply, state}
-
-      entry ->
-        {_ok, next} = Subscription.receive_response(entry.subscription, response, now())
-        {:noreply, put(state, %{entry | subscription: next})}
-    end
+    notifier = Notifier.receive_response(state.notifier, response, now())
+    wait(%{state | notifier: notifier})
   end
 
-  def handle_info({:sippet, _stack, key, {:error, reason}}, state) do
-    case Enum.find(state.entries, fn {_id, entry} -> entry.sent == key end) do
-      nil ->
-        {:noreply, state}
-
-      {_id, entry} ->
-        next = Subscription.receive_error(entry.subscription, reason)
-        {:noreply, put(state, %{entry | subscription: next})}
-    end
-  end
+  def handle_info({:sippet, _stack, key, {:error, reason}}, state),
+    do: wait(%{state | notifier: Notifier.receive_error(state.notifier, key, reason)})
 
   # RFC6665§4.1.3 - a subscriber may begin anew at once
   @impl true
-  def terminate(_reason, state) do
-    for {_id, entry} <- state.entries,
-        do: notify(state, entry, state: {:terminated, "deactivated"})
-  end
+  def terminate(_reason, state), do: notify(state, :all, state: {:terminated, "deactivated"})
 
-  defp over?(%{subscription: subscription}), do: Subscription.time_left(subscription, now()) == 0
-
-  defp take(%{subscription: known} = entry, request, _watched, _user, _state) do
-    with {:ok, response, next} <-
-           Subscription.receive_subscribe(known, request, now(), min_expires: @min_expires),
-         do: {:ok, response, %{entry | subscription: next}}
-  end
-
-  # A To tag, and no such dialog.
-  defp take(nil, request, _watched, nil, _state), do: {:error, Message.to_response(request, 481)}
-
-  defp take(nil, request, watched, user, state) do
-    contact = {"", Sippet.own_uri(state.stack, user: watched, flow: request.source), %{}}
-    options = [events: @events, contact: contact, min_expires: @min_expires]
-
-    with {:ok, response, subscription} <- Subscription.notifier(request, now(), options),
-         :ok <- allow(subscription.event, request, watched, user, state) do
-      entry = %{subscription: subscription, watched: watched, user: user, version: 0, sent: nil}
-      {:ok, response, entry}
-    end
-  end
+  # Until the next subscription is over.
+  defp wait(state), do: {:noreply, state, Notifier.next(state.notifier, now())}
 
   # A mailbox is its user's alone.
-  defp allow({"message-summary", _id}, request, watched, user, _state) when watched != user,
-    do: {:error, Message.to_response(request, 403)}
+  defp allow(%{event: {"message-summary", _id}} = watcher, request)
+       when watcher.resource != watcher.subscriber,
+       do: {:error, Message.to_response(request, 403)}
 
-  defp allow(_event, request, _watched, user, state) do
-    if Enum.count(state.entries, fn {_id, entry} -> entry.user == user end) < @most,
-      do: :ok,
-      else: {:error, Message.to_response(request, 503)}
+  defp allow(_watcher, _request), do: :ok
+
+  defp notify(state, which, options \\ []) do
+    content = &(content(&1, state) ++ options)
+    {notifies, notifier} = Notifier.notify(state.notifier, which, now(), content)
+    send_all(%{state | notifier: notifier}, notifies)
   end
 
-  defp notify(state, entry, options \\ []) do
-    {type, body} = body(entry, state)
-    headers = [content_type: {{"application", type}, %{}}]
-    options = [headers: headers, body: body] ++ options
-    {:ok, notify, subscription} = Subscription.notify(entry.subscription, now(), options)
-    Sippet.send(state.stack, notify, owner: self())
-    sent = Client.Key.new(notify)
-    put(state, %{entry | subscription: subscription, version: entry.version + 1, sent: sent})
+  defp send_all(state, notifies) do
+    for notify <- notifies, do: Sippet.send(state.stack, notify, owner: self())
+    state
   end
 
-  defp put(state, %{subscription: %{state: :terminated, dialog: dialog}}),
-    do: %{state | entries: Map.delete(state.entries, Dialog.id(dialog))}
+  defp content(watcher, state) do
+    {type, body} = body(watcher, state)
+    [headers: [content_type: {{"application", type}, %{}}], body: body]
+  end
 
-  defp put(state, entry),
-    do: put_in(state.entries[Dialog.id(entry.subscription.dialog)], entry)
-
-  defp body(%{subscription: %{event: {"message-summary", _id}}, watched: user}, state) do
+  defp body(%{event: {"message-summary", _id}, resource: user}, state) do
     {new, old} = Map.get(state.mailboxes, user, {0, 0})
     waiting = if new > 0, do: "yes", else: "no"
 
@@ -407,7 +356,7 @@ defmodule Examples.PBX.Watchers do
   end
 
   # RFC4235§4.1 - the whole state each time
-  defp body(%{watched: user, version: version}, state) do
+  defp body(%{resource: user, version: version}, state) do
     dialogs = for call <- CallRecords.of(state.stack, user), do: dialog(call)
 
     {"dialog-info+xml",

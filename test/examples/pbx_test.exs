@@ -4,7 +4,7 @@ defmodule Examples.PBXTest do
   import Sippet.Wait
 
   alias Examples.{Echo, PBX}
-  alias Sippet.{SessionTimer, Subscription}
+  alias Sippet.{Notifier, SessionTimer, Subscription}
   alias Sippet.Transactions.Client
 
   @users %{"alice" => "wonderland", "bob" => "builder", "carol" => "christmas"}
@@ -720,14 +720,16 @@ defmodule Examples.PBXTest do
       watchers = Module.concat(stack, Watchers)
 
       :sys.replace_state(watchers, fn state ->
-        [{id, entry}] = Map.to_list(state.entries)
-        send(watchers, {:expire, id})
-        %{state | entries: %{id => put_in(entry.subscription.expires_at, -1_000_000_000_000)}}
+        [{id, entry}] = Map.to_list(state.notifier.entries)
+        send(watchers, :timeout)
+        at = -1_000_000_000_000
+        state = put_in(state.notifier.times, :gb_sets.singleton({at, id}))
+        put_in(state.notifier.entries[id], put_in(entry.subscription.expires_at, at))
       end)
 
       {subscription, _notify} = notified(alice, subscription)
       assert {subscription.state, subscription.reason} == {:terminated, "timeout"}
-      assert :sys.get_state(watchers).entries == %{}
+      assert Notifier.watchers(:sys.get_state(watchers).notifier) == %{}
     end
 
     test "of a phone that knows nothing of it ends" do
@@ -823,9 +825,10 @@ defmodule Examples.PBXTest do
       PBX.messages(stack, "alice", 1)
       assert_came(alice, :notify)
       watchers = Module.concat(stack, Watchers)
-      [{_id, %{sent: sent}}] = Map.to_list(:sys.get_state(watchers).entries)
-      send(watchers, {:sippet, stack, sent, {:error, :timeout}})
-      assert :sys.get_state(watchers).entries == %{}
+      [branch] = Map.keys(:sys.get_state(watchers).notifier.sent)
+      key = %Client.Key{branch: branch, method: :notify}
+      send(watchers, {:sippet, stack, key, {:error, :timeout}})
+      assert Notifier.watchers(:sys.get_state(watchers).notifier) == %{}
     end
 
     test "is told when the PBX stops" do
