@@ -14,7 +14,8 @@ defmodule Sippet.Notifier do
       type: :positive,
       default: 60,
       doc:
-        "the shortest time that you grant, in seconds; less than that, and less than an hour, is refused with 423"
+        "the shortest time that you grant, in seconds; less than that, and less than an hour, " <>
+          "is refused with 423"
     ],
     max: [
       type: :limit,
@@ -33,16 +34,21 @@ defmodule Sippet.Notifier do
 
       notifier = Sippet.Notifier.new(events: ["message-summary"])
 
-      {:ok, response, id, notifier} =
-        Sippet.Notifier.receive_subscribe(notifier, subscribe, now, resource: "alice", contact: contact)
+      options = [resource: "alice", contact: contact]
 
-      {notifies, notifier} = Sippet.Notifier.notify(notifier, id, now, body)
-      {notifies, notifier} = Sippet.Notifier.notify(notifier, {"message-summary", "alice"}, now, body)
+      {:ok, response, id, notifier} =
+        Sippet.Notifier.receive_subscribe(notifier, subscribe, now, options)
+
+      {notifies, notifier} = Sippet.Notifier.notify(notifier, id, now, &body/1)
+
+      # Later, when the mailbox of Alice has changed:
+      which = {"message-summary", "alice"}
+      {notifies, notifier} = Sippet.Notifier.notify(notifier, which, now, &body/1)
 
   The struct is a value, and one process of your application keeps it, so that the NOTIFYs of a
   subscription keep their order. It has no clock: you give `now`, in milliseconds, by any clock that
-  never goes back. Each subscription in it is a `Sippet.Subscription`. `Examples.PBX.Watchers` is
-  such a process.
+  never goes back. Each subscription in it is a `Sippet.Subscription`. `Examples.PBX.Watchers`
+  (`examples/pbx.ex`) is such a process.
 
   | message or event | function |
   |---|---|
@@ -76,8 +82,9 @@ defmodule Sippet.Notifier do
   defstruct @enforce_keys ++
               [entries: %{}, watched: %{}, subscribers: %{}, sent: %{}, times: :gb_sets.new()]
 
-  # `entries` are watchers with their subscription and the branch of the last NOTIFY. The others find an entry: `watched` has
-  # IDs by package and resource, `sent` by branch, and `times` in the order of their ends. `subscribers` counts.
+  # `entries` are watchers with their subscription and the branch of the last NOTIFY. The others
+  # find an entry: `watched` has IDs by package and resource, `sent` by branch, and `times` in the
+  # order of their ends. `subscribers` counts.
   @opaque t :: %__MODULE__{
             options: map,
             entries: %{Dialog.id() => map},
@@ -217,12 +224,13 @@ defmodule Sippet.Notifier do
   end
 
   @doc """
-  Makes the NOTIFYs for these subscriptions (§4.2.2): the one with an ID, those of `{package, resource}`, or
-  `:all`.
+  Makes the NOTIFYs for these subscriptions (§4.2.2): the one with an ID, those of
+  `{package, resource}`, or `:all`.
 
   Returns `{notifies, notifier}`. `fun` gets each `t:watcher/0`, and returns options of
-  `Sippet.Subscription.notify/3`. A subscription whose time is over, that was ended by its SUBSCRIBE, or whose
-  `:state` is terminated, is gone with its NOTIFY. An ID of no subscription has no NOTIFY.
+  `Sippet.Subscription.notify/3`. A subscription whose time is over, that was ended by its
+  SUBSCRIBE, or whose `:state` is terminated, is gone with its NOTIFY. An ID of no subscription
+  has no NOTIFY.
   """
   @spec notify(t, which, now :: integer, (watcher -> keyword)) :: {[Message.request()], t}
   def notify(%__MODULE__{} = notifier, which, now, fun) when is_function(fun, 1),
@@ -248,7 +256,8 @@ defmodule Sippet.Notifier do
     do: params["branch"]
 
   @doc """
-  Returns in how many milliseconds the time of the next subscription is over, or `:infinity` if there is none.
+  Returns in how many milliseconds the time of the next subscription is over, or `:infinity` if
+  there is none.
 
   It fits the timeout of a `GenServer`: it is at most 49 days. Then call `expire/3`.
   """
@@ -260,8 +269,10 @@ defmodule Sippet.Notifier do
   end
 
   @doc """
-  Ends the subscriptions whose time is over (§4.4.1). Returns `{notifies, notifier}` as `notify/4` does: their last NOTIFYs, which
-  say `terminated;reason=timeout`.
+  Ends the subscriptions whose time is over (§4.4.1).
+
+  Returns `{notifies, notifier}` as `notify/4` does: their last NOTIFYs, which say
+  `terminated;reason=timeout`.
   """
   @spec expire(t, now :: integer, (watcher -> keyword)) :: {[Message.request()], t}
   def expire(%__MODULE__{} = notifier, now, fun) when is_function(fun, 1),
@@ -300,7 +311,9 @@ defmodule Sippet.Notifier do
   end
 
   @doc """
-  Takes the failure of a NOTIFY: the error that its owner got, with the branch of its key. If it was the last one of its subscription, that has ended (§4.2.2).
+  Takes the failure of a NOTIFY: the error that its owner got, with the branch of its key.
+
+  If it was the last NOTIFY of its subscription, that has ended (§4.2.2).
   """
   @spec receive_error(t, %{branch: String.t()}, reason :: term) :: t
   def receive_error(%__MODULE__{} = notifier, %{branch: branch}, reason) do
