@@ -31,7 +31,7 @@ defmodule Examples.CallRecords do
     * `started`, `ringing`, `answered`, `ended` - the times
     * `status` - of the final response to the caller, or `nil`
     * `how` - `:caller_hung_up`, `:called_hung_up`, `:cancelled`, `:refused`, `:process_ended`,
-      `:lost` after `:max_call`, `:stopped` with the PBX, or why there was no response
+      `:lost` after `:max_call`, `:stopped` with this process, or why there was no response
     * `phone` - the Contact of the phone that has answered, or `nil`
     * `branches` - each phone that was called, with its final status
   """

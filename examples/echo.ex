@@ -79,8 +79,11 @@ defmodule Examples.Echo.Call do
   alias Examples.Echo.{RTP, SDP}
   alias Sippet.{Dialog, Message, SessionTimer, UAS}
 
-  @allow ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE"]
-  @accept [{"application", "sdp"}]
+  @capabilities [
+    allow: ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE"],
+    accept: [{"application", "sdp"}],
+    supported: ["timer"]
+  ]
 
   @doc "The name of the supervisor of a stack's calls."
   def supervisor(stack), do: Module.concat(stack, CallSupervisor)
@@ -100,10 +103,10 @@ defmodule Examples.Echo.Call do
      name: supervisor(stack), max_children: options[:max_calls] || 100, extra_arguments: [config]}
   end
 
-  @doc "What it can do (RFC 3261 §11.2, §13.3.1.4)."
-  def put_capabilities(response) do
-    accept = for type <- @accept, do: {type, %{}}
-    Message.put_headers(response, allow: @allow, accept: accept, supported: ["timer"])
+  @doc "Answers an OPTIONS: what it can do (RFC 3261 §11.2)."
+  def reply(stack, request) do
+    response = Message.to_response(request, 200)
+    Sippet.send(stack, UAS.put_capabilities(response, @capabilities))
   end
 
   @doc """
@@ -115,7 +118,7 @@ defmodule Examples.Echo.Call do
   def receive_request(_stack, nil, _ack), do: :ok
 
   def receive_request(stack, key, %Message{start_line: %{method: method}} = request) do
-    with :ok <- validate(request) do
+    with :ok <- UAS.validate(request, @capabilities) do
       cond do
         # RFC3261§12.2.2 - the call of its dialog would have got it
         Dialog.within?(request) -> {:error, Message.to_response(request, 481)}
@@ -127,12 +130,6 @@ defmodule Examples.Echo.Call do
       end
     end
   end
-
-  defp validate(request),
-    do: UAS.validate(request, allow: @allow, accept: @accept, supported: ["timer"])
-
-  defp reply(stack, request),
-    do: Sippet.send(stack, request |> Message.to_response(200) |> put_capabilities())
 
   defp start(stack, key, invite) do
     case DynamicSupervisor.start_child(supervisor(stack), {__MODULE__, {key, invite}}) do
@@ -181,7 +178,7 @@ defmodule Examples.Echo.Call do
 
   @impl true
   def handle_info({:sippet, stack, _key, {:request, request}}, call) do
-    with :ok <- validate(request),
+    with :ok <- UAS.validate(request, @capabilities),
          {:ok, dialog} <- Dialog.receive_request(call.dialog, request) do
       take(request.start_line.method, request, %{call | dialog: dialog})
     else
@@ -244,7 +241,7 @@ defmodule Examples.Echo.Call do
       ok =
         request
         |> Message.to_response(200)
-        |> put_capabilities()
+        |> UAS.put_capabilities(@capabilities)
         |> Message.put_header(:contact, [{"", own, %{}}])
         |> put_sdp(sdp)
 

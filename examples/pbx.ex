@@ -191,7 +191,7 @@ defmodule Examples.PBX.Core do
 
   # Phones and dispatchers ask so whether it is there.
   defp take(:options, {:ours, nil}, request, {stack, _key, _config, _user}),
-    do: Sippet.send(stack, request |> Message.to_response(200) |> Call.put_capabilities())
+    do: Call.reply(stack, request)
 
   defp take(_method, {:ours, "echo"}, request, {stack, key, _config, _user}),
     do: Call.receive_request(stack, key, request)
