@@ -162,7 +162,8 @@ defmodule Sippet.Notifier do
 
   Returns `{:error, response}`, and nothing has changed, with
 
-    * 481 - its To has a tag, and there is no such subscription;
+    * 481 - its To has a tag, and there is no such subscription. A dialog has one alone, as RFC 5057
+      advises, so a SUBSCRIBE in it for another event is refused too;
     * 503 - there are `:max` or `:max_per_subscriber` subscriptions;
     * 489, 423, 400 and 500 as in `Sippet.Subscription.notifier/3` and
       `Sippet.Subscription.receive_subscribe/4`.
@@ -269,7 +270,7 @@ defmodule Sippet.Notifier do
   end
 
   @doc """
-  Ends the subscriptions whose time is over (§4.4.1).
+  Ends the subscriptions whose time is over (§4.2.1.4).
 
   Returns `{notifies, notifier}` as `notify/4` does: their last NOTIFYs, which say
   `terminated;reason=timeout`.

@@ -140,6 +140,14 @@ defmodule Sippet.NotifierTest do
       assert refused.(notifier(), to: to).start_line.status_code == 481
     end
 
+    # RFC5057 - a dialog has one usage
+    test "refuses another event in a dialog that has a subscription" do
+      {subscriber, _id, notifier, _notify} = subscribed(notifier())
+      {:ok, other, _subscriber} = Subscription.refresh(subscriber)
+      other = Message.put_header(received(other), "Event", ["message-summary"])
+      assert status(Notifier.receive_subscribe(notifier, other, @now, options())) == 481
+    end
+
     test "grants no more than :expires" do
       {response, _id, _notifier} = take(notifier(expires: 100), subscribe())
       assert response.headers.expires == 100
@@ -213,7 +221,7 @@ defmodule Sippet.NotifierTest do
     end
   end
 
-  describe "RFC6665§4.4.1 expire/3" do
+  describe "RFC6665§4.2.1.4 expire/3" do
     test "ends those whose time is over, in their order" do
       assert Notifier.next(notifier(), @now) == :infinity
       {_one, one, notifier, _notify} = subscribed(notifier(), [], expires: 90)
