@@ -1,7 +1,7 @@
 defmodule Examples.ForkingProxy do
   @moduledoc """
-  A stateful proxy: forwards a request to all places where its user is registered, and gives back the best answer
-  (RFC 3261 §16).
+  A stateful proxy: forwards a request to all places where its user is registered, and gives back
+  the best answer (RFC 3261 §16).
 
   It is the registrar of its domains too (`Examples.Registrar`, whose options it takes). Its own
   are `:record_route` (true), whether it stays on the path of a dialog; `:routes`, which proxies
@@ -46,7 +46,8 @@ defmodule Examples.ForkingProxy do
   end
 
   @impl true
-  # RFC3261§16.10 - here comes the CANCEL of what no response context has yet. Of what is unknown, the stack has answered 481.
+  # RFC3261§16.10 - here comes the CANCEL of what no response context has yet. Of what is unknown,
+  # the stack has answered 481.
   def receive_request(%Message{start_line: %{method: :cancel}} = cancel, _key, stack),
     do: Sippet.send(stack, Message.to_response(cancel, 200))
 
@@ -67,7 +68,8 @@ defmodule Examples.ForkingProxy do
     end
   end
 
-  # RFC3261§22.3 - who begins something says who they are; what belongs to a dialog was let in by its first request.
+  # RFC3261§22.3 - who begins something says who they are; what belongs to a dialog was let in by
+  # its first request.
   defp authorize(%Message{start_line: %{method: method}} = request, stack, config) do
     if config.users == nil or method == :register or Dialog.within?(request) do
       {:ok, DigestAuth.delete_credentials(request, config.realm)}
@@ -81,7 +83,8 @@ defmodule Examples.ForkingProxy do
     end
   end
 
-  # RFC3261§16.5 - a domain of ours is looked up; any other is its own target, perhaps by way of another proxy
+  # RFC3261§16.5 - a domain of ours is looked up; any other is its own target, perhaps by way of
+  # another proxy
   defp targets(request, stack, config) do
     uri = request.start_line.request_uri
 
