@@ -59,6 +59,7 @@ defmodule Sippet.MixProject do
           Sippet.B2BUA,
           Sippet.SessionTimer,
           Sippet.Subscription,
+          Sippet.Notifier,
           Sippet.Refer,
           Sippet.Replaces,
           Sippet.Registration,

@@ -2,15 +2,15 @@ defmodule Examples.B2BUA do
   @moduledoc """
   A back-to-back user agent between two networks, as a session border controller has it.
 
-  A call that comes to one side goes on to the other, as a call of its own: neither side sees an address,
-  a route or a Call-ID of the other. Session descriptions pass as they are.
+  A call that comes to one side goes on to the other, as a call of its own: neither side sees an
+  address, a route or a Call-ID of the other. Session descriptions pass as they are.
 
   Options: `:inside` and `:outside`, each a keyword list with
 
     * `:name` - the name of the stack
     * `:address` and `:port` - where it listens, by default 127.0.0.1 and 5060
-    * `:next_hop` - the host and port to which calls to this side go, such as `"10.0.0.1:5070"`. If there is
-      none, a call goes where its Request-URI says
+    * `:next_hop` - the host and port to which calls to this side go, such as `"10.0.0.1:5070"`.
+      If there is none, a call goes where its Request-URI says
     * `:stack` - more options of the stack (`Sippet`)
   """
 
@@ -25,8 +25,8 @@ defmodule Examples.B2BUA do
     [inside, outside] = for side <- [:inside, :outside], do: Keyword.fetch!(options, side)
     registry = Module.concat(inside[:name], Dialogs)
 
-    # The calls are last, so that they end first: the stacks send their BYEs before they stop. If a
-    # stack fails, the calls go on with the one that takes its place.
+    # The calls are last, so that they end first: the stacks send their BYEs before they stop. If
+    # a stack fails, the calls go on with the one that takes its place.
     children = [
       {Registry, name: registry, keys: :unique},
       {Side, {inside, registry}},
@@ -78,7 +78,8 @@ defmodule Examples.B2BUA.Core do
   alias Examples.B2BUA.Call
   alias Sippet.{Message, UAS}
 
-  # RFC3261§9.2 - the CANCEL of an INVITE that no call has yet. The call will ask `Sippet.cancelled?/2`.
+  # RFC3261§9.2 - the CANCEL of an INVITE that no call has yet. The call will ask
+  # `Sippet.cancelled?/2`.
   @impl true
   def receive_request(%Message{start_line: %{method: :cancel}} = cancel, _key, stack),
     do: Sippet.send(stack, Message.to_response(cancel, 200))
@@ -105,7 +106,7 @@ defmodule Examples.B2BUA.Core do
   @impl true
   def receive_error(_reason, _key), do: :ok
 
-  # RFC3261§12.2.2 - a To tag says that the request belongs to a dialog: its call would have got it
+  # RFC3261§12.2.2 - a To tag says that the request belongs to a dialog: its call would have it
   defp in_no_dialog(%Message{headers: %{to: {_name, _uri, %{"tag" => _}}}} = request),
     do: {:error, Message.to_response(request, 481)}
 

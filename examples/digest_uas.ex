@@ -2,9 +2,9 @@ defmodule Examples.DigestUAS do
   @moduledoc """
   Takes messages (MESSAGE, RFC 3428) from those who know a password, each credentials once.
 
-  Options: `:name` of the stack, `:address` and `:port` to listen on, `:realm`, `:users` as `%{name => password}`,
-  `:algorithm` as `Sippet.DigestAuth` has it, `:deliver` with what takes a user and a text, and `:stack` with more options of
-  the stack (`Sippet`).
+  Options: `:name` of the stack, `:address` and `:port` to listen on, `:realm`, `:users` as
+  `%{name => password}`, `:algorithm` as `Sippet.DigestAuth` has it, `:deliver` with what takes a
+  user and a text, and `:stack` with more options of the stack (`Sippet`).
   """
 
   use Supervisor
@@ -32,7 +32,7 @@ defmodule Examples.DigestUAS do
   def configure(name, options) do
     nonces = Module.concat(name, Nonces)
 
-    # A core has no state of its own: what all its callbacks read lies where reading costs nothing.
+    # A core has no state of its own: what all callbacks read lies where reading costs nothing.
     :persistent_term.put({__MODULE__, name}, %{
       realm: options[:realm] || "example.com",
       users: options[:users] || %{"alice" => "secret"},
@@ -45,7 +45,8 @@ defmodule Examples.DigestUAS do
   end
 
   @impl true
-  # RFC3261§22.1 - an ACK and a CANCEL can't be challenged; nothing here is there to be acknowledged or cancelled.
+  # RFC3261§22.1 - an ACK and a CANCEL can't be challenged; nothing here is there to be
+  # acknowledged or cancelled.
   def receive_request(_ack, nil, _stack), do: :ok
 
   def receive_request(request, _key, stack) do

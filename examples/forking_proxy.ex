@@ -1,7 +1,7 @@
 defmodule Examples.ForkingProxy do
   @moduledoc """
-  A stateful proxy: forwards a request to all places where its user is registered, and gives back the best answer
-  (RFC 3261 §16).
+  A stateful proxy: forwards a request to all places where its user is registered, and gives back
+  the best answer (RFC 3261 §16).
 
   It is the registrar of its domains too (`Examples.Registrar`, whose options it takes). Its own
   are `:record_route` (true), whether it stays on the path of a dialog; `:routes`, which proxies
@@ -14,7 +14,7 @@ defmodule Examples.ForkingProxy do
   use Sippet.Core
 
   alias Examples.Registrar
-  alias Sippet.{DigestAuth, Message, Proxy, URI}
+  alias Sippet.{Dialog, DigestAuth, Message, Proxy, URI}
   alias Sippet.Proxy.ResponseContext
 
   def start_link(options), do: Supervisor.start_link(__MODULE__, options)
@@ -46,7 +46,8 @@ defmodule Examples.ForkingProxy do
   end
 
   @impl true
-  # RFC3261§16.10 - here comes the CANCEL of what no response context has yet. Of what is unknown, the stack has answered 481.
+  # RFC3261§16.10 - here comes the CANCEL of what no response context has yet. Of what is unknown,
+  # the stack has answered 481.
   def receive_request(%Message{start_line: %{method: :cancel}} = cancel, _key, stack),
     do: Sippet.send(stack, Message.to_response(cancel, 200))
 
@@ -67,31 +68,23 @@ defmodule Examples.ForkingProxy do
     end
   end
 
-  # RFC3261§22.3 - who begins something says who they are; what belongs to a dialog was let in by its first request.
-  defp authorize(%Message{headers: %{to: {_, _, to}}, start_line: line} = request, stack, config) do
-    if config.users == nil or line.method == :register or is_map_key(to, "tag") do
-      {:ok, drop_credentials(request, config.realm)}
+  # RFC3261§22.3 - who begins something says who they are; what belongs to a dialog was let in by
+  # its first request.
+  defp authorize(%Message{start_line: %{method: method}} = request, stack, config) do
+    if config.users == nil or method == :register or Dialog.within?(request) do
+      {:ok, DigestAuth.delete_credentials(request, config.realm)}
     else
       secret = fn user -> with :error <- Map.fetch(config.users, user), do: {:error, :unknown} end
 
       options = [status: 407, store: Registrar.nonces(stack), bind: config.bind]
 
       with {:ok, _user} <- DigestAuth.authenticate(request, config.realm, secret, options),
-           do: {:ok, drop_credentials(request, config.realm)}
+           do: {:ok, DigestAuth.delete_credentials(request, config.realm)}
     end
   end
 
-  # Credentials for this proxy are nobody else's business.
-  defp drop_credentials(%Message{headers: %{proxy_authorization: credentials}} = request, realm) do
-    case Enum.reject(credentials, fn {_scheme, params} -> params["realm"] == realm end) do
-      [] -> Message.delete_header(request, :proxy_authorization)
-      others -> Message.put_header(request, :proxy_authorization, others)
-    end
-  end
-
-  defp drop_credentials(request, _realm), do: request
-
-  # RFC3261§16.5 - a domain of ours is looked up; any other is its own target, perhaps by way of another proxy
+  # RFC3261§16.5 - a domain of ours is looked up; any other is its own target, perhaps by way of
+  # another proxy
   defp targets(request, stack, config) do
     uri = request.start_line.request_uri
 

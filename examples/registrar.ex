@@ -2,9 +2,10 @@ defmodule Examples.Registrar do
   @moduledoc """
   A registrar: knows where the users of its domains can be reached (RFC 3261 §10.3).
 
-  Options: `:name` of the stack, `:address` and `:port` to listen on, `:domains`, and `:users` as `%{name => password}`, or
-  `nil` to believe everybody; `:bind` as `Sippet.DigestAuth` has it. With `:file`, a path, the bindings survive a restart.
-  `:stack` has more options of the stack (`Sippet`); the others are those of `Sippet.Binding.register/3`.
+  Options: `:name` of the stack, `:address` and `:port` to listen on, `:domains`, and `:users` as
+  `%{name => password}`, or `nil` to believe everybody; `:bind` as `Sippet.DigestAuth` has it.
+  With `:file`, a path, the bindings survive a restart. `:stack` has more options of the stack
+  (`Sippet`); the others are those of `Sippet.Binding.register/3`.
   """
 
   use Supervisor
@@ -40,8 +41,8 @@ defmodule Examples.Registrar do
   end
 
   @doc """
-  Keeps what the callbacks read, and returns the child that is the location service. A proxy that is a registrar too has
-  it among its children.
+  Keeps what the callbacks read, and returns the child that is the location service. A proxy that
+  is a registrar too has it among its children.
   """
   def configure(name, options) do
     domains = options[:domains] || ["example.com"]
@@ -110,8 +111,8 @@ defmodule Examples.Registrar do
   defp to(%Message{headers: %{to: {_name, uri, _params}}}), do: uri
 
   @doc """
-  The targets of a Request-URI, for a proxy: lists of bindings, the best first; `:error` where the domain is not served here, and
-  `{:error, :unavailable}` where the store can't be read.
+  The targets of a Request-URI, for a proxy: lists of bindings, the best first; `:error` where the
+  domain is not served here, and `{:error, :unavailable}` where the store can't be read.
   """
   def locate(stack, uri) do
     config = :persistent_term.get({__MODULE__, stack})

@@ -1,10 +1,11 @@
 defmodule Examples.StatelessProxy do
   @moduledoc """
-  A stateless proxy (RFC 3261 §16.11) that spreads the calls of its domains over several servers, and remembers nothing.
+  A stateless proxy (RFC 3261 §16.11) that spreads the calls of its domains over several servers,
+  and remembers nothing.
 
-  Options: `:name` of the stack, `:address` and `:port` to listen on, `:domains`, `:servers` as a list of URIs, each that
-  of a loose router (`sip:192.0.2.7;lr`), `:record_route` (false), whether it stays on the path of a dialog, and `:stack`
-  with more options of the stack (`Sippet`).
+  Options: `:name` of the stack, `:address` and `:port` to listen on, `:domains`, `:servers` as a
+  list of URIs, each that of a loose router (`sip:192.0.2.7;lr`), `:record_route` (false), whether
+  it stays on the path of a dialog, and `:stack` with more options of the stack (`Sippet`).
   """
 
   use Supervisor
@@ -71,14 +72,15 @@ defmodule Examples.StatelessProxy do
     own = Sippet.own_uri(stack, lr: true)
 
     Proxy.forward(request, uri,
-      # The same for what comes again, for the CANCEL of an INVITE, and for the ACK of its refusal.
+      # The same for what comes again, for the CANCEL of an INVITE, and for its refusal's ACK.
       branch: Proxy.stateless_branch(received),
       record_route: if(config.record_route and request.start_line.method == :invite, do: own),
       route: server(request, uri, config)
     )
   end
 
-  # RFC3261§16.11 - the choice rests on what all requests of a call have in common, and on nothing that changes
+  # RFC3261§16.11 - the choice rests on what all requests of a call have in common, and on nothing
+  # that changes
   defp server(%Message{headers: headers}, uri, config) do
     if uri.host != nil and String.downcase(uri.host) in config.domains and
          not is_map_key(headers, :route),

@@ -1,6 +1,7 @@
 defmodule Examples.UserAgent do
   @moduledoc """
-  A user agent that answers every call: it rings for a while, accepts, takes re-INVITEs, and hangs up when it is told to.
+  A user agent that answers every call: it rings for a while, accepts, takes re-INVITEs, and hangs
+  up when it is told to.
 
   Options: `:name` of the stack, `:address` and `:port` to listen on, `:ring` in milliseconds, and
   `:stack` with more options of the stack (`Sippet`).
@@ -39,10 +40,13 @@ defmodule Examples.UserAgent.Core do
   alias Examples.UserAgent.Call
   alias Sippet.{Message, UAS}
 
-  @allow ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"]
-  @accept [{"application", "sdp"}]
+  @capabilities [
+    allow: ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"],
+    accept: [{"application", "sdp"}]
+  ]
 
-  # RFC3261§9.2 - the CANCEL of an INVITE that no call has yet. The call will ask `Sippet.cancelled?/2`.
+  # RFC3261§9.2 - the CANCEL of an INVITE that no call has yet. The call will ask
+  # `Sippet.cancelled?/2`.
   @impl true
   def receive_request(%Message{start_line: %{method: :cancel}} = cancel, _key, stack),
     do: Sippet.send(stack, Message.to_response(cancel, 200))
@@ -58,16 +62,20 @@ defmodule Examples.UserAgent.Core do
     end
   end
 
+  # Of a BYE whose call is over.
+  @impl true
+  def receive_response(_response, _key, _stack), do: :ok
+
+  @impl true
+  def receive_error(_reason, _key, _stack), do: :ok
+
   @doc "What is checked first, of a request within a call too."
-  def validate(request), do: UAS.validate(request, allow: @allow, accept: @accept)
+  def validate(request), do: UAS.validate(request, @capabilities)
 
   @doc "What this user agent can do (RFC 3261 §11.2, §13.3.1.4)."
-  def put_capabilities(response) do
-    accept = for type <- @accept, do: {type, %{}}
-    Message.put_headers(response, allow: @allow, accept: accept, supported: [])
-  end
+  def put_capabilities(response), do: UAS.put_capabilities(response, @capabilities)
 
-  # RFC3261§12.2.2 - a To tag says that the request belongs to a dialog: its call would have got it
+  # RFC3261§12.2.2 - a To tag says that the request belongs to a dialog: its call would have it
   defp take(%Message{headers: %{to: {_name, _uri, %{"tag" => _}}}} = request, _key, _stack),
     do: {:error, Message.to_response(request, 481)}
 

@@ -184,6 +184,23 @@ defmodule Sippet.Dialog do
   def id(%Message{start_line: %StatusLine{}, headers: headers}),
     do: {headers.call_id, Tag.of(headers.from), Tag.of(headers.to)}
 
+  @doc """
+  Returns whether a request was sent within a dialog: its To has a tag (RFC 3261 §12.2.2).
+
+  The sender says so. Whether there is such a dialog says its owner: a request that no owner has got
+  is refused with 481.
+
+      iex> request = Sippet.Message.build_request(:invite, "sip:bob@biloxi.com")
+      iex> Sippet.Dialog.within?(Sippet.Message.complete(request))
+      false
+      iex> bob = {"", Sippet.URI.parse!("sip:bob@biloxi.com"), %{"tag" => "12"}}
+      iex> Sippet.Dialog.within?(Sippet.Message.put_header(request, :to, bob))
+      true
+  """
+  @spec within?(Message.request()) :: boolean
+  def within?(%Message{start_line: %RequestLine{}, headers: headers}),
+    do: Tag.of(headers[:to]) != nil
+
   ## Making a dialog
 
   @doc """

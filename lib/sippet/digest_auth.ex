@@ -374,6 +374,29 @@ defmodule Sippet.DigestAuth do
   end
 
   @doc """
+  Removes the credentials for a realm from the Proxy-Authorization of a request that a proxy forwards.
+
+  They are for the proxy that asked for them alone; those for other realms go on to their proxies (RFC 3261 §22.3).
+
+      iex> credentials = for realm <- ["atlanta.com", "biloxi.com"], do: {"Digest", %{"realm" => realm}}
+      iex> request = Sippet.Message.build_request(:invite, "sip:bob@biloxi.com")
+      iex> request = Sippet.Message.put_header(request, :proxy_authorization, credentials)
+      iex> Sippet.DigestAuth.delete_credentials(request, "atlanta.com").headers.proxy_authorization
+      [{"Digest", %{"realm" => "biloxi.com"}}]
+
+  """
+  @spec delete_credentials(Message.request(), realm) :: Message.request()
+  def delete_credentials(%Message{start_line: %RequestLine{}} = request, realm)
+      when is_binary(realm) do
+    credentials = Message.get_header(request, :proxy_authorization, [])
+
+    case Enum.reject(credentials, fn {_scheme, params} -> params["realm"] == realm end) do
+      [] -> Message.delete_header(request, :proxy_authorization)
+      others -> Message.put_header(request, :proxy_authorization, others)
+    end
+  end
+
+  @doc """
   Adds Authentication-Info to the response of a request that `verify/4` accepted.
 
   Its `rspauth` shows the client that the server knows the secret (RFC 7616 §3.5), and covers the response's body with

@@ -84,6 +84,27 @@ defmodule Sippet.UAS do
   end
 
   @doc """
+  Adds to a response what you understand: Allow, Supported and Accept (RFC 3261 §11.2, §13.3.1.4).
+
+  A 200 to OPTIONS tells it so, and a 2xx to INVITE. The options are those of `validate/2`, so that
+  both take the same list. There is no Accept if `:accept` is `nil`.
+
+      iex> own = [allow: ["INVITE", "ACK"], accept: [{"application", "sdp"}], supported: ["timer"]]
+      iex> ok = Sippet.Message.build_response(200) |> Sippet.UAS.put_capabilities(own)
+      iex> {ok.headers.allow, ok.headers.supported, ok.headers.accept}
+      {["INVITE", "ACK"], ["timer"], [{{"application", "sdp"}, %{}}]}
+  """
+  @spec put_capabilities(Message.response(), keyword) :: Message.response()
+  def put_capabilities(response, options) do
+    options = Options.validate!(options, @options)
+    response = Message.put_headers(response, Map.take(options, [:allow, :supported]))
+
+    if options.accept,
+      do: Message.put_header(response, :accept, for(type <- options.accept, do: {type, %{}})),
+      else: response
+  end
+
+  @doc """
   Returns whether the sender of a request requires an extension, supports it, or says nothing of it
   (RFC 3261 §20.32, §20.37).
 

@@ -3,8 +3,8 @@ defmodule Examples.PBXTest do
 
   import Sippet.Wait
 
-  alias Examples.PBX
-  alias Sippet.{SessionTimer, Subscription}
+  alias Examples.{Echo, PBX}
+  alias Sippet.{Notifier, SessionTimer, Subscription}
   alias Sippet.Transactions.Client
 
   @users %{"alice" => "wonderland", "bob" => "builder", "carol" => "christmas"}
@@ -378,7 +378,7 @@ defmodule Examples.PBXTest do
       refute_received {:udp, ^stranger, _ip, _port, _packet}
 
       [{_id, call, _type, _modules}] =
-        DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+        DynamicSupervisor.which_children(Echo.Call.supervisor(stack))
 
       monitor = Process.monitor(:sys.get_state(call).echo)
       bye(alice, dialog)
@@ -431,6 +431,56 @@ defmodule Examples.PBXTest do
       end
     end
 
+    # RFC3264§8.4 - as RFC 2543 puts a call on hold: there is no direction in the offer
+    test "is silent on hold by an address of zeros" do
+      {_stack, address, [alice]} = scene(["alice"])
+      {socket, offer} = media()
+      {dialog, ok} = call_echo(alice, address, offer)
+      echoed(socket, rtp_port(ok), [1])
+      headers = [content_type: {{"application", "sdp"}, %{}}]
+      held = String.replace(offer, "IP4 127.0.0.1\r\nt=", "IP4 0.0.0.0\r\nt=")
+      {:ok, update, dialog} = Dialog.next_request(dialog, :update, headers: headers, body: held)
+      send_request(alice, update)
+      assert assert_came(alice, {200, :update}).body =~ "a=recvonly\r\n"
+      :gen_udp.send(socket, {127, 0, 0, 1}, rtp_port(ok), rtp(2))
+      refute_receive {:udp, ^socket, _ip, _port, _packet}, 30
+      {:ok, update, _dialog} = Dialog.next_request(dialog, :update, headers: headers, body: offer)
+      send_request(alice, update)
+      assert assert_came(alice, {200, :update}).body =~ "a=sendrecv\r\n"
+      echoed(socket, rtp_port(ok), [3])
+    end
+
+    test "answers each direction by its mirror" do
+      for {zero, direction, answer} <- [
+            {false, "", "sendrecv"},
+            {false, "a=sendonly\r\n", "recvonly"},
+            {false, "a=recvonly\r\n", "sendonly"},
+            {false, "a=inactive\r\n", "inactive"},
+            {true, "", "recvonly"},
+            {true, "a=sendrecv\r\n", "recvonly"},
+            {true, "a=sendonly\r\n", "recvonly"},
+            {true, "a=recvonly\r\n", "inactive"},
+            {true, "a=inactive\r\n", "inactive"}
+          ],
+          level <- [:session, :media] do
+        audio = "m=audio 4000 RTP/AVP 0\r\n"
+        own = if zero, do: "c=IN IP4 0.0.0.0\r\n", else: "c=IN IP4 192.0.2.9\r\n"
+
+        offer =
+          if level == :session,
+            do: "v=0\r\n" <> own <> direction <> audio,
+            else: "v=0\r\nc=IN IP4 192.0.2.8\r\n" <> audio <> own <> direction
+
+        {:ok, sdp, echo?} = Echo.SDP.answer(offer, "192.0.2.1", 9_000, 0)
+        assert sdp =~ "a=#{answer}\r\n"
+        assert echo? == answer in ["sendrecv", "sendonly"]
+      end
+
+      # The stream's own address counts.
+      offer = "v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 192.0.2.9\r\n"
+      assert {:ok, _sdp, true} = Echo.SDP.answer(offer, "192.0.2.1", 9_000, 0)
+    end
+
     test "listens to another source after another offer" do
       {_stack, address, [alice]} = scene(["alice"])
       {socket, offer} = media()
@@ -452,7 +502,7 @@ defmodule Examples.PBXTest do
       ok = assert_came(alice, {200, :invite})
       {:ok, dialog} = Dialog.uac(sent, ok)
       send_request(alice, Dialog.build_ack(dialog, ok))
-      [{_id, call, _, _}] = DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+      [{_id, call, _, _}] = DynamicSupervisor.which_children(Echo.Call.supervisor(stack))
       :sys.replace_state(call, &put_in(&1.timer.refresh_at, &1.timer.refresh_at - 50_000))
       send(call, :session_timer)
       again = assert_came(alice, :invite)
@@ -475,14 +525,14 @@ defmodule Examples.PBXTest do
       video = "m=video 4002 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n"
       audio = "m=audio 4000 RTP/AVP 9 8 101\r\na=sendonly\r\n"
       session = "v=0\r\ns=-\r\na=inactive\r\n"
-      {:ok, answer, false} = PBX.SDP.answer(session <> video <> audio, "192.0.2.1", 9_000, 3)
+      {:ok, answer, false} = Echo.SDP.answer(session <> video <> audio, "192.0.2.1", 9_000, 3)
       assert answer =~ "c=IN IP4 192.0.2.1\r\n" and answer =~ "o=- 1 3 IN"
       assert [_session, "m=video 0 RTP/AVP 96\r\n" | _] = String.split(answer, ~r/(?=m=)/)
       assert answer =~ "m=audio 9000 RTP/AVP 8\r\na=recvonly\r\n"
-      assert {:ok, _offer, true} = PBX.SDP.answer(nil, "192.0.2.1", 9_000, 0)
+      assert {:ok, _offer, true} = Echo.SDP.answer(nil, "192.0.2.1", 9_000, 0)
 
       {:ok, answer, true} =
-        PBX.SDP.answer(session <> audio, "[2001:db8::1]", 9_000, 0) |> put_elem(2, true)
+        Echo.SDP.answer(session <> audio, "[2001:db8::1]", 9_000, 0) |> put_elem(2, true)
 
       assert answer =~ "c=IN IP6 2001:db8::1\r\n"
     end
@@ -530,7 +580,7 @@ defmodule Examples.PBXTest do
         send_request(alice, Dialog.build_ack(dialog, ok))
 
         [{_id, call, _type, _modules}] =
-          DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+          DynamicSupervisor.which_children(Echo.Call.supervisor(stack))
 
         # Time goes on by what its timer says.
         earlier =
@@ -589,7 +639,7 @@ defmodule Examples.PBXTest do
       {_dialog, _ok} = call_echo(alice, address, nil)
 
       [{_id, call, _type, _modules}] =
-        DynamicSupervisor.which_children(PBX.Call.supervisor(stack))
+        DynamicSupervisor.which_children(Echo.Call.supervisor(stack))
 
       %{echo: echo} = :sys.get_state(call)
       monitor = Process.monitor(echo)
@@ -670,14 +720,16 @@ defmodule Examples.PBXTest do
       watchers = Module.concat(stack, Watchers)
 
       :sys.replace_state(watchers, fn state ->
-        [{id, entry}] = Map.to_list(state.entries)
-        send(watchers, {:expire, id})
-        %{state | entries: %{id => put_in(entry.subscription.expires_at, -1_000_000_000_000)}}
+        [{id, entry}] = Map.to_list(state.notifier.entries)
+        send(watchers, :timeout)
+        at = -1_000_000_000_000
+        state = put_in(state.notifier.times, :gb_sets.singleton({at, id}))
+        put_in(state.notifier.entries[id], put_in(entry.subscription.expires_at, at))
       end)
 
       {subscription, _notify} = notified(alice, subscription)
       assert {subscription.state, subscription.reason} == {:terminated, "timeout"}
-      assert :sys.get_state(watchers).entries == %{}
+      assert Notifier.watchers(:sys.get_state(watchers).notifier) == %{}
     end
 
     test "of a phone that knows nothing of it ends" do
@@ -773,9 +825,10 @@ defmodule Examples.PBXTest do
       PBX.messages(stack, "alice", 1)
       assert_came(alice, :notify)
       watchers = Module.concat(stack, Watchers)
-      [{_id, %{sent: sent}}] = Map.to_list(:sys.get_state(watchers).entries)
-      send(watchers, {:sippet, stack, sent, {:error, :timeout}})
-      assert :sys.get_state(watchers).entries == %{}
+      [branch] = Map.keys(:sys.get_state(watchers).notifier.sent)
+      key = %Client.Key{branch: branch, method: :notify}
+      send(watchers, {:sippet, stack, key, {:error, :timeout}})
+      assert Notifier.watchers(:sys.get_state(watchers).notifier) == %{}
     end
 
     test "is told when the PBX stops" do

@@ -3,6 +3,16 @@ defmodule Examples.UserAgentTest do
 
   alias Examples.UserAgent
 
+  # Tells of a core that has failed.
+  defmodule Failures do
+    def listener(stack), do: Module.concat(stack, Failures)
+
+    def execute([:sippet, :core, :failed], _measurements, %{stack: stack} = metadata),
+      do: send(listener(stack), {:failed, metadata})
+
+    def execute(_event, _measurements, _metadata), do: :ok
+  end
+
   # A call's process may outlive the last answer of it by a moment.
   defp assert_no_calls(stack) do
     children = stack |> UserAgent.Call.supervisor() |> DynamicSupervisor.which_children()
@@ -150,6 +160,31 @@ defmodule Examples.UserAgentTest do
       bye = assert_came(alice, :bye)
       assert Dialog.id(bye) == Dialog.id(ok)
       assert_no_calls(stack)
+    end
+
+    for {outcome, title} <- [answered: "is answered", lost: "gets no answer"] do
+      test "and when that BYE #{title}, nothing fails" do
+        stack = :"bye_#{unquote(outcome)}"
+        Process.register(self(), Failures.listener(stack))
+        start_supervised!({Sippet.Test, name: stack, core: UserAgent.Core, telemetry: Failures})
+        calls = [name: UserAgent.Call.supervisor(stack), extra_arguments: [stack, 0]]
+        start_supervised!({DynamicSupervisor, calls})
+
+        invite = Sippet.Test.request(:invite, "sip:bob@192.0.2.1")
+        Sippet.Test.deliver(stack, invite)
+        Sippet.Test.assert_response(stack, 180, invite)
+        Sippet.Test.advance(stack, 0)
+        Sippet.Test.assert_response(stack, 200, invite)
+        Sippet.Test.advance(stack, 32_000)
+        bye = Sippet.Test.assert_request(stack, :bye)
+
+        if unquote(outcome) == :answered,
+          do: Sippet.Test.respond(stack, bye, 200),
+          else: Sippet.Test.advance(stack, 32_000)
+
+        refute_receive {:failed, _metadata}, 50
+        assert_no_calls(stack)
+      end
     end
   end
 
