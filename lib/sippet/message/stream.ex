@@ -75,7 +75,9 @@ defmodule Sippet.Message.Stream do
       true
   """
   @spec partial?(t) :: boolean
-  def partial?(%__MODULE__{buffer: buffer}), do: buffer not in ["", "\r"]
+  def partial?(%__MODULE__{buffer: ""}), do: false
+  def partial?(%__MODULE__{buffer: "\r"}), do: false
+  def partial?(%__MODULE__{}), do: true
 
   defp cut(%{line_end?: false} = stream, <<"\r\n\r\n", rest::binary>>, items),
     do: cut(stream, rest, [:ping | items])

@@ -251,7 +251,7 @@ defmodule Sippet.Transports.Stream do
               "expected :idle to be at least 64*T1, which is #{64 * t1} ms, got: #{idle}"
       end
 
-      if is_integer(answer) and idle < answer, do: warn_idle(options, answer)
+      if idle < answer, do: warn_idle(options, answer)
     end
 
     :ok
