@@ -108,7 +108,7 @@ defmodule Sippet.MixProject do
     first =
       for name <-
             ~w(getting-started writing-a-core beyond-the-basic-call sdp b2bua registrar examples pbx messages transactions
-               writing-a-transport
+               transports writing-a-transport
                digest-authentication testing-your-core telemetry call-records tracing running-in-production migrating-from-1.0),
           do: "guides/#{name}.md"
 
