@@ -20,7 +20,7 @@ defmodule Sippet.MixProject do
     ]
   end
 
-  def application, do: [extra_applications: [:logger, :crypto]]
+  def application, do: [extra_applications: [:logger, :crypto, :public_key, :ssl]]
 
   def cli, do: [preferred_envs: [docs: :docs]]
 
