@@ -22,7 +22,7 @@ defmodule Sippet.Transports.TLS.Options do
       doc:
         "the PEM file of the certificate, followed by those of its intermediate CAs. A file that " <>
           "changes is read again within two minutes, or after `reload/0`, for new connections. " <>
-          "A transport that listens needs it, `:certs_keys` or `:sni`"
+          "A transport that listens needs it, or `:certs_keys`"
     ],
     keyfile: [
       type: {:custom, &__MODULE__.path?/1, "a path"},
@@ -129,18 +129,17 @@ defmodule Sippet.Transports.TLS.Options do
   @doc """
   Checks together the options that `schema/0` checks one by one, or raises `ArgumentError`.
 
-  A transport that listens needs a certificate; files have to be there.
+  A transport that listens needs a certificate; files have to be there, with PEM of the right kind.
   """
   @spec check!(t, listen? :: boolean) :: :ok
   def check!(options, listen?) do
-    own = certs_keys(options)
-
-    if listen? and own == [] and options.sni == %{},
-      do: raise(ArgumentError, "expected :certfile, :certs_keys or :sni to be present")
+    # Also with `:sni`: for a client that asks for no name, some OTP would end in an exception.
+    if listen? and certs_keys(options) == [],
+      do: raise(ArgumentError, "expected :certfile or :certs_keys to be present")
 
     check_certificates!(options)
     Enum.each(options.sni, fn {_host, given} -> check_certificates!(Map.new(given)) end)
-    if is_binary(options.cacerts), do: check_file!(:cacerts, options.cacerts)
+    check_file!(:cacerts, options.cacerts)
     :ok
   end
 
@@ -151,15 +150,27 @@ defmodule Sippet.Transports.TLS.Options do
     if options[:keyfile] && !options[:certfile],
       do: raise(ArgumentError, "expected :certfile to be present with :keyfile")
 
-    for pair <- certs_keys(options),
-        {key, path} when key in [:certfile, :keyfile] <- pair,
-        do: check_file!(key, path)
+    for pair <- certs_keys(options), {name, path} <- pair, do: check_file!(name, path)
   end
 
-  defp check_file!(name, path) do
-    with {:error, reason} <- File.read(path) do
-      raise ArgumentError,
-            "#{inspect(name)} can't be read: #{path}: #{:file.format_error(reason)}"
+  # With a file of the wrong content, some OTP would end each handshake in an exception.
+  defp check_file!(name, path) when name in [:certfile, :keyfile, :cacerts] and is_binary(path) do
+    unless Enum.any?(entries!(name, path), &(certificate?(&1) == (name != :keyfile))),
+      do: raise(ArgumentError, "#{inspect(name)} holds none: #{path}")
+  end
+
+  defp check_file!(_name, _value), do: :ok
+
+  defp certificate?({kind, _der, _cipher}), do: kind == :Certificate
+
+  defp entries!(name, path) do
+    case File.read(path) do
+      {:ok, text} ->
+        :public_key.pem_decode(text)
+
+      {:error, reason} ->
+        raise ArgumentError,
+              "#{inspect(name)} can't be read: #{path}: #{:file.format_error(reason)}"
     end
   end
 
@@ -310,16 +321,19 @@ defmodule Sippet.Transports.TLS.Options do
   defp alert(:unknown_ca, _text), do: :unknown_ca
   defp alert(:certificate_expired, _text), do: :expired
 
-  # Nothing but its text tells whether `verify/3` has refused the certificate, and why.
+  # Where an alert tells too little, its text has the reason that `verify/3` gave.
   defp alert(alert, text) do
+    text = to_string(text)
+
     cond do
-      text |> to_string() |> String.contains?("sip_domain_differs") -> :domain
-      certificate?(alert) -> :certificate
+      String.contains?(text, "sip_domain_differs") -> :domain
+      String.contains?(text, "invalid_ext_key_usage") -> :certificate
+      of_certificate?(alert) -> :certificate
       true -> :handshake
     end
   end
 
-  defp certificate?(alert) do
+  defp of_certificate?(alert) do
     alert in [
       :bad_certificate,
       :unsupported_certificate,
