@@ -33,6 +33,12 @@ defmodule Sippet.Certificates do
     sipeku: [names: [dns: "example.test"], purposes: [@sip_domain]],
     client: [names: [uri: "sip:proxy.example.test"], purposes: [@client_auth]],
     # More of them
+    critical: [
+      cn: nil,
+      names: [uri: "sip:example.test"],
+      purposes: [@sip_domain],
+      critical: true
+    ],
     expired: [names: [dns: "example.test"], validity: @past],
     server: [
       cn: "localhost",
@@ -46,9 +52,10 @@ defmodule Sippet.Certificates do
   ]
 
   @type options :: [
-          cn: String.t(),
+          cn: String.t() | nil,
           names: [{:uri | :dns, String.t()} | {:ip, :inet.ip_address()} | {atom, term}] | nil,
           purposes: [tuple],
+          critical: boolean,
           ca: String.t(),
           validity: {:calendar.date(), :calendar.date()}
         ]
@@ -159,6 +166,9 @@ defmodule Sippet.Certificates do
 
   defp entry(path), do: path |> File.read!() |> :public_key.pem_decode() |> hd()
 
+  # RFC5280§4.1.2.6 - without a subject, the subjectAltName is critical
+  defp rename(tbs, nil), do: put_elem(tbs, 6, {:rdnSequence, []})
+
   defp rename(tbs, cn) do
     {:rdnSequence, names} = elem(tbs, 6)
     [attribute] = Enum.find(names, &match?([name] when elem(name, 1) == @common_name, &1))
@@ -166,17 +176,23 @@ defmodule Sippet.Certificates do
   end
 
   defp extend(tbs, options) do
+    critical = Keyword.get(options, :critical, false)
+
     more = [
-      extension(@subject_alt_name, options[:names] && Enum.map(options[:names], &name/1)),
-      extension(@ext_key_usage, options[:purposes])
+      extension(
+        @subject_alt_name,
+        options[:names] && Enum.map(options[:names], &name/1),
+        critical
+      ),
+      extension(@ext_key_usage, options[:purposes], critical)
     ]
 
     kept = Enum.filter(elem(tbs, 10), &(elem(&1, 1) == @key_usage))
     put_elem(tbs, 10, kept ++ Enum.reject(more, &is_nil/1))
   end
 
-  defp extension(_oid, nil), do: nil
-  defp extension(oid, value), do: {:Extension, oid, false, value}
+  defp extension(_oid, nil, _critical), do: nil
+  defp extension(oid, value, critical), do: {:Extension, oid, critical, value}
 
   defp name({:uri, uri}), do: {:uniformResourceIdentifier, String.to_charlist(uri)}
   defp name({:dns, name}), do: {:dNSName, String.to_charlist(name)}

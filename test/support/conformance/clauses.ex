@@ -28,6 +28,8 @@ defmodule Sippet.Conformance.Clauses do
     {"5118", ~w(4)},
     {"5393", ~w(4 5)},
     {"5626", ~w(3.5 4.4 5.4 8)},
+    {"5922", ~w(7)},
+    {"5923", ~w(9)},
     {"6026", []},
     {"6665", ~w(4 8)},
     {"7616", []},
@@ -80,7 +82,7 @@ defmodule Sippet.Conformance.Clauses do
   @examples ~w(4475 5118)
 
   # These were written down rule by rule, without their texts.
-  @rules ~w(3262 3311 3327 3515 3891 3892 4028 4488 5393 6665)
+  @rules ~w(3262 3311 3327 3515 3891 3892 4028 4488 5393 5922 5923 6665)
 
   @doc """
   The RFCs of the scope whose texts the folder lacks. Those of all but `rules/0` have to be there.

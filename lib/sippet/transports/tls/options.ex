@@ -283,12 +283,12 @@ defmodule Sippet.Transports.TLS.Options do
       else: {:fail, :sip_domain_differs}
   end
 
-  # RFC5924§4 - a certificate for SIP alone, of which OTP says that it is not for TLS
-  defp verify(certificate, {:bad_cert, :invalid_ext_key_usage} = reason, domain) do
-    if Enum.any?(Identity.purposes(certificate), &(&1 in @sip_purposes)),
-      do: {:valid, domain},
-      else: {:fail, reason}
-  end
+  # RFC5924§4 - a certificate for SIP alone, of which OTP says that it is not for TLS; in two ways, by its version
+  defp verify(certificate, {:bad_cert, :invalid_ext_key_usage} = reason, domain),
+    do: for_sip(certificate, reason, domain)
+
+  defp verify(certificate, {:bad_cert, {:invalid_ext_keyusage, _}} = reason, domain),
+    do: for_sip(certificate, reason, domain)
 
   # Signed by itself is signed by an unknown CA, and says so in the alert.
   defp verify(_certificate, {:bad_cert, :selfsigned_peer}, _domain),
@@ -297,6 +297,12 @@ defmodule Sippet.Transports.TLS.Options do
   defp verify(_certificate, {:bad_cert, _} = reason, _domain), do: {:fail, reason}
   defp verify(_certificate, {:extension, _}, domain), do: {:unknown, domain}
   defp verify(_certificate, :valid, domain), do: {:valid, domain}
+
+  defp for_sip(certificate, reason, domain) do
+    if Enum.any?(Identity.purposes(certificate), &(&1 in @sip_purposes)),
+      do: {:valid, domain},
+      else: {:fail, reason}
+  end
 
   @doc """
   Drops the certificates that `:ssl` has read from files. Connections from now on use the files as they are.

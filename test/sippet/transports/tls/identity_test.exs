@@ -37,6 +37,13 @@ defmodule Sippet.Transports.TLS.IdentityTest do
           {"a wildcard as it is written", [names: [dns: "*.example.test"]], ["*.example.test"]},
           {"no DNS name with NUL, blanks or nothing",
            [names: [dns: "example.test\0.evil.test", dns: "a b", dns: "", dns: "."]], []},
+          {"no DNS name that is not ASCII",
+           [
+             names: [
+               {:dNSName, [?b, 0xFC, ?c, ?h, ?e, ?r]},
+               {:dNSName, [?b, 0xC3, 0xBC, ?c, ?h, ?e, ?r]}
+             ]
+           ], []},
           {"no DNS name that is a number", [names: [dns: "192.0.2.1"]], []},
           {"no other kind of name",
            [
@@ -87,6 +94,7 @@ defmodule Sippet.Transports.TLS.IdentityTest do
           {".example.test", "sip.example.test", false},
           {"*.example.test", "*.example.test", true},
           {"2001:db8::1", "[2001:DB8:0::1]", true},
+          {"xn--bcher-kva.test", "XN--bcher-KVA.test", true},
           {"example.test", "", false}
         ] do
       test "#{inspect(domain)} against #{identity}" do
