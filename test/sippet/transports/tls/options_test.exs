@@ -6,6 +6,8 @@ defmodule Sippet.Transports.TLS.OptionsTest do
   alias Sippet.Certificates
   alias Sippet.Transports.TLS.{Identity, Options}
 
+  @moduletag :tmp_dir
+
   @timeout 5_000
   @tls_1_3 [versions: [:"tlsv1.3"]]
   @tls_1_2 [versions: [:"tlsv1.2"]]
@@ -144,7 +146,12 @@ defmodule Sippet.Transports.TLS.OptionsTest do
 
   describe "RFC5922§7.8 the name that a client asks for" do
     setup do
-      sni = %{"Host.example.test" => identity("host"), "biloxi.test" => identity("uri")}
+      sni = %{
+        "Host.example.test" => identity("host"),
+        "biloxi.test" => identity("uri"),
+        "127.0.0.1" => identity("ip")
+      }
+
       %{port: listen(Options.server(options([sni: sni] ++ identity("dns"))))}
     end
 
@@ -208,8 +215,6 @@ defmodule Sippet.Transports.TLS.OptionsTest do
   end
 
   describe "a file that changes" do
-    @describetag :tmp_dir
-
     test "is read by the next connection after reload/0", %{tmp_dir: folder} do
       own = [certfile: Path.join(folder, "own.pem"), keyfile: Path.join(folder, "own.key")]
       Certificates.write!(folder, "own", names: [dns: "example.test"])
@@ -239,6 +244,55 @@ defmodule Sippet.Transports.TLS.OptionsTest do
     defp der(path) do
       [{:Certificate, der, _}] = path |> File.read!() |> :public_key.pem_decode()
       der
+    end
+  end
+
+  describe "a certificate" do
+    test "and its key may be in one file", %{tmp_dir: folder} do
+      certfile = Path.join(folder, "both.pem")
+      both = [Certificates.certfile("dns"), Certificates.keyfile("dns")]
+      File.write!(certfile, Enum.map(both, &File.read!/1))
+      options = options(certfile: certfile)
+      assert Options.check!(options, true) == :ok
+      port = listen(Options.server(options))
+      assert {{:ok, _}, _} = connect(port, options(), "example.test")
+    end
+
+    test "may be in memory" do
+      [{kind, key, _}] =
+        "dns" |> Certificates.keyfile() |> File.read!() |> :public_key.pem_decode()
+
+      options = options(certs_keys: [%{cert: Certificates.der("dns"), key: {kind, key}}])
+      assert Options.check!(options, true) == :ok
+      port = listen(Options.server(options))
+      assert {{:ok, _}, _} = connect(port, options(), "example.test")
+    end
+  end
+
+  describe "a connection" do
+    test "hibernates" do
+      assert Options.server(options(identity("dns")))[:hibernate_after] == 1_000
+      assert Options.client(options(), "example.test")[:hibernate_after] == 1_000
+    end
+
+    # Handshakes are what costs a server most.
+    test "is not negotiated again by its client" do
+      listening = [ip: {127, 0, 0, 1}, active: false] ++ Options.server(options(identity("dns")))
+      {:ok, socket} = :ssl.listen(0, listening)
+      {:ok, {_ip, port}} = :ssl.sockname(socket)
+
+      server =
+        Task.async(fn ->
+          {:ok, accepted} = :ssl.transport_accept(socket)
+          {:ok, accepted} = :ssl.handshake(accepted, @timeout)
+          :ssl.recv(accepted, 0, @timeout)
+        end)
+
+      options = [active: false] ++ Options.client(options(@tls_1_2), "example.test")
+      {:ok, client} = :ssl.connect({127, 0, 0, 1}, port, options, @timeout)
+      assert {:error, _refused} = :ssl.renegotiate(client)
+      :ssl.close(client)
+      Task.await(server)
     end
   end
 
