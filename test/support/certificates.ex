@@ -1,157 +1,206 @@
 defmodule Sippet.Certificates do
   @moduledoc false
-  # Certificates for tests of TLS: a CA, another one, and what they have signed, as PEM files. What is good and what is not is
-  # RFC 5922 §7.
+  # Certificates for tests and for their peers, made once per run by OTP alone, as PEM files in a folder that goes with
+  # the run: NAME.pem and NAME.key for each name below, and ca.pem, other.pem (with ca.key, other.key) of two CAs
+  # that know nothing of each other.
 
-  require Record
+  @curve {:namedCurve, :secp256r1}
+  @valid {{2020, 1, 1}, {2049, 1, 1}}
+  @past {{2020, 1, 1}, {2020, 2, 1}}
 
-  @records "public_key/include/public_key.hrl"
-  for {name, record} <- [
-        signed: :OTPTBSCertificate,
-        extension: :Extension,
-        validity: :Validity,
-        attribute: :AttributeTypeAndValue
-      ],
-      do: Record.defrecordp(name, record, Record.extract(record, from_lib: @records))
-
-  @ecdsa_with_sha256 {1, 2, 840, 10_045, 4, 3, 2}
-  @ec_public_key {1, 2, 840, 10_045, 2, 1}
-  @secp256r1 {1, 2, 840, 10_045, 3, 1, 7}
   @common_name {2, 5, 4, 3}
+  @key_usage {2, 5, 29, 15}
   @subject_alt_name {2, 5, 29, 17}
-  @extended_key_usage {2, 5, 29, 37}
-  @basic_constraints {2, 5, 29, 19}
+  @ext_key_usage {2, 5, 29, 37}
+
   @client_auth {1, 3, 6, 1, 5, 5, 7, 3, 2}
   @sip_domain {1, 3, 6, 1, 5, 5, 7, 3, 20}
 
-  # Name of the file, common name, other names, and what is special.
+  # What each certificate has besides a key of its own. `names` is the subjectAltName, which `nil` leaves out.
   @certificates [
-    {"uri", "other.example.net", [uri: "sip:example.test"], []},
-    {"uri_dns", "x", [uri: "sip:example.test", dns: "host.example.test"], []},
-    {"dns", "x", [dns: "example.test"], []},
-    {"wild", "x", [dns: "*.example.test"], []},
-    {"uriuser", "x", [uri: "sip:alice@example.test", dns: "example.test"], []},
-    {"cn", "example.test", [], []},
-    {"ip", "x", [ip: {127, 0, 0, 1}], []},
-    {"host", "x", [dns: "host.example.test"], []},
-    {"sips", "x", [uri: "sips:example.test"], []},
-    {"otherca", "x", [dns: "example.test"], [ca: "other"]},
-    {"clientonly", "x", [dns: "example.test"], [usage: @client_auth]},
-    {"sipeku", "x", [dns: "example.test"], [usage: @sip_domain]},
-    {"expired", "x", [dns: "example.test"], [days: -1]},
-    {"client", "x", [uri: "sip:proxy.example.test"], [usage: @client_auth]},
-    {"local", "x", [dns: "localhost", ip: {127, 0, 0, 1}], []},
-    {"biloxi", "x", [dns: "biloxi.test"], []}
+    # The cases of RFC 5922 §7
+    uri: [cn: "other.example.net", names: [uri: "sip:example.test"]],
+    uri_dns: [names: [uri: "sip:example.test", dns: "host.example.test"]],
+    dns: [names: [dns: "example.test"]],
+    wild: [names: [dns: "*.example.test"]],
+    uriuser: [names: [uri: "sip:alice@example.test", dns: "example.test"]],
+    cn: [cn: "example.test", names: nil],
+    ip: [names: [ip: {127, 0, 0, 1}]],
+    host: [names: [dns: "host.example.test"]],
+    sips: [names: [uri: "sips:example.test"]],
+    selfca: [names: [dns: "example.test"], ca: "other"],
+    httponly: [names: [dns: "example.test"], purposes: [@client_auth]],
+    sipeku: [names: [dns: "example.test"], purposes: [@sip_domain]],
+    client: [names: [uri: "sip:proxy.example.test"], purposes: [@client_auth]],
+    # More of them
+    critical: [
+      cn: nil,
+      names: [uri: "sip:example.test"],
+      purposes: [@sip_domain],
+      critical: true
+    ],
+    expired: [names: [dns: "example.test"], validity: @past],
+    server: [
+      cn: "localhost",
+      names: [
+        dns: "localhost",
+        dns: "test.local",
+        ip: {127, 0, 0, 1},
+        ip: {0, 0, 0, 0, 0, 0, 0, 1}
+      ]
+    ]
   ]
 
+  @type options :: [
+          cn: String.t() | nil,
+          names: [{:uri | :dns, String.t()} | {:ip, :inet.ip_address()} | {atom, term}] | nil,
+          purposes: [tuple],
+          critical: boolean,
+          ca: String.t(),
+          validity: {:calendar.date(), :calendar.date()}
+        ]
+
   @doc """
-  Writes `NAME.pem` and `NAME.key` of each into a folder, with `ca.pem` and `other.pem`.
+  The folder of the certificates, which the first call makes.
   """
-  @spec write!(Path.t()) :: Path.t()
-  def write!(folder) do
+  @spec folder() :: Path.t()
+  def folder do
+    # Tests run side by side.
+    :global.trans({__MODULE__, self()}, fn ->
+      :persistent_term.get(__MODULE__, nil) || make()
+    end)
+  end
+
+  defp make do
+    folder =
+      Path.join(
+        System.tmp_dir!(),
+        "sippet-certificates-#{System.unique_integer([:positive])}-#{System.pid()}"
+      )
+
     File.mkdir_p!(folder)
-    cas = for name <- ["ca", "other"], into: %{}, do: {name, authority(folder, name)}
+    System.at_exit(fn _status -> File.rm_rf(folder) end)
+    for ca <- ["ca", "other"], do: write_ca!(folder, ca)
 
-    for {name, common_name, names, options} <- @certificates do
-      ca = Map.fetch!(cas, options[:ca] || "ca")
-      put!(folder, name, common_name, names, ca, options)
-    end
+    for {name, options} <- @certificates,
+        do: write!(folder, Atom.to_string(name), folder, options)
 
+    :persistent_term.put(__MODULE__, folder)
     folder
   end
 
   @doc """
-  Writes one more, or one of these anew, signed by the CA of that folder.
+  The PEM file of a certificate.
   """
-  @spec renew!(Path.t(), String.t(), keyword) :: :ok
-  def renew!(folder, name, names) do
-    [{:Certificate, der, _}] =
-      folder |> Path.join("ca.pem") |> File.read!() |> :public_key.pem_decode()
+  @spec certfile(String.t()) :: Path.t()
+  def certfile(name), do: Path.join(folder(), name <> ".pem")
 
-    [entry] = folder |> Path.join("ca.key") |> File.read!() |> :public_key.pem_decode()
-    subject = der |> :public_key.pkix_decode_cert(:otp) |> elem(1) |> signed(:subject)
-    put!(folder, name, "x", names, {subject, :public_key.pem_entry_decode(entry)}, [])
+  @doc """
+  The PEM file of its key.
+  """
+  @spec keyfile(String.t()) :: Path.t()
+  def keyfile(name), do: Path.join(folder(), name <> ".key")
+
+  @doc """
+  A certificate as DER.
+  """
+  @spec der(String.t()) :: :public_key.der_encoded()
+  def der(name), do: name |> certfile() |> entry() |> elem(1)
+
+  @doc """
+  A new certificate as DER, of a new key.
+  """
+  @spec new(options) :: :public_key.der_encoded()
+  def new(options), do: options |> made(folder()) |> elem(0)
+
+  @doc """
+  Writes a new certificate and its key into a folder, over those that may be there.
+  """
+  @spec write!(Path.t(), String.t(), options) :: :ok
+  def write!(folder, name, options), do: write!(folder, name, folder(), options)
+
+  defp write!(folder, name, cas, options) do
+    {certificate, key} = made(options, cas)
+    write_pem!(folder, name, certificate, key)
   end
 
-  defp authority(folder, name) do
-    key = :public_key.generate_key({:namedCurve, :secp256r1})
-    subject = subject("test-#{name}")
+  defp write_ca!(folder, name) do
+    options = [key: @curve, digest: :sha256, validity: @valid]
+    title = String.to_charlist("test-" <> name)
+    %{cert: der, key: key} = :public_key.pkix_test_root_cert(title, options)
+    write_pem!(folder, name, der, {:ECPrivateKey, :public_key.der_encode(:ECPrivateKey, key)})
+  end
 
-    constraints =
+  defp write_pem!(folder, name, certificate, {kind, key}) do
+    path = Path.join(folder, name)
+    File.write!(path <> ".pem", pem(:Certificate, certificate))
+    File.write!(path <> ".key", pem(kind, key))
+  end
+
+  defp pem(kind, der), do: :public_key.pem_encode([{kind, der, :not_encrypted}])
+
+  # OTP makes a certificate of its own taste; subject and extensions are replaced, and it is signed again. So its
+  # records stay those of the OTP that runs.
+  defp made(options, cas) do
+    ca = ca(cas, Keyword.get(options, :ca, "ca"))
+    peer = [key: @curve, digest: :sha256, validity: Keyword.get(options, :validity, @valid)]
+    made = :public_key.pkix_test_data(%{root: ca, intermediates: [], peer: peer})
+
+    signed =
+      made[:cert]
+      |> :public_key.pkix_decode_cert(:otp)
+      |> elem(1)
+      |> put_elem(2, :binary.decode_unsigned(<<1, :crypto.strong_rand_bytes(8)::binary>>))
+      |> rename(Keyword.get(options, :cn, "x"))
+      |> extend(options)
+      |> :public_key.pkix_sign(ca.key)
+
+    {signed, made[:key]}
+  end
+
+  defp ca(folder, name) do
+    path = Path.join(folder, name)
+    {:Certificate, der, :not_encrypted} = entry(path <> ".pem")
+    %{cert: der, key: :public_key.pem_entry_decode(entry(path <> ".key"))}
+  end
+
+  defp entry(path), do: path |> File.read!() |> :public_key.pem_decode() |> hd()
+
+  # RFC5280§4.1.2.6 - without a subject, the subjectAltName is critical
+  defp rename(tbs, nil), do: put_elem(tbs, 6, {:rdnSequence, []})
+
+  defp rename(tbs, cn) do
+    {:rdnSequence, names} = elem(tbs, 6)
+    [attribute] = Enum.find(names, &match?([name] when elem(name, 1) == @common_name, &1))
+    put_elem(tbs, 6, {:rdnSequence, [[put_elem(attribute, 2, {:utf8String, cn})]]})
+  end
+
+  defp extend(tbs, options) do
+    critical = Keyword.get(options, :critical, false)
+
+    more = [
       extension(
-        extnID: @basic_constraints,
-        critical: true,
-        extnValue: {:BasicConstraints, true, :asn1_NOVALUE}
-      )
+        @subject_alt_name,
+        options[:names] && Enum.map(options[:names], &name/1),
+        critical
+      ),
+      extension(@ext_key_usage, options[:purposes], critical)
+    ]
 
-    der = sign(subject, key, [constraints], {subject, key}, 30)
-    store!(folder, name, der, key)
-    {subject, key}
+    kept = Enum.filter(elem(tbs, 10), &(elem(&1, 1) == @key_usage))
+    put_elem(tbs, 10, kept ++ Enum.reject(more, &is_nil/1))
   end
 
-  defp put!(folder, name, common_name, names, ca, options) do
-    key = :public_key.generate_key({:namedCurve, :secp256r1})
-    extensions = alt_names(names) ++ usage(options[:usage])
-    der = sign(subject(common_name), key, extensions, ca, options[:days] || 30)
-    store!(folder, name, der, key)
-  end
+  defp extension(_oid, nil, _critical), do: nil
+  defp extension(oid, value, critical), do: {:Extension, oid, critical, value}
 
-  defp alt_names([]), do: []
+  defp name({:uri, uri}), do: {:uniformResourceIdentifier, String.to_charlist(uri)}
+  defp name({:dns, name}), do: {:dNSName, String.to_charlist(name)}
+  defp name({:ip, {a, b, c, d}}), do: {:iPAddress, <<a, b, c, d>>}
 
-  defp alt_names(names) do
-    value =
-      for {kind, name} <- names do
-        case kind do
-          :uri -> {:uniformResourceIdentifier, String.to_charlist(name)}
-          :dns -> {:dNSName, String.to_charlist(name)}
-          :ip -> {:iPAddress, name |> Tuple.to_list() |> :erlang.list_to_binary()}
-        end
-      end
+  defp name({:ip, address}),
+    do: {:iPAddress, for(part <- Tuple.to_list(address), into: <<>>, do: <<part::16>>)}
 
-    [extension(extnID: @subject_alt_name, critical: false, extnValue: value)]
-  end
-
-  defp usage(nil), do: []
-
-  defp usage(usage),
-    do: [extension(extnID: @extended_key_usage, critical: false, extnValue: [usage])]
-
-  defp subject(name),
-    do: {:rdnSequence, [[attribute(type: @common_name, value: {:utf8String, name})]]}
-
-  defp sign(subject, key, extensions, {issuer, ca_key}, days) do
-    {:ECPrivateKey, _version, _private, _parameters, public, _attributes} = full(key)
-
-    signed(
-      version: :v3,
-      serialNumber: :rand.uniform(1_000_000_000),
-      signature: {:SignatureAlgorithm, @ecdsa_with_sha256, :asn1_NOVALUE},
-      issuer: issuer,
-      validity: validity(notBefore: time(-2), notAfter: time(days)),
-      subject: subject,
-      subjectPublicKeyInfo:
-        {:OTPSubjectPublicKeyInfo,
-         {:PublicKeyAlgorithm, @ec_public_key, {:namedCurve, @secp256r1}}, {:ECPoint, public}},
-      extensions: extensions
-    )
-    |> :public_key.pkix_sign(ca_key)
-  end
-
-  # Older ones have no attributes.
-  defp full({:ECPrivateKey, version, private, parameters, public}),
-    do: {:ECPrivateKey, version, private, parameters, public, :asn1_NOVALUE}
-
-  defp full(key), do: key
-
-  defp time(days) do
-    at = DateTime.add(DateTime.utc_now(), days * 86_400, :second)
-    {:utcTime, at |> Calendar.strftime("%y%m%d%H%M%SZ") |> String.to_charlist()}
-  end
-
-  defp store!(folder, name, der, key) do
-    certificate = :public_key.pem_encode([{:Certificate, der, :not_encrypted}])
-    key = :public_key.pem_encode([:public_key.pem_entry_encode(:ECPrivateKey, key)])
-    File.write!(Path.join(folder, name <> ".pem"), certificate)
-    File.write!(Path.join(folder, name <> ".key"), key)
-  end
+  # As OTP has it.
+  defp name(other), do: other
 end

@@ -72,10 +72,7 @@ defmodule Sippet.Transports.TLS do
   end
 
   defp check!(%{listen: listen?, insecure: insecure?, name: name} = options) do
-    if listen? and not Options.certificate?(options) do
-      raise ArgumentError,
-            "expected :certfile or :certs_keys: a transport that listens needs a certificate"
-    end
+    Options.check!(options, listen?)
 
     if insecure? do
       Log.write(
@@ -109,7 +106,7 @@ defmodule Sippet.Transports.TLS do
   VM (`:ssl.clear_pem_cache/0`).
   """
   @spec reload() :: :ok
-  def reload, do: :ssl.clear_pem_cache()
+  defdelegate reload, to: Options
 
   ## Sippet.Transport
 
@@ -151,20 +148,11 @@ defmodule Sippet.Transports.TLS do
   @doc false
   @impl Stream
   def connect({ip, port}, host, %{connect: timeout} = options) do
-    how = Options.client(options, host || Address.to_text(ip), self())
+    how = Options.client(options, host || Address.to_text(ip))
 
     case :ssl.connect(ip, port, TCP.connecting(options) ++ how, timeout) do
       {:ok, socket} -> with_peer(socket)
-      {:error, reason} -> {:error, refused() || Options.reason(reason)}
-    end
-  end
-
-  # What was wrong with the certificate, its alert does not say.
-  defp refused do
-    receive do
-      {:refused, reason} -> reason
-    after
-      0 -> nil
+      {:error, reason} -> {:error, Options.reason(reason)}
     end
   end
 

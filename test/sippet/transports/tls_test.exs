@@ -25,9 +25,8 @@ defmodule Sippet.Transports.TLSTest do
 
   setup_all do
     {:ok, _} = Application.ensure_all_started(:ssl)
-    folder = Path.join(System.tmp_dir!(), "sippet-tls-#{System.unique_integer([:positive])}")
-    on_exit(fn -> File.rm_rf!(folder) end)
-    %{folder: Certificates.write!(folder)}
+    Certificates.write!(Certificates.folder(), "biloxi", names: [dns: "biloxi.test"])
+    %{folder: Certificates.folder()}
   end
 
   defp file(folder, name), do: Path.join(folder, name)
@@ -37,7 +36,7 @@ defmodule Sippet.Transports.TLSTest do
 
   defp start_tls(stack, folder, options \\ []) do
     defaults = [name: stack, port: 0, address: "127.0.0.1", cacerts: file(folder, "ca.pem")]
-    options = defaults |> Keyword.merge(pair(folder, "local")) |> Keyword.merge(options)
+    options = defaults |> Keyword.merge(pair(folder, "server")) |> Keyword.merge(options)
     tls = start_supervised!(Supervisor.child_spec({TLS, options}, id: make_ref()))
     {:ok, {_ip, port}} = TLS.sockname(tls)
     {tls, port}
@@ -149,8 +148,8 @@ defmodule Sippet.Transports.TLSTest do
           {"cn", "example.test", :ok},
           {"host", "example.test", :domain},
           {"sips", "example.test", :domain},
-          {"otherca", "example.test", :unknown_ca},
-          {"clientonly", "example.test", :certificate},
+          {"selfca", "example.test", :unknown_ca},
+          {"httponly", "example.test", :certificate},
           # RFC5924 - the usage of a SIP domain alone
           {"sipeku", "example.test", :ok},
           {"expired", "example.test", :expired},
@@ -200,7 +199,7 @@ defmodule Sippet.Transports.TLSTest do
       folder: folder
     } do
       start_tls(stack, folder)
-      port = server(folder, "local")
+      port = server(folder, "server")
       :ok = Sippet.send(stack, to(port, "localhost"))
       assert_receive {:receive_response, %{start_line: %{status_code: 200}}, _key}, @patience
       :ok = Sippet.send(stack, to(server(folder, "dns"), "localhost"))
@@ -213,7 +212,7 @@ defmodule Sippet.Transports.TLSTest do
     } do
       log = capture_log(fn -> start_tls(stack, folder, insecure: true) end)
       assert log =~ "is not verified"
-      assert outcome(send_to(stack, server(folder, "otherca"), "example.test")) == :ok
+      assert outcome(send_to(stack, server(folder, "selfca"), "example.test")) == :ok
     end
 
     test "need not speak TLS", %{stack: stack, folder: folder} do
@@ -279,7 +278,7 @@ defmodule Sippet.Transports.TLSTest do
         {_tls, port} =
           start_tls(stack, folder, client_certificate: :required, versions: [unquote(version)])
 
-        for options <- [[], pair(folder, "otherca")] do
+        for options <- [[], pair(folder, "selfca")] do
           # In TLS 1.3 it is told behind the handshake.
           with {:ok, peer} <- connect(port, options) do
             :ssl.send(peer, request("OPTIONS"))
@@ -305,7 +304,7 @@ defmodule Sippet.Transports.TLSTest do
         stack: stack,
         folder: folder
       } do
-        start_tls(stack, folder, pair(folder, "otherca"))
+        start_tls(stack, folder, pair(folder, "selfca"))
 
         port =
           server(folder, "dns",
@@ -349,7 +348,7 @@ defmodule Sippet.Transports.TLSTest do
       for {name, domains} <- [
             {'biloxi.test', ["biloxi.test"]},
             {'BILOXI.TEST', ["biloxi.test"]},
-            {'atlanta.test', ["localhost", "127.0.0.1"]}
+            {'atlanta.test', ["localhost", "test.local"]}
           ] do
         {:ok, peer} = connect(port, server_name_indication: name)
         {:ok, certificate} = :ssl.peercert(peer)
@@ -361,13 +360,13 @@ defmodule Sippet.Transports.TLSTest do
       stack: stack,
       folder: folder
     } do
-      Certificates.renew!(folder, "renewed", dns: "old.test")
+      Certificates.write!(folder, "renewed", names: [dns: "old.test"])
       {_tls, port} = start_tls(stack, folder, pair(folder, "renewed"))
       {:ok, peer} = connect(port)
       {:ok, certificate} = :ssl.peercert(peer)
       assert TLS.Identity.of(certificate) == ["old.test"]
 
-      Certificates.renew!(folder, "renewed", dns: "new.test")
+      Certificates.write!(folder, "renewed", names: [dns: "new.test"])
       TLS.reload()
       {:ok, peer} = connect(port)
       {:ok, certificate} = :ssl.peercert(peer)
@@ -406,7 +405,7 @@ defmodule Sippet.Transports.TLSTest do
 
   describe "the transport" do
     test "that listens needs a certificate", %{stack: stack} do
-      assert_raise ArgumentError, ~r/needs a certificate/, fn ->
+      assert_raise ArgumentError, ~r/expected :certfile or :certs_keys to be present/, fn ->
         TLS.start_link(name: stack, port: 0)
       end
     end
@@ -427,7 +426,7 @@ defmodule Sippet.Transports.TLSTest do
     # RFC3261§18.1.1
     test "writes its own sent-by, with its port", %{stack: stack, folder: folder} do
       {_tls, own} = start_tls(stack, folder)
-      port = server(folder, "local")
+      port = server(folder, "server")
       :ok = Sippet.send(stack, to(port))
       assert_receive {:server, request}, @patience
       assert [{_, :tls, {"127.0.0.1", ^own}, _}] = request.headers.via

@@ -25,8 +25,8 @@ defmodule Sippet.Conformance.Guide do
     "5118" => "Torture test messages for IPv6",
     "5393" => "Loops of proxies that fork",
     "5626" => "Client-initiated connections: keep-alive",
-    "5922" => "Certificates of SIP domains",
-    "5923" => "Connections that are used for both directions",
+    "5922" => "Domain certificates",
+    "5923" => "Connection reuse: who is at the other end",
     "6026" => "2xx responses to INVITE",
     "6665" => "Event notification: SUBSCRIBE and NOTIFY",
     "7616" => "HTTP digest access authentication",
@@ -43,9 +43,9 @@ defmodule Sippet.Conformance.Guide do
   in capitals (RFC 2119 gives REQUIRED and SHALL the force of MUST, RECOMMENDED that of SHOULD) of RFC 3261 §7 to §20,
   §22 and §25; of RFC 5626 §3.5, §4.4, §5.4 and §8; and of RFC 3581, 4320, 6026, 7616 and 8760 whole. MAY and OPTIONAL ask
   for nothing. RFC 4475 and RFC 5118 have no such words: there each message is a row. RFC 3262, 3311, 3515, 3891, 3892, 4028,
-  4488 and 6665, RFC 3327 §5, RFC 5393 §4 and §5, RFC 5922 §7 and RFC 5923 §4 and §9 have a row for each rule, written without their texts at hand: their words
-  are not counted, and nothing but a reader finds a rule that is missing. Rows are counted within their section, and their words are this project's own: the RFC's
-  sentence is the one that counts.
+  4488 and 6665, RFC 3327 §5, RFC 5393 §4 and §5, RFC 5922 §7 and RFC 5923 §4 and §9 have a row for each rule, written without
+  their texts at hand: their words are not counted, and nothing but a reader finds a rule that is missing. Rows are counted
+  within their section, and their words are this project's own: the RFC's sentence is the one that counts.
 
   The build fails when a word of these sections has no row, when a row that claims to be met names no test or one that
   does not exist, when a test fails, when a deviation is not in [the list of deviations](deviations.md), and

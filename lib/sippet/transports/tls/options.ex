@@ -1,213 +1,390 @@
 defmodule Sippet.Transports.TLS.Options do
   @moduledoc false
-  # What `:ssl` gets, for what comes and for what goes, and what its errors mean.
+  # The options of a TLS transport, and the options of `:ssl` that they become.
+  #
+  # Certificates and keys are given to `:ssl` by their paths, in `certs_keys`: it reads them at each handshake, through
+  # a cache (the PEM cache) that looks every two minutes whether a file has changed (`ssl_pem_cache_clean`), or at
+  # once after `reload/0`. The same holds for a file of `:cacerts`.
 
-  alias Sippet.Address
+  alias Sippet.Options
   alias Sippet.Transports.TLS.Identity
 
-  @versions [:"tlsv1.3", :"tlsv1.2"]
-  @client_certificates [:none, :optional, :required]
+  # Without it an idle connection takes 103 KB instead of 32.
+  @hibernate_after 1_000
 
-  @schema [
+  # RFC5924§4 - id-kp-sipDomain and anyExtendedKeyUsage
+  @sip_purposes [{1, 3, 6, 1, 5, 5, 7, 3, 20}, {2, 5, 29, 37, 0}]
+
+  @certificates [
     certfile: [
       type: {:custom, &__MODULE__.path?/1, "a path"},
       default: nil,
       doc:
-        "the file with the certificate, and those up to its CA, as PEM. A transport that listens needs it, or `:certs_keys`; " <>
-          "one that connects shows it where the peer asks for one"
+        "the PEM file of the certificate, followed by those of its intermediate CAs. A file that " <>
+          "changes is read again within two minutes, or after `reload/0`, for new connections. " <>
+          "A transport that listens needs it, or `:certs_keys`"
     ],
     keyfile: [
       type: {:custom, &__MODULE__.path?/1, "a path"},
       default: nil,
-      doc: "the file with the private key of `:certfile`, as PEM"
+      doc: "the PEM file of the private key. Defaults to the file of `:certfile`"
     ],
     certs_keys: [
-      type: {:custom, &__MODULE__.certs_keys?/1, "a list of maps"},
+      type: {:custom, &__MODULE__.certs_keys?/1, "a list of maps with a certificate and a key"},
       default: nil,
       doc:
-        "in place of both, what the option of this name of `:ssl` takes (several certificates, passwords, keys in memory)"
-    ],
-    sni: [
-      type: {:custom, &__MODULE__.sni?/1, "a map of host names to keyword lists"},
-      default: %{},
-      doc:
-        "other certificates by the name that a peer asks for (RFC 5922 §7.8), as in " <>
-          "`%{\"biloxi.com\" => [certfile: path, keyfile: path]}`"
-    ],
-    cacerts: [
-      type: {:custom, &__MODULE__.cacerts?/1, "a path, a list of DER certificates or nil"},
-      default: nil,
-      doc:
-        "the CAs that are trusted: the path of a PEM file, or a list of certificates as DER. `nil` means those of the system"
-    ],
-    client_certificate: [
-      type: {:one_of, @client_certificates},
-      default: :none,
-      doc:
-        "whether who connects to this transport must show a certificate: `:none`, `:optional` (one that is shown must be " <>
-          "valid) or `:required`. What it says stands in the `identities` of a message's `source`"
-    ],
-    versions: [
-      type: {:custom, &__MODULE__.versions?/1, "a list of versions as :ssl names them"},
-      default: @versions,
-      doc: "the versions of TLS that are taken"
-    ],
-    insecure: [
-      type: :boolean,
-      default: false,
-      doc:
-        "**turns off** the verification of peers that this transport connects to; for a lab. It is logged once a start"
+        "several certificates, as of an RSA and an EC key, or certificates that are in no file, as " <>
+          "`:ssl` takes them: `%{certfile: path, keyfile: path}` or " <>
+          "`%{cert: der, key: {:ECPrivateKey, der}}`. Excludes `:certfile`"
     ]
   ]
 
-  @doc """
-  The options of TLS, for the schema of a transport.
+  @schema @certificates ++
+            [
+              sni: [
+                type:
+                  {:custom, &__MODULE__.sni?/1,
+                   "a map of host names to keyword lists with :certfile, :keyfile or :certs_keys"},
+                default: %{},
+                doc:
+                  "the certificates of further domains, by the name that the client asks for " <>
+                    "(SNI, RFC 5922 §7.8), as in `%{\"biloxi.com\" => [certfile: \"biloxi.pem\"]}`. " <>
+                    "Clients that ask for another name, or for none, get the certificate of the " <>
+                    "transport"
+              ],
+              cacerts: [
+                type: {:custom, &__MODULE__.cacerts?/1, "a path or a list of DER certificates"},
+                default: nil,
+                doc:
+                  "the CA certificates that peers are verified with: the path of a PEM file, or a " <>
+                    "list of DER binaries. Defaults to those of the operating system"
+              ],
+              client_certificate: [
+                type: {:one_of, [:none, :optional, :required]},
+                default: :none,
+                doc:
+                  "whether clients are asked for a certificate. `:optional` takes clients without " <>
+                    "one, `:required` ends their handshake. A certificate that can't be verified " <>
+                    "ends the handshake in both cases"
+              ],
+              versions: [
+                type:
+                  {:custom, &__MODULE__.versions?/1,
+                   "a list of :\"tlsv1.3\" and :\"tlsv1.2\", or one of them"},
+                default: [:"tlsv1.3", :"tlsv1.2"],
+                doc: "the versions of TLS that are used, in both directions"
+              ],
+              insecure: [
+                type: :boolean,
+                default: false,
+                doc:
+                  "`true` turns off the verification of servers that the transport connects to, " <>
+                    "their names too: anybody can pose as them. For tests only"
+              ]
+            ]
+
+  @typedoc "The options of `schema/0`, validated"
+  @type t :: %{
+          required(:certfile) => Path.t() | nil,
+          required(:keyfile) => Path.t() | nil,
+          required(:certs_keys) => [map] | nil,
+          required(:sni) => %{String.t() => keyword},
+          required(:cacerts) => Path.t() | [:public_key.der_encoded()] | nil,
+          required(:client_certificate) => :none | :optional | :required,
+          required(:versions) => [:"tlsv1.3" | :"tlsv1.2"],
+          required(:insecure) => boolean,
+          optional(atom) => term
+        }
+
+  @typedoc """
+  Why there is no connection:
+
+    * `:domain` - the server's certificate is not one of the domain that was dialled
+    * `:unknown_ca` - a certificate is signed by nobody that the verifying side trusts
+    * `:expired` - a certificate, or one of its CAs, is not valid any more, or not yet
+    * `:certificate` - a certificate is missing, revoked, or not good for its purpose
+    * `:handshake` - anything else that one side has against the other, such as no common version
+    * `:options` - `:ssl` refuses the options, as for a certificate file that can't be read
+    * `:closed`, `:timeout` or the name of a system's error - the connection itself
+    * `:other` - none of these
   """
-  @spec schema() :: keyword
+  @type reason ::
+          :domain
+          | :unknown_ca
+          | :expired
+          | :certificate
+          | :handshake
+          | :options
+          | :closed
+          | :timeout
+          | :other
+          | :inet.posix()
+
+  @doc """
+  Returns the schema of the options, for `Sippet.Options`.
+  """
+  @spec schema() :: Options.schema()
   def schema, do: @schema
 
-  @spec path?(term) :: boolean
-  def path?(value), do: is_binary(value) and value != ""
-
-  @spec certs_keys?(term) :: boolean
-  def certs_keys?(value), do: is_list(value) and value != [] and Enum.all?(value, &is_map/1)
-
-  @spec sni?(term) :: boolean
-  def sni?(value),
-    do: is_map(value) and Enum.all?(value, fn {k, v} -> is_binary(k) and Keyword.keyword?(v) end)
-
-  @spec cacerts?(term) :: boolean
-  def cacerts?(value),
-    do: path?(value) or (is_list(value) and value != [] and Enum.all?(value, &is_binary/1))
-
-  @spec versions?(term) :: boolean
-  def versions?(value),
-    do: is_list(value) and value != [] and Enum.all?(value, &(&1 in @versions))
-
   @doc """
-  Whether there is a certificate to show.
+  Checks together the options that `schema/0` checks one by one, or raises `ArgumentError`.
+
+  A transport that listens needs a certificate; files have to be there, with PEM of the right kind.
   """
-  @spec certificate?(map) :: boolean
-  def certificate?(options), do: options.certfile != nil or options.certs_keys != nil
+  @spec check!(t, listen? :: boolean) :: :ok
+  def check!(options, listen?) do
+    # Also with `:sni`: for a client that asks for no name, some OTP would end in an exception.
+    if listen? and certs_keys(options) == [],
+      do: raise(ArgumentError, "expected :certfile or :certs_keys to be present")
 
-  ## For `:ssl`
-
-  # Silent connections give back their memory as ours do. What strangers do in a handshake is no line of the log each.
-  @common [hibernate_after: 1_000, log_level: :none]
-
-  @doc """
-  Of a connection that was accepted.
-  """
-  @spec server(map) :: keyword
-  def server(options) do
-    [versions: options.versions] ++
-      @common ++ certificate(options) ++ names(options.sni) ++ of_clients(options)
+    check_certificates!(options)
+    Enum.each(options.sni, fn {_host, given} -> check_certificates!(Map.new(given)) end)
+    check_file!(:cacerts, options.cacerts)
+    :ok
   end
 
-  # Read at each handshake: a file that was renewed needs no restart.
-  defp certificate(%{certs_keys: certs_keys}) when certs_keys != nil,
-    do: [certs_keys: certs_keys]
+  defp check_certificates!(options) do
+    if options[:certfile] && options[:certs_keys],
+      do: raise(ArgumentError, "expected :certfile or :certs_keys, got both")
 
-  defp certificate(%{certfile: nil}), do: []
+    if options[:keyfile] && !options[:certfile],
+      do: raise(ArgumentError, "expected :certfile to be present with :keyfile")
 
-  defp certificate(%{certfile: certfile, keyfile: keyfile}),
-    do: [certfile: certfile, keyfile: keyfile || certfile]
-
-  defp names(sni) when sni == %{}, do: []
-
-  # RFC6066§3 - a name is compared in any letter case
-  defp names(sni) do
-    by_name = for {name, options} <- sni, into: %{}, do: {String.downcase(name), options}
-
-    [sni_fun: fn name -> Map.get(by_name, name |> to_string() |> String.downcase(), []) end]
+    for pair <- certs_keys(options), {name, path} <- pair, do: check_file!(name, path)
   end
 
-  defp of_clients(%{client_certificate: :none}), do: [verify: :verify_none]
-
-  defp of_clients(%{client_certificate: wanted} = options) do
-    [
-      verify: :verify_peer,
-      fail_if_no_peer_cert: wanted == :required,
-      verify_fun: {&verify/3, :any}
-    ] ++ trusted(options)
+  # With a file of the wrong content, some OTP would end each handshake in an exception.
+  defp check_file!(name, path) when name in [:certfile, :keyfile, :cacerts] and is_binary(path) do
+    unless Enum.any?(entries!(name, path), &(certificate?(&1) == (name != :keyfile))),
+      do: raise(ArgumentError, "#{inspect(name)} holds none: #{path}")
   end
 
-  @doc """
-  Of a connection that is opened. `host` is the name or the address that the request is for, and not what the name servers made
-  of it (RFC 5922 §7.3). `told` is who is sent `{:refused, reason}` of its certificate.
-  """
-  @spec client(map, String.t(), pid) :: keyword
-  def client(options, host, told) do
-    [versions: options.versions] ++
-      @common ++ certificate(options) ++ asked_for(host) ++ of_server(options, host, told)
-  end
+  defp check_file!(_name, _value), do: :ok
 
-  # RFC6066§3 - an address is no name to ask for
-  defp asked_for(host) do
-    case Address.parse(host) do
-      {:ok, _address} -> [server_name_indication: :disable]
-      :error -> [server_name_indication: String.to_charlist(host)]
+  defp certificate?({kind, _der, _cipher}), do: kind == :Certificate
+
+  defp entries!(name, path) do
+    case File.read(path) do
+      {:ok, text} ->
+        :public_key.pem_decode(text)
+
+      {:error, reason} ->
+        raise ArgumentError,
+              "#{inspect(name)} can't be read: #{path}: #{:file.format_error(reason)}"
     end
   end
 
-  defp of_server(%{insecure: true}, _host, _told), do: [verify: :verify_none]
+  @doc """
+  Returns the options for `:ssl.handshake/3` (or `:ssl.listen/2`) on connections that others open.
+  """
+  @spec server(t) :: [:ssl.tls_server_option()]
+  def server(options) do
+    common(options) ++
+      [certs_keys: certs_keys(options), honor_cipher_order: true] ++
+      only_12(options, client_renegotiation: false) ++
+      sni(options.sni) ++ client_certificates(options)
+  end
 
-  # A `match_fun` sees one name at a time, and can't tell that there is a SIP URI too.
-  defp of_server(options, host, told) do
+  defp sni(hosts) when hosts == %{}, do: []
+
+  defp sni(hosts) do
+    hosts =
+      Map.new(hosts, fn {host, given} ->
+        {Identity.canonical(host), [certs_keys: given |> Map.new() |> certs_keys()]}
+      end)
+
+    [sni_fun: fn name -> Map.get(hosts, asked_for(name), :undefined) end]
+  end
+
+  # What a stranger has sent.
+  defp asked_for(name) do
+    name |> :erlang.list_to_binary() |> Identity.canonical()
+  rescue
+    ArgumentError -> ""
+  end
+
+  defp client_certificates(%{client_certificate: :none}), do: [verify: :verify_none]
+
+  defp client_certificates(options) do
     [
       verify: :verify_peer,
-      customize_hostname_check: [match_fun: fn _reference, _presented -> true end],
-      verify_fun: {&verify/3, {host, told}}
-    ] ++ trusted(options)
+      fail_if_no_peer_cert: options.client_certificate == :required,
+      # RFC5922§7.4 - a server expects no domain: whom the certificate stands for is for the core to judge
+      verify_fun: {&verify/3, :any}
+    ] ++ cacerts(options.cacerts)
   end
-
-  defp trusted(%{cacerts: nil}), do: [cacerts: :public_key.cacerts_get()]
-  defp trusted(%{cacerts: path}) when is_binary(path), do: [cacertfile: path]
-  defp trusted(%{cacerts: cacerts}), do: [cacerts: cacerts]
-
-  # RFC5924§4 - OTP asks for the usage of a web server
-  defp verify(certificate, {:bad_cert, :invalid_ext_key_usage}, state) do
-    if Identity.sip_domain?(certificate), do: {:valid, state}, else: refuse(:certificate, state)
-  end
-
-  defp verify(_certificate, {:bad_cert, :hostname_check_failed}, state), do: {:valid, state}
-  defp verify(_certificate, {:bad_cert, reason}, state), do: refuse(bad(reason), state)
-  defp verify(_certificate, {:extension, _extension}, state), do: {:unknown, state}
-  defp verify(_certificate, :valid, state), do: {:valid, state}
-  defp verify(_certificate, :valid_peer, :any), do: {:valid, :any}
-
-  # RFC5922§7.3
-  defp verify(certificate, :valid_peer, {host, _told} = state) do
-    if Identity.match?(Identity.of(certificate), host),
-      do: {:valid, state},
-      else: refuse(:domain, state)
-  end
-
-  defp refuse(reason, :any), do: {:fail, reason}
-
-  defp refuse(reason, {_host, told}) do
-    send(told, {:refused, reason})
-    {:fail, reason}
-  end
-
-  defp bad(reason) when reason in [:unknown_ca, :selfsigned_peer, :invalid_issuer],
-    do: :unknown_ca
-
-  defp bad(:cert_expired), do: :expired
-  defp bad(_other), do: :certificate
 
   @doc """
-  What an error of `:ssl` means: its alerts have other names in each version of OTP.
+  Returns the options for `:ssl.connect/4` to a server of the domain.
+
+  The domain is the host that RFC 3263 began with, the one of the URI, and never a name that DNS
+  gave for it; it may be an IP address. The transport's own certificate is there for servers that
+  ask for one.
   """
-  @spec reason(term) :: term
-  def reason({:tls_alert, {:unknown_ca, _text}}), do: :unknown_ca
-  def reason({:tls_alert, {:certificate_expired, _text}}), do: :expired
-  def reason({:tls_alert, {:certificate_required, _text}}), do: :certificate
-  def reason({:tls_alert, {:bad_certificate, _text}}), do: :certificate
-  def reason({:tls_alert, {:unsupported_certificate, _text}}), do: :certificate
-  def reason({:tls_alert, {:certificate_unknown, _text}}), do: :certificate
-  def reason({:tls_alert, _alert}), do: :handshake
-  def reason({:options, _what} = error), do: error
-  def reason(reason) when is_atom(reason), do: reason
-  def reason(_other), do: :handshake
+  @spec client(t, domain :: String.t()) :: [:ssl.tls_client_option()]
+  def client(options, domain) do
+    common(options) ++
+      [server_name_indication: server_name(domain)] ++
+      own_certificate(certs_keys(options)) ++ server_certificate(options, domain)
+  end
+
+  # RFC6066§3 - a name, and never an address
+  defp server_name(domain) do
+    if Identity.address?(domain),
+      do: :disable,
+      else: domain |> Identity.canonical() |> String.to_charlist()
+  end
+
+  defp own_certificate([]), do: []
+  defp own_certificate(certs_keys), do: [certs_keys: certs_keys]
+
+  defp server_certificate(%{insecure: true}, _domain), do: [verify: :verify_none]
+
+  defp server_certificate(options, domain),
+    do: [verify: :verify_peer, verify_fun: {&verify/3, domain}] ++ cacerts(options.cacerts)
+
+  # Sessions are never resumed: a client would take one that another domain at the same address has begun, without a look
+  # at its certificate. Strangers whose handshakes fail write nothing into the log.
+  defp common(options) do
+    [
+      mode: :binary,
+      versions: options.versions,
+      hibernate_after: @hibernate_after,
+      log_level: :none
+    ] ++ only_12(options, reuse_sessions: false)
+  end
+
+  # Newer OTP refuses options of TLS 1.2 where it is not used.
+  defp only_12(options, more), do: if(:"tlsv1.2" in options.versions, do: more, else: [])
+
+  defp certs_keys(%{certs_keys: given}) when is_list(given), do: given
+
+  defp certs_keys(%{certfile: certfile} = options) when certfile != nil,
+    do: [%{certfile: certfile, keyfile: options[:keyfile] || certfile}]
+
+  defp certs_keys(_none), do: []
+
+  defp cacerts(nil), do: [cacerts: system()]
+  defp cacerts(path) when is_binary(path), do: [cacertfile: path]
+  defp cacerts(certificates), do: [cacerts: certificates]
+
+  # A system without any trusts nobody.
+  defp system do
+    :public_key.cacerts_get()
+  rescue
+    _no_store -> []
+  end
+
+  # OTP has its own idea of which name a server has; RFC 5922 has another, so both outcomes are judged anew.
+  defp verify(certificate, event, domain)
+       when event in [:valid_peer, {:bad_cert, :hostname_check_failed}] do
+    if domain == :any or Identity.authenticates?(certificate, domain),
+      do: {:valid, domain},
+      else: {:fail, :sip_domain_differs}
+  end
+
+  # RFC5924§4 - a certificate for SIP alone, of which OTP says that it is not for TLS; in two ways, by its version
+  defp verify(certificate, {:bad_cert, :invalid_ext_key_usage} = reason, domain),
+    do: for_sip(certificate, reason, domain)
+
+  defp verify(certificate, {:bad_cert, {:invalid_ext_keyusage, _}} = reason, domain),
+    do: for_sip(certificate, reason, domain)
+
+  # Signed by itself is signed by an unknown CA, and says so in the alert.
+  defp verify(_certificate, {:bad_cert, :selfsigned_peer}, _domain),
+    do: {:fail, {:bad_cert, :unknown_ca}}
+
+  defp verify(_certificate, {:bad_cert, _} = reason, _domain), do: {:fail, reason}
+  defp verify(_certificate, {:extension, _}, domain), do: {:unknown, domain}
+  defp verify(_certificate, :valid, domain), do: {:valid, domain}
+
+  defp for_sip(certificate, reason, domain) do
+    if Enum.any?(Identity.purposes(certificate), &(&1 in @sip_purposes)),
+      do: {:valid, domain},
+      else: {:fail, reason}
+  end
+
+  @doc """
+  Drops the certificates that `:ssl` has read from files. Connections from now on use the files as they are.
+  """
+  @spec reload() :: :ok
+  def reload do
+    :ssl.clear_pem_cache()
+    :ok
+  end
+
+  @doc """
+  Returns the reason of an error of `:ssl`, whose names for it differ between versions.
+  """
+  @spec reason(term) :: reason
+  def reason({:error, error}), do: reason(error)
+  def reason({:ssl_error, _socket, error}), do: reason(error)
+  def reason({:tls_alert, {alert, text}}), do: alert(alert, text)
+  def reason({:options, _refused}), do: :options
+  def reason(error) when is_atom(error), do: error
+  def reason(_other), do: :other
+
+  defp alert(:unknown_ca, _text), do: :unknown_ca
+  defp alert(:certificate_expired, _text), do: :expired
+
+  # Where an alert tells too little, its text has the reason that `verify/3` gave.
+  defp alert(alert, text) do
+    text = to_string(text)
+
+    cond do
+      String.contains?(text, "sip_domain_differs") -> :domain
+      String.contains?(text, "invalid_ext_key_usage") -> :certificate
+      of_certificate?(alert) -> :certificate
+      true -> :handshake
+    end
+  end
+
+  defp of_certificate?(alert) do
+    alert in [
+      :bad_certificate,
+      :unsupported_certificate,
+      :certificate_revoked,
+      :certificate_unknown,
+      :certificate_required,
+      :access_denied
+    ]
+  end
+
+  @doc false
+  @spec path?(term) :: boolean
+  def path?(value), do: is_binary(value) and value != ""
+
+  @doc false
+  @spec certs_keys?(term) :: boolean
+  def certs_keys?(value),
+    do: is_list(value) and value != [] and Enum.all?(value, &certificate_and_key?/1)
+
+  defp certificate_and_key?(%{cert: _, key: _}), do: true
+  defp certificate_and_key?(%{certfile: _}), do: true
+  defp certificate_and_key?(_other), do: false
+
+  @doc false
+  @spec sni?(term) :: boolean
+  def sni?(value) when is_map(value), do: Enum.all?(value, &host_certificates?/1)
+  def sni?(_other), do: false
+
+  defp host_certificates?({host, given}) when is_binary(host) and is_list(given) do
+    given |> Options.validate!(@certificates) |> certs_keys() != []
+  rescue
+    ArgumentError -> false
+  end
+
+  defp host_certificates?(_other), do: false
+
+  @doc false
+  @spec cacerts?(term) :: boolean
+  def cacerts?(value) when is_list(value), do: value != [] and Enum.all?(value, &is_binary/1)
+  def cacerts?(value), do: path?(value)
+
+  @doc false
+  @spec versions?(term) :: boolean
+  def versions?(value) when is_list(value),
+    do: value != [] and value == Enum.uniq(value) and value -- [:"tlsv1.3", :"tlsv1.2"] == []
+
+  def versions?(_other), do: false
 end
