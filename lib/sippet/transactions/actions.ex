@@ -241,17 +241,13 @@ defmodule Sippet.Transactions.Actions do
   end
 
   # RFC3261§18.1.1 - a request that is large leaves by UDP after all where the peer takes no TCP
-  def handle(
-        stack,
-        row(transport: {_, _, _, _, {_host, other}}, state: state) = row,
-        {:error, _reason} = event
-      )
-      when other != nil and elem(state, 0) in [:calling, :trying] do
-    row = row(row, transport: without_other(row(row, :transport)))
-
-    if cancelled?(row),
-      do: handle(stack, row, event),
-      else: begin_again(stack, row, other)
+  def handle(stack, row(transport: {_, _, _, _, _more}, state: state) = row, {:error, _} = event)
+      when elem(state, 0) in [:calling, :trying] do
+    case Path.instead_of(row(row, :transport)) do
+      {other, _kept} when row(row, :cancelled) == false -> begin_again(stack, row, other)
+      {_other, kept} -> step(stack, row, row(row, transport: kept), [event])
+      nil -> step(stack, row, row, [event])
+    end
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
@@ -262,9 +258,6 @@ defmodule Sippet.Transactions.Actions do
   catch
     kind, reason -> defect(stack, row, kind, reason, __STACKTRACE__)
   end
-
-  defp without_other({pid, protocol, reliable?, place, {host, _other}}),
-    do: {pid, protocol, reliable?, place, {host, nil}}
 
   # The branch stays, and with it the key.
   defp begin_again(stack, row(transport: kept, state: state) = row, other) do

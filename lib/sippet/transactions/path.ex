@@ -6,10 +6,13 @@ defmodule Sippet.Transactions.Path do
   alias Sippet.Transactions.Key
 
   @typedoc "A transport as it is kept."
-  @type kept :: {pid, Sippet.Message.protocol(), boolean, non_neg_integer, more} | Transport.t()
+  @type kept ::
+          {pid, Sippet.Message.protocol(), boolean, non_neg_integer}
+          | {pid, Sippet.Message.protocol(), boolean, non_neg_integer, more}
+          | Transport.t()
 
   @typedoc "Of few: the name that the address was found for, and the transport in whose place this one is."
-  @type more :: {host :: String.t() | nil, instead_of :: kept | nil} | nil
+  @type more :: {host :: String.t() | nil, instead_of :: kept | nil}
 
   ## Transports
 
@@ -18,17 +21,19 @@ defmodule Sippet.Transactions.Path do
   has nobody else who knows it.
   """
   @spec keep(Stack.t(), Transport.t()) :: kept
-  def keep(stack, %Transport{pid: pid, protocol: protocol} = transport) do
-    if Stack.listed?(stack, transport),
-      do: {pid, protocol, transport.reliable?, Stack.place(transport), more(stack, transport)},
-      else: transport
+  def keep(stack, %Transport{pid: pid, protocol: protocol, reliable?: reliable?} = transport) do
+    case {Stack.listed?(stack, transport), transport} do
+      {false, _connection} ->
+        transport
+
+      {true, %{host: nil, instead_of: nil}} ->
+        {pid, protocol, reliable?, Stack.place(transport)}
+
+      {true, %{host: host, instead_of: other}} ->
+        other = if other, do: keep(stack, other)
+        {pid, protocol, reliable?, Stack.place(transport), {Key.own(host), other}}
+    end
   end
-
-  defp more(_stack, %Transport{host: nil, instead_of: nil}), do: nil
-  defp more(_stack, %Transport{host: host, instead_of: nil}), do: {Key.own(host), nil}
-
-  defp more(stack, %Transport{host: host, instead_of: other}),
-    do: {Key.own(host), keep(stack, other)}
 
   @doc """
   The transport. One that was started again at the same address is the same to who sends there.
@@ -36,25 +41,32 @@ defmodule Sippet.Transactions.Path do
   @spec transport(Stack.t(), kept) :: Transport.t()
   def transport(_stack, %Transport{} = transport), do: transport
 
-  def transport(stack, {pid, protocol, reliable?, place, more}) do
-    found =
-      Stack.transport(stack, pid, protocol) || Stack.transport_at(stack, place, protocol) ||
-        Transport.Closed.new(protocol, pid, reliable?, place)
-
-    case more do
-      nil -> found
-      {host, nil} -> %{found | host: host}
-      {host, other} -> %{found | host: host, instead_of: transport(stack, other)}
-    end
+  def transport(stack, {pid, protocol, reliable?, place}) do
+    Stack.transport(stack, pid, protocol) || Stack.transport_at(stack, place, protocol) ||
+      Transport.Closed.new(protocol, pid, reliable?, place)
   end
 
+  def transport(stack, {pid, protocol, reliable?, place, {host, other}}) do
+    found = transport(stack, {pid, protocol, reliable?, place})
+    %{found | host: host, instead_of: if(other, do: transport(stack, other))}
+  end
+
+  @doc """
+  The transport in whose place this one was taken, and what is kept of this one without it; `nil` where there is none.
+  """
+  @spec instead_of(kept) :: {other :: kept, kept} | nil
+  def instead_of({pid, protocol, reliable?, place, {host, other}}) when other != nil,
+    do: {other, {pid, protocol, reliable?, place, {host, nil}}}
+
+  def instead_of(_kept), do: nil
+
   @spec protocol(kept) :: Sippet.Message.protocol()
-  def protocol({_pid, protocol, _reliable?, _place, _more}), do: protocol
   def protocol(%Transport{protocol: protocol}), do: protocol
+  def protocol(kept), do: elem(kept, 1)
 
   @spec reliable?(kept) :: boolean
-  def reliable?({_pid, _protocol, reliable?, _place, _more}), do: reliable?
   def reliable?(%Transport{reliable?: reliable?}), do: reliable?
+  def reliable?(kept), do: elem(kept, 2)
 
   ## Destinations
 

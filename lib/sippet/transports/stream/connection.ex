@@ -13,8 +13,8 @@ defmodule Sippet.Transports.Stream.Connection do
   # Without anything to do for so long it gives back its memory, in ms.
   @rest 1_000
 
-  # How long one that ends waits for what was counted, and is not in its mailbox yet, in ms.
-  @last_look 50
+  # How long one that ends waits for what was counted, and is not in its mailbox yet, in ms: who has counted has only to send.
+  @last_look 1_000
 
   @enforce_keys [:options, :place, :direction, :unsent, :opened_at]
   defstruct @enforce_keys ++
