@@ -13,7 +13,7 @@ defmodule Examples.CallRecords do
   `Examples.PBX` has one. Options:
 
     * `:stack` - the name of the stack; required
-    * `:record` - a function that gets each `t:record/0` (drops it)
+    * `:record` - a function that gets each `t:call_record/0` (drops it)
     * `:changed` - a function that gets a user each time that `of/2` returns something else for it
     * `:max_call` - ms after which a call without a BYE counts as over (12 hours)
   """
@@ -35,7 +35,7 @@ defmodule Examples.CallRecords do
     * `phone` - the Contact of the phone that has answered, or `nil`
     * `branches` - each phone that was called, with its final status
   """
-  @type record :: map
+  @type call_record :: map
 
   def start_link(options),
     do: GenServer.start_link(__MODULE__, options, name: name(Keyword.fetch!(options, :stack)))

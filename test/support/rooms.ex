@@ -86,7 +86,7 @@ defmodule Sippet.Rooms do
   def level(module) do
     parts = parts(Module.split(module))
 
-    Enum.find_value(length(parts)..1, fn taken ->
+    Enum.find_value(length(parts)..1//-1, fn taken ->
       @levels[parts |> Enum.take(taken) |> Enum.join(".")]
     end) || raise "#{inspect(module)} is in no room: give it one in #{__ENV__.file}"
   end

@@ -48,9 +48,10 @@ defmodule Sippet.StreamPeer do
     end
   end
 
+  def receive_messages(socket, count, stream \\ Stream.new())
   def receive_messages(_socket, count, _stream) when count <= 0, do: []
 
-  def receive_messages(socket, count, stream \\ Stream.new()) do
+  def receive_messages(socket, count, stream) do
     {:ok, data} = :gen_tcp.recv(socket, 0, @patience)
     {:ok, items, stream} = Stream.push(stream, data)
     messages = for {:message, octets} <- items, do: Message.parse!(octets)

@@ -8,6 +8,7 @@ defmodule Sippet.Transports.TCPTest do
   alias Sippet.Transactions.Client
   alias Sippet.Transports.{TCP, UDP}
 
+  @moduletag :capture_log
   @moduletag transport: false
 
   # What becomes of a request.

@@ -9,6 +9,7 @@ defmodule Sippet.Transports.TLSTest do
   alias Sippet.Transactions.Client
   alias Sippet.Transports.TLS
 
+  @moduletag :capture_log
   @moduletag transport: false
   @moduletag stack: [telemetry: __MODULE__.Listener]
   @loopback {127, 0, 0, 1}
@@ -179,7 +180,7 @@ defmodule Sippet.Transports.TLSTest do
     test "is asked for by its name, and not by its address", %{stack: stack, folder: folder} do
       start_tls(stack, folder)
       assert outcome(send_to(stack, server(folder, "dns"), "example.test")) == :ok
-      assert_receive {:handshake, {:ok, [protocol: _, sni_hostname: 'example.test']}}
+      assert_receive {:handshake, {:ok, [protocol: _, sni_hostname: ~c"example.test"]}}
       assert outcome(send_to(stack, server(folder, "ip"), "127.0.0.1")) == :ok
       assert_receive {:handshake, {:ok, [protocol: _]}}
     end
@@ -346,9 +347,9 @@ defmodule Sippet.Transports.TLSTest do
       {_tls, port} = start_tls(stack, folder, sni: %{"Biloxi.test" => pair(folder, "biloxi")})
 
       for {name, domains} <- [
-            {'biloxi.test', ["biloxi.test"]},
-            {'BILOXI.TEST', ["biloxi.test"]},
-            {'atlanta.test', ["localhost", "test.local"]}
+            {~c"biloxi.test", ["biloxi.test"]},
+            {~c"BILOXI.TEST", ["biloxi.test"]},
+            {~c"atlanta.test", ["localhost", "test.local"]}
           ] do
         {:ok, peer} = connect(port, server_name_indication: name)
         {:ok, certificate} = :ssl.peercert(peer)
