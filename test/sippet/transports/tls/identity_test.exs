@@ -77,7 +77,11 @@ defmodule Sippet.Transports.TLS.IdentityTest do
       names = for n <- 1..150, do: {:dns, "h#{n}.test"}
       identities = of(names: [{:dns, long <> "a"}, {:dns, long} | names])
       assert identities == [long | for(n <- 1..99, do: "h#{n}.test")]
-      assert Enum.all?(identities, &(:binary.referenced_byte_size(&1) == byte_size(&1)))
+      # A certificate has some thousand octets; a binary of its own may have some to spare.
+      assert Enum.all?(
+               identities,
+               &(:binary.referenced_byte_size(&1) <= 2 * max(byte_size(&1), 64))
+             )
     end
   end
 
