@@ -143,6 +143,9 @@ defmodule Sippet.Transports.TLS do
       {:error, :timeout} -> {:error, :handshake}
       {:error, reason} -> {:error, Options.reason(reason)}
     end
+  catch
+    # A file of a certificate that is gone, or broken, is no error to OTP, but an exit.
+    :exit, _reason -> {:error, :options}
   end
 
   @doc false

@@ -508,6 +508,19 @@ defmodule Sippet.Transports.TCPTest do
       assert Enum.all?(reasons, &(&1 in [:busy, :send_timeout, :timeout]))
     end
 
+    # RFC3261§18.2.2 - another connection is for one that is gone
+    test "of what waits for a peer open no other connection for its response", %{stack: stack} do
+      {_tcp, port} = start_tcp(stack, max_unsent: 100)
+      {listener, own} = listen()
+      peer = connect(port)
+      via = "SIP/2.0/TCP example.com:#{own};branch=z9hG4bKbusy"
+      send_text(peer, request("OPTIONS", via: via))
+      assert_receive {:receive_request, request, _key}
+      :ok = Sippet.send(stack, Message.to_response(request, 200))
+      assert_receive {:receive_error, :busy, _key}
+      refute_accept(listener)
+    end
+
     test "of a slow reader: everything comes whole", %{stack: stack} do
       {_tcp, _port} = start_tcp(stack, max_unsent: 100_000_000, waiting: 1_000)
       {listener, port} = listen(recbuf: 4_096)

@@ -375,6 +375,20 @@ defmodule Sippet.Transports.TLSTest do
     end
   end
 
+  test "a certificate whose file is gone ends handshakes, and nothing else", %{
+    stack: stack,
+    folder: folder
+  } do
+    Certificates.write!(folder, "gone", names: [dns: "gone.test"])
+    {tls, port} = start_tls(stack, folder, sni: %{"gone.test" => pair(folder, "gone")})
+    File.rm!(file(folder, "gone.pem"))
+    TLS.reload()
+    assert {:error, _reason} = connect(port, server_name_indication: ~c"gone.test")
+    assert_receive {:event, [:connection, :refused], _, %{direction: :in}}, @patience
+    assert {:ok, _peer} = connect(port)
+    assert Process.alive?(tls)
+  end
+
   # RFC5923
   describe "alias" do
     defp alias_via(port),

@@ -384,7 +384,7 @@ defmodule Sippet.Transports.TLS.Options do
   @doc false
   @spec versions?(term) :: boolean
   def versions?(value) when is_list(value),
-    do: value != [] and value == Enum.uniq(value) and value -- [:"tlsv1.3", :"tlsv1.2"] == []
+    do: value != [] and value -- [:"tlsv1.3", :"tlsv1.2"] == []
 
   def versions?(_other), do: false
 end

@@ -173,6 +173,13 @@ defmodule Sippet.Transports.TLS.OptionsTest do
       end
     end
 
+    test "may be in any letters", %{port: port} do
+      options = Options.client(options(), "host.example.test")
+      options = Keyword.put(options, :server_name_indication, ~c"HOST.Example.test")
+      {:ok, client} = :ssl.connect({127, 0, 0, 1}, port, options, @timeout)
+      assert :ssl.peercert(client) == {:ok, Certificates.der("host")}
+    end
+
     test "is verified as any other", %{port: port} do
       assert {{:ok, _}, _} = connect(port, options(), "host.example.test")
       assert {:domain, _} = connect(port, options(), "biloxi.test")
@@ -273,6 +280,16 @@ defmodule Sippet.Transports.TLS.OptionsTest do
     test "hibernates" do
       assert Options.server(options(identity("dns")))[:hibernate_after] == 1_000
       assert Options.client(options(), "example.test")[:hibernate_after] == 1_000
+    end
+
+    test "is none that goes on where another one ended" do
+      for given <- [[], @tls_1_2] do
+        assert Options.server(options(given ++ identity("dns")))[:reuse_sessions] == false
+        assert Options.client(options(given), "example.test")[:reuse_sessions] == false
+      end
+
+      # Newer OTP refuses the option.
+      refute Keyword.has_key?(Options.client(options(@tls_1_3), "a.test"), :reuse_sessions)
     end
 
     # Handshakes are what costs a server most.
