@@ -56,6 +56,8 @@ end
     max_pending_bytes: :infinity
   )
 
-{:ok, _} = Sippet.Transports.UDP.start_link(name: :bench, port: 15_060, address: "127.0.0.1")
+for transport <- [Sippet.Transports.UDP, Sippet.Transports.TCP],
+    do: {:ok, _} = transport.start_link(name: :bench, port: 15_060, address: "127.0.0.1")
+
 IO.puts("listening")
 Process.sleep(:infinity)

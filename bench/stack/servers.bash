@@ -1,4 +1,4 @@
-# Shell functions that bench/stack/run and bench/stack/cpu share: the two servers. They expect the folder `work`, and leave
+# Shell functions that the scripts of this folder share: the two servers, and what they cost. They expect the folder `work`, and leave
 # the process in `server` and its port in `port`.
 
 ## Servers: START CORES; each answers at `port`
@@ -22,3 +22,17 @@ await() {
   alive
 }
 alive() { kill -0 "$server" 2>/dev/null || { cat "$work/server.log" >&2; return 1; }; }
+
+## What they cost
+
+# What a process and its children have run, in ticks of 10 ms.
+ticks() {
+  local pid ticks=0 one
+  for pid in $1 $(pgrep -P "$1" || true); do
+    one=$(sed 's/.*) //' "/proc/$pid/stat" | awk '{ print $12 + $13 }')
+    ticks=$((ticks + one))
+  done
+  echo "$ticks"
+}
+
+median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }

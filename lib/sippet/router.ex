@@ -9,7 +9,7 @@ defmodule Sippet.Router do
       end
 
   Transports call `handle_transport_message/4` for each message that comes in, or
-  `queue_transport_message/3` if one process receives the messages of all peers. They call
+  `queue_transport_message/4` if they need not wait for the stack. They call
   `receive_transport_error/3` when a message that went out failed later, and `receive_unreachable/4` for
   an ICMP error. Users of a stack call `Sippet`, not this module.
 
@@ -100,7 +100,7 @@ defmodule Sippet.Router do
   end
 
   @doc """
-  Has a process of the stack take one datagram, as `handle_transport_message/3` does, for the
+  Has a process of the stack take one message, as `handle_transport_message/4` does, for the
   calling process: one socket's messages keep all schedulers busy so.
 
   Messages of one sender with the same Call-ID are taken one after another, in the order in which they came.
@@ -108,14 +108,16 @@ defmodule Sippet.Router do
   `{:error, :busy}` says that enough of them wait already, or that the stack is about to start again. The message was
   not taken: keep it, take no more from the network, and offer it again in a millisecond or so.
   """
-  @spec queue_transport_message(atom, iodata, remote) :: :ok | {:error, :busy}
-  def queue_transport_message(sippet, data, remote) do
+  @spec queue_transport_message(atom, iodata, remote, Transport.t() | nil) ::
+          :ok | {:error, :busy}
+  def queue_transport_message(sippet, data, remote, transport \\ nil) do
     with %Stack{} = stack <- Stack.find(sippet),
          {:ok, remote} <- Remote.read(remote),
          data = IO.iodata_to_binary(data) do
-      Workers.post(stack, Workers.of_octets(stack, data, remote), {:take, data, remote, self()})
+      worker = Workers.of_octets(stack, data, remote)
+      Workers.post(stack, worker, {:take, data, remote, transport || self()})
     else
-      _here -> handle_transport_message(sippet, data, remote)
+      _here -> handle_transport_message(sippet, data, remote, transport)
     end
   end
 

@@ -16,7 +16,7 @@ defmodule Sippet.Transport do
 
   A transport is a process that has registered (`Sippet.register_transport/4`). For each message that
   comes in, it calls `Sippet.Router.handle_transport_message/3`, or
-  `Sippet.Router.queue_transport_message/3` if one process receives the messages of all peers. To
+  `Sippet.Router.queue_transport_message/4` if one process receives the messages of all peers. To
   send, the stack does one of two things:
 
     * If the transport registered a module of this behaviour (`via: {module, handle}`), the stack

@@ -4,7 +4,7 @@ defmodule Sippet.Transports.Stream.Acceptor do
 
   use Task, restart: :permanent
 
-  alias Sippet.Transports.Stream.{Connection, Table, Told, Unsent}
+  alias Sippet.Transports.Stream.{Connection, Table, Told}
 
   # How long it rests where the system has no descriptor left, in ms.
   @rest 100
@@ -38,7 +38,7 @@ defmodule Sippet.Transports.Stream.Acceptor do
 
   defp give(socket, %{module: module, table: table} = options) do
     with {:ok, remote} <- module.remote_address(socket),
-         child = {Connection, {{:from, remote}, Unsent.new(), options}},
+         child = {Connection, {{:from, remote}, options}},
          {:ok, pid} <- DynamicSupervisor.start_child(Table.get(table, :connections), child),
          :ok <- module.controlling_process(socket, pid) do
       Connection.take(pid, socket)

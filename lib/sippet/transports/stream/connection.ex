@@ -16,6 +16,23 @@ defmodule Sippet.Transports.Stream.Connection do
   # How long one that ends waits for what was counted, and is not in its mailbox yet, in ms: who has counted has only to send.
   @last_look 1_000
 
+  # How long reading rests while the stack has enough to do, in ms.
+  @busy 1
+
+  # What a connection that is ready needs of the options: each has them in its own memory.
+  @needed [
+    :name,
+    :protocol,
+    :module,
+    :table,
+    :first_message,
+    :message,
+    :idle,
+    :keep_alive,
+    :pong,
+    :max_unsent
+  ]
+
   @enforce_keys [:options, :place, :direction, :unsent, :opened_at]
   defstruct @enforce_keys ++
               [
@@ -41,8 +58,9 @@ defmodule Sippet.Transports.Stream.Connection do
 
   ## For others
 
-  @spec start_link({{:to, Table.place()} | {:from, Flow.address()}, Unsent.t(), map}) ::
-          GenServer.on_start()
+  @type way :: {:to, Table.place(), {binary, Transport.key()}} | {:from, Flow.address()}
+
+  @spec start_link({way, map}) :: GenServer.on_start()
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument, hibernate_after: @rest)
 
   @doc """
@@ -54,14 +72,14 @@ defmodule Sippet.Transports.Stream.Connection do
   ## Begin
 
   @impl true
-  def init({way, unsent, %{table: table} = options}) do
+  def init({way, %{table: table} = options}) do
     # Its supervisor ends it: what waits goes out first.
     Process.flag(:trap_exit, true)
 
     case Table.enter(table, address(way), options) do
       :ok ->
         Table.watch(table)
-        begin(way, new(way, unsent, options))
+        begin(way, new(way, options))
 
       {:error, reason} ->
         Told.refused(options, remote(way), direction(way), reason)
@@ -69,29 +87,30 @@ defmodule Sippet.Transports.Stream.Connection do
     end
   end
 
-  defp new(way, unsent, options) do
+  defp new(way, options) do
     %__MODULE__{
       options: options,
       direction: direction(way),
       place: place(way),
       remote: remote(way),
-      unsent: unsent,
+      unsent: Unsent.new(),
       octets: Octets.new(options.max_message),
       opened_at: System.monotonic_time()
     }
   end
 
   defp address({:from, {ip, _port}}), do: ip
-  defp address({:to, _place}), do: nil
+  defp address({:to, _place, _message}), do: nil
   defp direction({:from, _remote}), do: :in
-  defp direction({:to, _place}), do: :out
+  defp direction({:to, _place, _message}), do: :out
   defp remote({:from, remote}), do: remote
-  defp remote({:to, {ip, port, _host}}), do: {ip, port}
+  defp remote({:to, {ip, port, _host}, _message}), do: {ip, port}
   defp place({:from, _remote}), do: nil
-  defp place({:to, place}), do: place
+  defp place({:to, place, _message}), do: place
 
-  defp begin({:to, place}, %{options: %{table: table}} = state) do
-    Table.list(table, place, state.unsent, false)
+  defp begin({:to, place, {octets, key}}, %{options: options, unsent: unsent} = state) do
+    :ok = Unsent.offer(unsent, self(), octets, key, :fresh, :infinity)
+    Table.list(options.table, place, unsent, false)
     {:ok, state, {:continue, :connect}}
   end
 
@@ -122,7 +141,7 @@ defmodule Sippet.Transports.Stream.Connection do
   defp ready(%{options: options, socket: socket} = state) do
     case options.module.local_address(socket) do
       {:ok, local} ->
-        state = %{state | transport: transport(state, local)}
+        state = %{state | transport: transport(state, local), options: Map.take(options, @needed)}
         Told.opened(options, about(state))
         state |> keep_alive_from_now() |> set_clock(first(state)) |> read()
 
@@ -233,7 +252,7 @@ defmodule Sippet.Transports.Stream.Connection do
 
   defp take_item({:message, octets}, state) do
     %{options: %{name: name, protocol: protocol}, remote: {ip, port}} = state
-    Router.handle_transport_message(name, octets, {protocol, ip, port}, state.transport)
+    hand_over(name, octets, {protocol, ip, port}, state.transport)
     state |> count(:messages_in, 1) |> take_alias(octets)
   end
 
@@ -259,6 +278,14 @@ defmodule Sippet.Transports.Stream.Connection do
   defp refuse(%{options: options, remote: {ip, port}} = state, error, bytes) do
     remote = {options.protocol, ip, port}
     Router.handle_malformed(options.name, error, bytes, remote, state.transport)
+  end
+
+  # While the stack has enough to do nothing is read, and the peer finds its window closed.
+  defp hand_over(name, octets, remote, transport) do
+    with {:error, :busy} <- Router.queue_transport_message(name, octets, remote, transport) do
+      Process.sleep(@busy)
+      hand_over(name, octets, remote, transport)
+    end
   end
 
   # RFC5923§9 - only of who has shown a certificate, and only for the domains of that

@@ -6,7 +6,7 @@ defmodule Sippet.Transports.Stream.Connector do
   use GenServer
 
   alias Sippet.Router
-  alias Sippet.Transports.Stream.{Connection, Handle, Table, Unsent}
+  alias Sippet.Transports.Stream.{Connection, Handle, Table}
 
   @spec start_link(map) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options)
@@ -43,10 +43,7 @@ defmodule Sippet.Transports.Stream.Connector do
   defp hand_over(place, octets, key, %{table: table, handle: handle} = options) do
     case Table.find(table, place) do
       nil ->
-        unsent = Unsent.new()
-
-        with {:ok, pid} <- open(place, unsent, options),
-             do: Handle.offer(handle, {pid, unsent, false}, octets, key)
+        open(place, {octets, key}, options)
 
       {pid, _unsent, _up?} = found ->
         # It has ended, and is still about to say so.
@@ -57,11 +54,12 @@ defmodule Sippet.Transports.Stream.Connector do
     end
   end
 
-  defp open(place, unsent, %{table: table} = options) do
-    child = {Connection, {{:to, place}, unsent, options}}
+  # It may be refused before another line runs here, and tells the reason to who has a message there.
+  defp open(place, message, %{table: table} = options) do
+    child = {Connection, {{:to, place, message}, options}}
 
     case DynamicSupervisor.start_child(Table.get(table, :connections), child) do
-      {:ok, pid} -> {:ok, pid}
+      {:ok, _pid} -> :ok
       {:error, {:shutdown, reason}} -> {:error, reason}
       {:error, reason} -> {:error, reason}
     end

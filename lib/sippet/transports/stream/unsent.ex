@@ -12,6 +12,8 @@ defmodule Sippet.Transports.Stream.Unsent do
 
   @type t :: :atomics.atomics_ref()
 
+  @type limit :: pos_integer | :infinity
+
   @typedoc """
   What becomes of a message if the connection turns out dead: of a `:reused` one it is sent once more by another, of a `:fresh` one
   it has failed, and `:only` means by this one or none.
@@ -21,7 +23,7 @@ defmodule Sippet.Transports.Stream.Unsent do
   @doc """
   Hands octets to the process of a connection, unless too much waits there: it gets `{:write, octets, key, how}`.
   """
-  @spec offer(t, pid, binary, Transport.key(), how, pos_integer, pos_integer | :infinity) ::
+  @spec offer(t, pid, binary, Transport.key(), how, limit, limit) ::
           :ok | {:error, :busy | :closed}
   def offer(unsent, connection, octets, key, how, most_octets, most_messages \\ :infinity) do
     with :ok <- add(unsent, byte_size(octets), most_octets, most_messages) do
