@@ -200,15 +200,18 @@ defmodule Sippet.Transports.Stream do
   @doc "Gives a socket to another process."
   @callback controlling_process(socket, pid) :: :ok | {:error, term}
 
-  @doc "Has the owner get the next octets as one message (`{active, once}`)."
+  @doc "Has the owner get the next octets as a message, or as a few (`{active, once}`, `{active, n}`)."
   @callback read(socket) :: :ok | {:error, term}
 
   @doc "Sends octets. It may wait for `:send_timeout` ms, and must send all of them or close the socket."
   @callback write(socket, iodata) :: :ok | {:error, term}
 
-  @doc "What a message that the owner of the socket got says."
+  @doc """
+  What a message that the owner of the socket got says: octets, behind which no more come until `c:read/1` is called
+  (`:data`); octets behind which more may come (`:part`); or that no more come (`:passive`).
+  """
   @callback event(message :: term, socket) ::
-              {:data, binary} | :closed | {:error, term} | :unknown
+              {:data | :part, binary} | :passive | :closed | {:error, term} | :unknown
 
   @callback close(socket) :: term
   @callback local_address(listener | socket) :: {:ok, address} | {:error, term}

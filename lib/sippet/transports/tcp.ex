@@ -63,6 +63,9 @@ defmodule Sippet.Transports.TCP do
   # Behind it, memory that each connection holds while it is silent.
   @buffer 1_460
 
+  # Reads that come by themselves: the descriptor stays with the scheduler as long.
+  @reads 10
+
   # Seconds of silence until the system asks whether the peer is still there, between two questions, and how many there are.
   @keepalive {60, 10, 6}
 
@@ -132,7 +135,7 @@ defmodule Sippet.Transports.TCP do
 
   @doc false
   @impl Stream
-  def read(socket), do: :inet.setopts(socket, active: :once)
+  def read(socket), do: :inet.setopts(socket, active: @reads)
 
   @doc false
   @impl Stream
@@ -140,7 +143,8 @@ defmodule Sippet.Transports.TCP do
 
   @doc false
   @impl Stream
-  def event({:tcp, socket, data}, socket), do: {:data, data}
+  def event({:tcp, socket, data}, socket), do: {:part, data}
+  def event({:tcp_passive, socket}, socket), do: :passive
   def event({:tcp_closed, socket}, socket), do: :closed
   def event({:tcp_error, socket, reason}, socket), do: {:error, reason}
   def event(_message, _socket), do: :unknown

@@ -204,7 +204,9 @@ defmodule Sippet.Transports.Stream.Connection do
 
   def handle_info(message, %{options: %{module: module}, socket: socket} = state) do
     case module.event(message, socket) do
-      {:data, data} -> received(state, data)
+      {:part, data} -> received(state, data, &{:noreply, &1})
+      {:data, data} -> received(state, data, &read/1)
+      :passive -> read(state)
       :closed -> stop(state, :normal)
       {:error, reason} -> stop(state, reason)
       :unknown -> unexpected(message, state)
@@ -235,13 +237,13 @@ defmodule Sippet.Transports.Stream.Connection do
     end
   end
 
-  defp received(state, data) do
+  defp received(state, data, go_on) do
     state = count(state, :octets_in, byte_size(data))
 
     case Octets.push(state.octets, data) do
       {:ok, items, octets} ->
         state = Enum.reduce(items, %{state | octets: octets}, &take_item/2)
-        state |> keep_alive_from_now() |> set_clock(after_items(state, items)) |> read()
+        state |> keep_alive_from_now() |> set_clock(after_items(state, items)) |> go_on.()
 
       {:error, items, error} ->
         state = Enum.reduce(items, state, &take_item/2)
