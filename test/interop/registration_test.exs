@@ -110,7 +110,7 @@ defmodule Sippet.Interop.RegistrationTest do
       for pid <- pids, do: assert({:unreachable, _reason} = failed(pid))
       Enum.each(pids, &flush/1)
       refute Registration.info(hd(pids)).last_error == nil
-      again = Kamailio.start([], port)
+      again = Kamailio.start([], port: port)
       for pid <- pids, do: assert([%{own?: true}] = registered(pid))
       for pid <- pids, do: assert(Registration.unregister(pid) == :ok)
       log = assert_sane(again)

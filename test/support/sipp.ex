@@ -7,8 +7,10 @@ defmodule Sippet.SIPp do
 
   @scenarios Path.expand("../interop/sipp", __DIR__)
 
-  @enforce_keys [:port, :os_pid, :address, :folder, :limit]
-  defstruct [:port, :os_pid, :address, :folder, :limit]
+  alias Sippet.Interop.Program
+
+  @enforce_keys [:port, :os_pid, :address, :protocol, :folder, :limit]
+  defstruct [:port, :os_pid, :address, :protocol, :folder, :limit]
 
   @typedoc """
   A SIPp that was started: `address` is the `{ip, port}` of its signalling; one that had ended at once has no `os_pid`.
@@ -17,6 +19,7 @@ defmodule Sippet.SIPp do
           port: port,
           os_pid: pos_integer | nil,
           address: {:inet.ip_address(), :inet.port_number()},
+          protocol: :udp | :tcp,
           folder: Path.t(),
           limit: pos_integer
         }
@@ -99,6 +102,7 @@ defmodule Sippet.SIPp do
     * `:ip` - the address to stand on, 127.0.0.1 or ::1;
     * `:port` - the port of its signalling (one that is free);
     * `:calls` - after so many it ends (1);
+    * `:transport` - "u1" for UDP, "t1" for one connection of TCP, "tn" for one of each call ("u1");
     * `:limit` - after so many seconds it is ended, and its exit code is not 0 (10).
   """
   @spec start([String.t()], keyword) :: t
@@ -108,13 +112,14 @@ defmodule Sippet.SIPp do
     ip = Keyword.get(options, :ip, {127, 0, 0, 1})
     limit = Keyword.get(options, :limit, 10)
     folder = new_folder()
+    transport = Keyword.get(options, :transport, "u1")
     [free, media, control] = free_ports(ip)
     signalling = Keyword.get(options, :port, free)
 
     arguments =
       ~w(-k 1 #{limit + 1} sipp) ++
         arguments ++
-        ~w(-i #{host(ip)} -bind_local -p #{signalling} -mi #{host(ip)} -mp #{media} -cp #{control}) ++
+        ~w(-t #{transport} -max_socket 1000 -i #{host(ip)} -bind_local -p #{signalling} -mi #{host(ip)} -mp #{media} -cp #{control}) ++
         ~w(-m #{Keyword.get(options, :calls, 1)} -nostdin -timeout #{limit}s -timeout_error) ++
         ~w(-trace_err -error_file errors -trace_stat -stf statistics -fd 1 -trace_rtt -rtt_freq 1)
 
@@ -131,6 +136,7 @@ defmodule Sippet.SIPp do
       port: port,
       os_pid: with({:os_pid, os_pid} <- Port.info(port, :os_pid), do: os_pid),
       address: {ip, signalling},
+      protocol: if(transport == "u1", do: :udp, else: :tcp),
       folder: folder,
       limit: limit
     }
@@ -200,17 +206,12 @@ defmodule Sippet.SIPp do
   defp free_ports(ip) do
     sockets = for _ <- 1..3, do: open!(ip, 0)
     ports = for socket <- sockets, do: with({:ok, port} <- :inet.port(socket), do: port)
-    above = :gen_udp.open(Enum.at(ports, 1) + 2, socket_options(ip))
     Enum.each(sockets, &:gen_udp.close/1)
+    [signalling, media, _control] = ports
 
-    case above do
-      {:ok, socket} ->
-        :gen_udp.close(socket)
-        ports
-
-      {:error, _taken} ->
-        free_ports(ip)
-    end
+    if Program.free?(ip, signalling) and Program.free?(ip, media + 2),
+      do: ports,
+      else: free_ports(ip)
   end
 
   defp open!(ip, port) do
@@ -231,15 +232,11 @@ defmodule Sippet.SIPp do
       {^port, {:exit_status, status}} ->
         ExUnit.Assertions.flunk(describe(result(sipp, {status, "it never listened"})))
     after
-      10 -> if bound?(sipp.address), do: sipp, else: wait_until_bound(sipp, tries - 1)
+      10 -> if bound?(sipp), do: sipp, else: wait_until_bound(sipp, tries - 1)
     end
   end
 
-  defp bound?({ip, port}) do
-    table = if tuple_size(ip) == 8, do: "/proc/net/udp6", else: "/proc/net/udp"
-    hex = port |> Integer.to_string(16) |> String.pad_leading(4, "0")
-    table |> File.read!() |> String.contains?(":#{hex} ")
-  end
+  defp bound?(%{address: {_ip, port}, protocol: protocol}), do: Program.bound?(port, protocol)
 
   defp collect(%{port: port, limit: limit} = sipp, output) do
     receive do

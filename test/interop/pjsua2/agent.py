@@ -1,23 +1,26 @@
 """A user agent of PJSUA2 without sound: takes commands from standard input, one a line, and tells what happens.
 
     agent.py USER PORT [--registrar HOST:PORT] [--password WORD] [--100rel] [--timer] [--session-expires N] [--min-se N]
-             [--mailbox]
+             [--mailbox] [--transport udp|tcp|tls|both] [--keep-alive SECONDS] [--certificate FILE] [--key FILE] [--ca FILE]
 
-Commands: dial URI, hold, resume, update, hangup, transfer URI, transfer-attended, message URI TEXT, watch URI, unwatch,
+Commands: dial URI, dial-large URI (an INVITE of more than 1300 octets), hold, resume, update, hangup, transfer URI, transfer-attended, message URI TEXT, watch URI, unwatch,
 unregister. They are for the last call; transfer-attended connects the far ends of the last two. Calls that come in are
 answered, and so are transfers.
 
 With --100rel all provisional responses are reliable ones (RFC 3262), with --timer all calls have a session timer (RFC
-4028), in both directions. With --mailbox it subscribes to its own message-summary (RFC 3842). It ends with its standard
-input.
+4028), in both directions. With --mailbox it subscribes to its own message-summary (RFC 3842). With --transport both the
+library chooses; with --keep-alive it pings by its connections that often. Over TLS both sides must have a certificate that
+the CA has signed. It ends with its standard input.
 """
 
 import argparse
+import ctypes
 import os
 import select
 import sys
 
 import pjsua2
+from pjsua2 import _pjsua2
 
 
 def tell(*words):
@@ -93,7 +96,15 @@ class Account(pjsua2.Account):
         tell("mailbox", *(waiting or ["-"]))
 
 
-def start_endpoint(port):
+def ping_after(seconds):
+    """Sets the interval of its pings, which no class of the library leads to: two longs in a row, of TCP and of TLS."""
+    library = ctypes.CDLL(_pjsua2.__file__)
+    longs = (ctypes.c_long * 32).in_dll(library, "pjsip_sip_cfg_var")
+    [at] = [at for at in range(31) if longs[at] == longs[at + 1] == 90]
+    longs[at] = longs[at + 1] = seconds
+
+
+def start_endpoint(options):
     endpoint = pjsua2.Endpoint()
     endpoint.libCreate()
     config = pjsua2.EpConfig()
@@ -109,24 +120,38 @@ def start_endpoint(port):
         endpoint.codecSetPriority(codec.codecId, 255 if codec.codecId.startswith("PCMU") else 0)
 
     transport = pjsua2.TransportConfig()
-    transport.port = port
+    transport.port = options.port
     transport.boundAddress = "127.0.0.1"
-    return endpoint, endpoint.transportCreate(pjsua2.PJSIP_TRANSPORT_UDP, transport)
+    if options.transport == "tls":
+        tls = transport.tlsConfig
+        tls.certFile, tls.privKeyFile, tls.CaListFile = options.certificate, options.key, options.ca
+        tls.verifyServer = tls.verifyClient = tls.requireClientCert = True
+    types = {
+        "udp": [pjsua2.PJSIP_TRANSPORT_UDP],
+        "tcp": [pjsua2.PJSIP_TRANSPORT_TCP],
+        "tls": [pjsua2.PJSIP_TRANSPORT_TLS],
+        "both": [pjsua2.PJSIP_TRANSPORT_UDP, pjsua2.PJSIP_TRANSPORT_TCP],
+    }
+    created = [endpoint.transportCreate(type, transport) for type in types[options.transport]]
+    return endpoint, created[0] if options.transport == "udp" else None
 
 
 def account_config(options, transport):
     config = pjsua2.AccountConfig()
-    config.sipConfig.transportId = transport
+    # A listener for connections is none that an account can be bound to: the URIs say what to send by.
+    if transport is not None:
+        config.sipConfig.transportId = transport
+    parameter = f";transport={options.transport}" if options.transport in ("tcp", "tls") else ""
     config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
 
     if options.registrar:
         config.idUri = f"sip:{options.user}@test.local"
-        config.regConfig.registrarUri = "sip:test.local"
+        config.regConfig.registrarUri = "sip:test.local" + parameter
         config.regConfig.timeoutSec = 60
-        config.sipConfig.proxies.append(f"sip:{options.registrar};lr")
+        config.sipConfig.proxies.append(f"sip:{options.registrar}{parameter};lr")
         config.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", options.user, 0, options.password))
     else:
-        config.idUri = f"sip:{options.user}@127.0.0.1:{options.port}"
+        config.idUri = f"sip:{options.user}@127.0.0.1:{options.port}{parameter}"
 
     if options.reliable:
         config.callConfig.prackUse = pjsua2.PJSUA_100REL_MANDATORY
@@ -138,10 +163,15 @@ def account_config(options, transport):
     return config
 
 
-def dial(account, calls, uri):
+def dial(account, calls, uri, padding=0):
     call = Call(account, calls)
     calls.append(call)
-    call.makeCall(uri, pjsua2.CallOpParam(True))
+    param = pjsua2.CallOpParam(True)
+    if padding:
+        header = pjsua2.SipHeader()
+        header.hName, header.hValue = "X-Padding", "x" * padding
+        param.txOption.headers.append(header)
+    call.makeCall(uri, param)
 
 
 def resume(call):
@@ -174,6 +204,8 @@ def obey(line, account, calls, buddies):
     command, _, rest = line.partition(" ")
     if command == "dial":
         dial(account, calls, rest)
+    elif command == "dial-large":
+        dial(account, calls, rest, 1300)
     elif command == "hold":
         calls[-1].setHold(pjsua2.CallOpParam())
     elif command == "resume":
@@ -222,11 +254,17 @@ def arguments():
     parser.add_argument("--session-expires", type=int, default=1800)
     parser.add_argument("--min-se", type=int, default=90)
     parser.add_argument("--mailbox", action="store_true")
+    parser.add_argument("--transport", choices=["udp", "tcp", "tls", "both"], default="udp")
+    for file in ("certificate", "key", "ca"):
+        parser.add_argument(f"--{file}")
+    parser.add_argument("--keep-alive", type=int)
     return parser.parse_args()
 
 
 def main(options):
-    endpoint, transport = start_endpoint(options.port)
+    if options.keep_alive:
+        ping_after(options.keep_alive)
+    endpoint, transport = start_endpoint(options)
     endpoint.libStart()
     calls, buddies = [], []
     account = Account(calls)

@@ -3,6 +3,7 @@ defmodule Sippet.Interop.Baresip do
   # Runs baresip (https://github.com/baresip/baresip), a user agent with media: without sound card and window, told what to
   # do by its standard input. It writes every message that it sends and takes.
 
+  alias Sippet.Certificates
   alias Sippet.Interop.{Console, Program}
 
   @loopback {127, 0, 0, 1}
@@ -17,6 +18,9 @@ defmodule Sippet.Interop.Baresip do
     * `:registrar` - `{ip, port}` where it registers as a user of test.local, and by which it sends all its requests;
       without one it is known by its own address alone;
     * `:password` - for whoever challenges it ("secret");
+    * `:protocol` - by which it sends (`:udp`); it takes requests by UDP and by TCP;
+    * `:certificate` - for TLS, the name of one of `Sippet.Certificates`, by whose CA it verifies others; for TLS it
+      listens at the port above;
     * `:answer` - whether it answers calls at once, `:auto`, or lets them ring, `:manual` (`:auto`).
   """
   @spec start(keyword) :: t
@@ -26,7 +30,11 @@ defmodule Sippet.Interop.Baresip do
     port = Program.free_port(ip)
     folder = Program.new_folder("baresip")
 
-    File.write!(Path.join(folder, "config"), config(ip, port, user))
+    File.write!(Path.join(folder, "config"), [
+      config(ip, port, user),
+      certificate(folder, options)
+    ])
+
     File.write!(Path.join(folder, "accounts"), account(user, {ip, port}, options))
     File.write!(Path.join(folder, "contacts"), "")
 
@@ -71,6 +79,20 @@ defmodule Sippet.Interop.Baresip do
     """
   end
 
+  defp certificate(folder, options) do
+    case options[:certificate] do
+      nil ->
+        ""
+
+      name ->
+        files = [Certificates.certfile(name), Certificates.keyfile(name)]
+        pem = Enum.map(files, &File.read!/1)
+        own = Path.join(folder, "certificate.pem")
+        File.write!(own, pem)
+        "sip_certificate #{own}\nsip_cafile #{Certificates.certfile("ca")}\n"
+    end
+  end
+
   # Where distributions put them: beside the libraries, in some cases by architecture.
   defp module_path do
     ["/usr/lib", "/usr/lib64", "/usr/lib/*", "/usr/local/lib"]
@@ -81,14 +103,17 @@ defmodule Sippet.Interop.Baresip do
   defp account(user, {ip, port}, options) do
     answer = Keyword.get(options, :answer, :auto)
     password = Keyword.get(options, :password, "secret")
+    protocol = Keyword.get(options, :protocol, :udp)
 
     case options[:registrar] do
       nil ->
-        "<sip:#{user}@#{host(ip)}:#{port};transport=udp>;regint=0;answermode=#{answer}\n"
+        port = if protocol == :tls, do: port + 1, else: port
+
+        "<sip:#{user}@#{host(ip)}:#{port};transport=#{protocol}>;regint=0;answermode=#{answer}\n"
 
       {ip, port} ->
-        "<sip:#{user}@test.local;transport=udp>;auth_user=#{user};auth_pass=#{password};" <>
-          "outbound=\"sip:#{host(ip)}:#{port};transport=udp\";regint=60;answermode=#{answer}\n"
+        "<sip:#{user}@test.local;transport=#{protocol}>;auth_user=#{user};auth_pass=#{password};" <>
+          "outbound=\"sip:#{host(ip)}:#{port};transport=#{protocol}\";regint=60;answermode=#{answer}\n"
     end
   end
 

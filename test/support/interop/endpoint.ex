@@ -5,7 +5,7 @@ defmodule Sippet.Interop.Endpoint do
   alias Sippet.Interop.Notebook
   alias Sippet.{Message, URI}
 
-  @type via :: {{2, 0}, :udp, {String.t(), :inet.port_number()}, map}
+  @type via :: {{2, 0}, Message.protocol(), {String.t(), :inet.port_number()}, map}
 
   @doc """
   A topmost Via of this stack, with a branch of its own.
@@ -13,7 +13,20 @@ defmodule Sippet.Interop.Endpoint do
   @spec via(atom) :: via
   def via(stack) do
     {host, port} = Notebook.fetch!(stack, :local)
-    {{2, 0}, :udp, {host, port}, %{"branch" => Message.create_branch()}}
+    {{2, 0}, protocol(stack), {host, port}, %{"branch" => Message.create_branch()}}
+  end
+
+  # RFC3261§18.1.1 - a stack whose only transport is not UDP says so in its URIs
+  defp protocol(stack), do: Notebook.get(stack, :protocol, :udp)
+
+  defp uri(stack, user, {host, port}) do
+    parameters =
+      case protocol(stack) do
+        :udp -> nil
+        protocol -> ";transport=#{protocol}"
+      end
+
+    %URI{scheme: "sip", userinfo: user, host: host, port: port, parameters: parameters}
   end
 
   @doc """
@@ -21,8 +34,7 @@ defmodule Sippet.Interop.Endpoint do
   """
   @spec contact(atom) :: {String.t(), URI.t(), map}
   def contact(stack) do
-    {host, port} = Notebook.fetch!(stack, :local)
-    {"", %URI{scheme: "sip", host: host, port: port}, %{}}
+    {"", uri(stack, nil, Notebook.fetch!(stack, :local)), %{}}
   end
 
   @doc """
@@ -35,8 +47,8 @@ defmodule Sippet.Interop.Endpoint do
   A request outside of any dialog, to a user at an address.
   """
   @spec request(atom, atom, String.t(), {String.t(), :inet.port_number()}) :: Message.request()
-  def request(stack, method, user, {host, port}) do
-    uri = %URI{scheme: "sip", userinfo: user, host: host, port: port}
+  def request(stack, method, user, address) do
+    uri = uri(stack, user, address)
 
     method
     |> Message.build_request(uri)

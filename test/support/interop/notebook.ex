@@ -60,7 +60,7 @@ defmodule Sippet.Interop.Notebook do
   """
   @spec clear(atom) :: :ok
   def clear(stack) do
-    kept = for key <- [:observer, :local], do: {key, fetch!(stack, key)}
+    kept = Enum.flat_map([:observer, :local, :protocol], &:ets.lookup(table(stack), &1))
     :ets.delete_all_objects(table(stack))
     :ets.insert(table(stack), kept)
     :ok

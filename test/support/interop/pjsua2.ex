@@ -3,6 +3,7 @@ defmodule Sippet.Interop.PJSUA2 do
   # Runs test/interop/pjsua2/agent.py, a user agent on PJSIP (https://www.pjsip.org), which takes commands by its standard
   # input and tells of events.
 
+  alias Sippet.Certificates
   alias Sippet.Interop.{Console, Peers, Program}
 
   @agent Path.expand("../../interop/pjsua2/agent.py", __DIR__)
@@ -18,6 +19,10 @@ defmodule Sippet.Interop.PJSUA2 do
     * `:reliable` - whether all provisional responses are reliable ones (RFC 3262), in both directions;
     * `:timer` - whether all calls have a session timer (RFC 4028), in both directions;
     * `:session_expires`, `:min_se` - in seconds, of that timer (1800 and 90);
+    * `:transport` - by which it sends and takes requests: `:udp`, `:tcp`, `:tls`, or `:both`, where it chooses UDP or TCP
+      (`:udp`);
+    * `:certificate` - for TLS, the name of one of `Sippet.Certificates`; both sides verify the other by its CA;
+    * `:keep_alive` - after how many seconds it pings by a connection (90);
     * `:mailbox` - whether it subscribes to its own message-summary (RFC 3842).
   """
   @spec start(keyword) :: t
@@ -37,6 +42,17 @@ defmodule Sippet.Interop.PJSUA2 do
   defp argument({:session_expires, seconds}), do: ["--session-expires", "#{seconds}"]
   defp argument({:min_se, seconds}), do: ["--min-se", "#{seconds}"]
   defp argument({:mailbox, true}), do: ["--mailbox"]
+  defp argument({:transport, transport}), do: ["--transport", "#{transport}"]
+
+  defp argument({:certificate, name}) do
+    files = [certificate: Certificates.certfile(name), key: Certificates.keyfile(name)]
+
+    for {option, file} <- files ++ [ca: Certificates.certfile("ca")],
+        word <- ["--#{option}", file],
+        do: word
+  end
+
+  defp argument({:keep_alive, seconds}), do: ["--keep-alive", "#{seconds}"]
 
   @doc """
   Gives the agent a command; agent.py lists them.

@@ -40,21 +40,32 @@ defmodule Sippet.Interop.Program do
   end
 
   @doc """
-  A UDP port of an address that nobody has at this moment, and neither the next one.
+  A port of an address that nobody has at this moment, of UDP nor of TCP, and neither the next one.
   """
   @spec free_port(:inet.ip_address()) :: :inet.port_number()
   def free_port(ip \\ {127, 0, 0, 1}) do
-    options = if tuple_size(ip) == 8, do: [:inet6, ip: ip], else: [ip: ip]
-    {:ok, socket} = :gen_udp.open(0, options)
+    {:ok, socket} = :gen_udp.open(0, socket_options(ip))
     {:ok, port} = :inet.port(socket)
-    next = :gen_udp.open(port + 1, options)
     :gen_udp.close(socket)
+    if free?(ip, port) and free?(ip, port + 1), do: port, else: free_port(ip)
+  end
 
-    case next do
-      {:ok, socket} -> :gen_udp.close(socket) && port
-      {:error, _taken} -> free_port(ip)
+  @doc """
+  Whether nobody has this port, of UDP nor of TCP. A connection of it that has ended counts too, for a while.
+  """
+  @spec free?(:inet.ip_address(), :inet.port_number()) :: boolean
+  def free?(ip, port) do
+    with {:ok, socket} <- :gen_udp.open(port, socket_options(ip)),
+         :ok <- :gen_udp.close(socket),
+         {:ok, listener} <- :gen_tcp.listen(port, socket_options(ip)) do
+      :gen_tcp.close(listener) == :ok
+    else
+      {:error, _taken} -> false
     end
   end
+
+  defp socket_options(ip) when tuple_size(ip) == 8, do: [:inet6, ip: ip]
+  defp socket_options(ip), do: [ip: ip]
 
   @doc """
   Starts a program.
@@ -128,35 +139,37 @@ defmodule Sippet.Interop.Program do
   @doc """
   Waits until a UDP port is open. Not every program tells when it listens; the kernel's table does.
   """
-  @spec await_bound(t, :inet.port_number()) :: t
-  def await_bound(%{port: program_port} = program, port, tries \\ 500) do
+  @spec await_bound(t, :inet.port_number(), non_neg_integer, :udp | :tcp) :: t
+  def await_bound(%{port: program_port} = program, port, tries \\ 500, protocol \\ :udp) do
     cond do
-      bound?(port) ->
+      bound?(port, protocol) ->
         program
 
       tries == 0 ->
-        lament(program, "did not open UDP port #{port}", ~r/./)
+        lament(program, "did not open port #{port} of #{protocol}", ~r/./)
 
       true ->
         receive do
           {^program_port, {:data, data}} ->
-            await_bound(told(program, data), port, tries - 1)
+            await_bound(told(program, data), port, tries - 1, protocol)
 
           {^program_port, {:exit_status, status}} ->
             lament(program, "ended with #{status}", ~r/./)
         after
-          10 -> await_bound(program, port, tries - 1)
+          10 -> await_bound(program, port, tries - 1, protocol)
         end
     end
   end
 
   @doc """
-  Whether somebody has this UDP port, of whatever address.
+  Whether somebody has this UDP port, of whatever address, or listens at this one of TCP.
   """
-  @spec bound?(:inet.port_number()) :: boolean
-  def bound?(port) do
+  @spec bound?(:inet.port_number(), :udp | :tcp) :: boolean
+  def bound?(port, protocol \\ :udp) do
     hex = port |> Integer.to_string(16) |> String.pad_leading(4, "0")
-    Enum.any?(["udp", "udp6"], &String.contains?(File.read!("/proc/net/#{&1}"), ":#{hex} "))
+    # A socket of TCP that listens is one without a far end.
+    wanted = if protocol == :udp, do: ~r/:#{hex} /, else: ~r/:#{hex} 0+:0000 0A /
+    Enum.any?(["", "6"], &(File.read!("/proc/net/#{protocol}#{&1}") =~ wanted))
   end
 
   @doc """

@@ -14,8 +14,8 @@ defmodule Sippet.Interop.Report do
   @intro """
   # Interoperability
 
-  What Sippet is tested against: programs that others wrote, each started and ended by the test, over UDP on the loopback
-  interface. Written by `script/interop`, which installs them, runs these tests and fails when one does; don't edit it here.
+  What Sippet is tested against: programs that others wrote, each started and ended by the test, over UDP, TCP and TLS on the
+  loopback interface. Written by `script/interop`, which installs them, runs these tests and fails when one does; don't edit it here.
   `script/test` runs the same tests, and names each peer that it doesn't find.
 
   """
