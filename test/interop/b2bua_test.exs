@@ -74,8 +74,9 @@ defmodule Sippet.Interop.B2BUATest do
       assert :erlang.memory(:processes) - before < 5_000_000
     end
 
-    test "is busy, and is cancelled" do
-      for {scenario, caller} <- [{"uas_busy", "uac_busy"}, {"uas_cancel", "uac_cancel"}] do
+    test "is busy, and is cancelled while it rings and before" do
+      for name <- ["busy", "cancel", "cancel_early"] do
+        {scenario, caller} = {"uas_#{name}", "uac_#{name}"}
         uas = SIPp.start(SIPp.scenario(scenario), calls: 10)
         agent = start_agent(outside: uas.address)
         address = {{127, 0, 0, 1}, agent.inside[:port]}
