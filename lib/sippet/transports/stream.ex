@@ -146,7 +146,7 @@ defmodule Sippet.Transports.Stream do
 
   ## Receiving
 
-  A connection gives the stack one message at a time, and reads on when a worker has taken it. So a
+  A connection hands the stack what it reads, and rests while 100 messages wait for a worker there. So a
   stack that has enough to do closes the TCP window of those who send, and of nobody else.
 
   Keep-alives (RFC 5626 §5.4) are answered before the parser. A message without Content-Length gets
